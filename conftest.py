@@ -1,0 +1,99 @@
+"""How pytest runs here: Hypothesis's profiles, the world that the laws run in, and what a run says about itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import hypothesis
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
+
+from properties.check import FAULT_HITS, KNOWN_HITS
+from properties.sharding import SHARDS, seed_shard
+from properties.summary import fault_table, known_issue_lines
+from worlds import SimulatedWorld
+
+pytest_plugins = ["pytester"]
+
+# Drawing is quick and an example is not: what Hypothesis finds too slow is DCP itself.
+_COMMON = settings(deadline=None, print_blob=False, suppress_health_check=[HealthCheck.too_slow])
+
+# Hypothesis has a profile "ci" of its own, which it loads where it sees a CI: this one takes its place.
+settings.register_profile("quick", _COMMON, max_examples=15, derandomize=True, database=None)
+settings.register_profile("ci", _COMMON, max_examples=400, derandomize=True, database=None)
+settings.register_profile(
+    "nightly",
+    _COMMON,
+    max_examples=20_000,
+    derandomize=False,
+    database=DirectoryBasedExampleDatabase(".hypothesis/examples"),
+)
+settings.load_profile("quick")  # what --hypothesis-profile names is loaded after this
+
+_known: Counter[str] = Counter()
+_faults: Counter[tuple[str, str, str, str]] = Counter()
+
+
+@pytest.fixture(scope="session")
+def world() -> Iterator[SimulatedWorld]:
+    """The world that the laws run in."""
+    with SimulatedWorld() as simulated:
+        yield simulated
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    profile = settings.get_current_profile_name()
+    examples = settings.default.max_examples if settings.default is not None else 0
+    return (
+        f"dcp-stress: torch {torch.__version__}, world {SimulatedWorld.name}, profile {profile} "
+        f"({SHARDS} × {examples} examples for each law), hypothesis {hypothesis.__version__}"
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    seed_shard(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    report = yield
+    if report.failed and item.nodeid.startswith("properties/"):
+        profile = settings.get_current_profile_name()
+        report.sections.append(("Run just this again", f"pytest --hypothesis-profile={profile} '{item.nodeid}'"))
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", None)
+    if output is None:
+        _add(KNOWN_HITS, FAULT_HITS)
+    else:  # a worker of pytest-xdist, whose counts the controller adds up
+        output["known_hits"] = list(KNOWN_HITS.items())
+        output["fault_hits"] = list(FAULT_HITS.items())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    output = getattr(node, "workeroutput", {})  # a worker that crashed has none
+    faults = ((tuple(key), count) for key, count in output.get("fault_hits", ()))
+    _add(Counter(dict(output.get("known_hits", ()))), Counter(dict(faults)))
+
+
+def _add(known: Counter[str], faults: Counter[tuple[str, str, str, str]]) -> None:
+    _known.update(known)
+    _faults.update(faults)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _faults and settings.get_current_profile_name() != "quick":
+        terminalreporter.section("faults that were reached")
+        for line in fault_table(_faults):
+            terminalreporter.write_line(line)
+    if _known:
+        terminalreporter.section("known issues of torch that were met")
+        for line in known_issue_lines(_known):
+            terminalreporter.write_line(line)

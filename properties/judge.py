@@ -1,0 +1,56 @@
+"""The judge: what every rank saw, against what the oracle expects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from worlds.outcome import MetadataRecord, OperationOutcome, Outcome, Returned
+from worlds.scenario import Scenario
+
+from .judge_blame import judge_blame
+from .judge_metadata import judge_metadata, judge_metadata_record
+from .judge_state import judge_state
+from .oracle import Expectation, expected
+from .verdict import Breach, Verdict
+
+__all__ = ["judge", "judge_default_metadata"]
+
+
+def judge(scenario: Scenario, outcome: Outcome) -> Verdict:
+    """Whether the laws hold for this outcome of ``scenario``, and if not, which one broke first.
+
+    A pure function. Raises ``ValueError`` for an outcome that cannot be one of this scenario: a judge that does not
+    understand what it sees must never let it pass.
+    """
+    _check_size("save", outcome.save, scenario.save.world_size)
+    if (outcome.load is not None) != outcome.save.returned:
+        raise ValueError("a scenario is loaded if, and only if, its save returned on every rank")
+    if outcome.load is not None:
+        _check_size("load", outcome.load, scenario.load.world_size)
+    expectation = expected(scenario)
+    return Verdict(scenario, outcome, expectation, next(_breaches(scenario, outcome, expectation), None))
+
+
+def judge_default_metadata(scenario: Scenario, records: Sequence[MetadataRecord]) -> Verdict:
+    """Whether the metadata that each rank makes of its state dict alone tells the truth of the whole."""
+    outcome = Outcome(OperationOutcome(tuple(Returned((), record) for record in records)))
+    breaches = (breach for record in records for breach in judge_metadata_record(scenario, record))
+    return Verdict(scenario, outcome, expected(scenario), next(breaches, None))
+
+
+def _breaches(scenario: Scenario, outcome: Outcome, expectation: Expectation) -> Iterator[Breach]:
+    yield from judge_blame(scenario, "save", expectation.save, outcome.save)
+    if outcome.load is None:
+        return
+    yield from judge_state(scenario, "save", outcome.save)
+    yield from judge_metadata(scenario, outcome)
+    # Where the save should have failed and did not, that was the breach; so there is an expectation.
+    if expectation.load is not None:
+        yield from judge_blame(scenario, "load", expectation.load, outcome.load)
+        if outcome.load.returned:
+            yield from judge_state(scenario, "load", outcome.load)
+
+
+def _check_size(name: str, outcome: OperationOutcome, world_size: int) -> None:
+    if len(outcome.ranks) != world_size:
+        raise ValueError(f"the {name} has {world_size} ranks, and the outcome {len(outcome.ranks)}")

@@ -1,0 +1,166 @@
+"""Judges who failed: deadlocks, lost and wrong blame, disagreement between ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from worlds.outcome import Deadlocked, Died, OperationOutcome, Raised
+from worlds.scenario import Scenario
+
+from .oracle import OperationExpectation, Stage, mentions_fault, names_fault
+from .verdict import Breach
+from .violations import (
+    Deadlock,
+    Disagreement,
+    LostFailure,
+    PassedFailure,
+    RankDied,
+    UnexpectedFailure,
+    UnprotectedFailure,
+    WrongException,
+    WrongPhase,
+    WrongRanks,
+)
+
+__all__ = ["judge_blame"]
+
+Name = Literal["save", "load"]
+
+
+def judge_blame(
+    scenario: Scenario, name: Name, expectation: OperationExpectation, outcome: OperationOutcome
+) -> Iterator[Breach]:
+    """What is wrong with how the operation ended, the most fundamental first; nothing if it ended as it must."""
+    yield from _ended(name, outcome)
+    reached = {hit.index for hit in outcome.hits}
+    stage = next((stage for stage in expectation.stages if _fails(stage, reached)), None)
+    if stage is None:
+        yield from _none_failed(scenario, name, outcome)
+        return
+    yield from _failed_otherwise(scenario, name, stage, outcome)
+    yield from _all_raised(scenario, name, stage, outcome)
+    yield from _agreed(name, outcome)
+    for rank, seen in enumerate(outcome.ranks):
+        if isinstance(seen, Raised) and seen.failures is not None:
+            yield from _blamed(scenario, name, stage, reached, rank, seen)
+    yield from _nothing_after(scenario, name, expectation, stage, reached)
+
+
+def _fails(stage: Stage, reached: set[int]) -> bool:
+    return bool(stage.certain or stage.one_of) or any(
+        reached.intersection(faults) for faults in stage.possible.values()
+    )
+
+
+def _must_be_named(stage: Stage, reached: set[int]) -> dict[int, tuple[int, ...]]:
+    possible = {rank: faults for rank, faults in stage.possible.items() if reached.intersection(faults)}
+    return {**stage.certain, **possible}
+
+
+def _ended(name: Name, outcome: OperationOutcome) -> Iterator[Breach]:
+    stuck = {rank: seen.waiting for rank, seen in enumerate(outcome.ranks) if isinstance(seen, Deadlocked)}
+    if stuck:
+        first = min(stuck)
+        who = f"rank {first} waits" if len(stuck) == 1 else f"rank {first} and {len(stuck) - 1} more wait"
+        yield Breach(Deadlock, f"{name}: {who} for ever in {stuck[first]}", name)
+    for rank, seen in enumerate(outcome.ranks):
+        if isinstance(seen, Died):
+            yield Breach(RankDied, f"{name}: rank {rank} died: {seen.reason}", name)
+
+
+def _none_failed(scenario: Scenario, name: Name, outcome: OperationOutcome) -> Iterator[Breach]:
+    for rank, seen in enumerate(outcome.ranks):
+        if isinstance(seen, Raised):
+            if seen.failures:
+                culprit, error = seen.failures[0]
+                what = f"rank {culprit} is blamed for {error.type}: {error.message}"
+            else:
+                what = f"rank {rank} raised {seen.error.type}: {seen.error.message}"
+            yield Breach(UnexpectedFailure, f"{name}: failed although no rank should fail: {what}", name)
+
+
+def _failed_otherwise(scenario: Scenario, name: Name, stage: Stage, outcome: OperationOutcome) -> Iterator[Breach]:
+    """Something failed that nobody made fail, so that what should have failed was never reached."""
+    faults = [index for faults in {**stage.possible, **stage.certain}.values() for index in faults]
+    for seen in outcome.ranks:
+        if not isinstance(seen, Raised) or not seen.failures:
+            continue
+        errors = [error for _, error in seen.failures]
+        as_made = any(names_fault(scenario, index, error) for error in errors for index in faults)
+        if any(mentions_fault(error) for error in errors) or (as_made and stage.phase in (None, seen.phase)):
+            continue
+        culprit, error = seen.failures[0]
+        what = f"rank {culprit} is blamed for {error.type}: {error.message}"
+        yield Breach(UnexpectedFailure, f"{name}: failed in {seen.phase!r}, where no rank should: {what}", name)
+
+
+def _all_raised(scenario: Scenario, name: Name, stage: Stage, outcome: OperationOutcome) -> Iterator[Breach]:
+    ranks = sorted(stage.certain) or sorted(stage.possible)
+    failed = [index for rank in ranks for index in {**stage.possible, **stage.certain}[rank]]
+    fault = scenario.faults[failed[0]]
+    what = f"rank {fault.rank} failed in {fault.hook} ({fault.error}, through the {fault.through})"
+    if outcome.returned:
+        yield Breach(LostFailure, f"{name}: {what}, and {name}() returned on every rank", name)
+    for rank, seen in enumerate(outcome.ranks):
+        if isinstance(seen, Raised) and seen.failures is None:
+            said = f"rank {rank} raised {seen.error.type}, which names nobody"
+            yield Breach(UnprotectedFailure, f"{name}: {what}, and {said}", name)
+    for rank, seen in enumerate(outcome.ranks):
+        if not isinstance(seen, Raised):
+            yield Breach(LostFailure, f"{name}: {what}, and {name}() returned on rank {rank}", name)
+
+
+def _agreed(name: Name, outcome: OperationOutcome) -> Iterator[Breach]:
+    seen = [(rank.phase, rank.failures) for rank in outcome.ranks if isinstance(rank, Raised)]
+    for rank, what in enumerate(seen):
+        if what != seen[0]:
+            yield Breach(Disagreement, f"{name}: ranks 0 and {rank} do not raise the same", name)
+
+
+def _blamed(
+    scenario: Scenario, name: Name, stage: Stage, reached: set[int], rank: int, seen: Raised
+) -> Iterator[Breach]:
+    failures = dict(seen.failures or ())
+    must = _must_be_named(stage, reached)
+    for failed, faults in sorted(must.items()):
+        if failed not in failures:
+            fault = scenario.faults[faults[0]]
+            yield Breach(
+                LostFailure, f"{name}: rank {failed} failed in {fault.hook}, and rank {rank} is not told of it", name
+            )
+    allowed = {**stage.possible, **stage.certain}
+    for blamed, error in sorted(failures.items()):
+        if blamed not in must:
+            said = f"{error.type}: {error.message}"
+            yield Breach(WrongRanks, f"{name}: rank {blamed}, which did not fail, is blamed for {said}", name)
+    for one_of in stage.one_of:
+        if not one_of.intersection(failures):
+            yield Breach(LostFailure, f"{name}: none of the ranks {sorted(one_of)} is named, of which one failed", name)
+    if stage.phase is not None and seen.phase != stage.phase:
+        yield Breach(WrongPhase, f"{name}: a failure in {stage.phase!r} is reported for {seen.phase!r}", name)
+    for blamed, error in sorted(failures.items()):
+        if not any(names_fault(scenario, index, error) for index in allowed.get(blamed, ())):
+            causes = [scenario.faults[index] for index in allowed.get(blamed, ())]
+            raised = " or ".join(f"{fault.error} in {fault.hook}" for fault in causes) or "nothing"
+            yield Breach(
+                WrongException,
+                f"{name}: rank {blamed} raised {raised}, and is blamed for {error.type}: {error.message}",
+                name,
+            )
+
+
+def _nothing_after(
+    scenario: Scenario, name: Name, expectation: OperationExpectation, stage: Stage, reached: set[int]
+) -> Iterator[Breach]:
+    later = expectation.stages[expectation.stages.index(stage) + 1 :]
+    for follower in later:
+        for rank, faults in {**follower.certain, **follower.possible}.items():
+            for index in faults:
+                if index in reached:
+                    hook = scenario.faults[index].hook
+                    yield Breach(
+                        PassedFailure,
+                        f"{name}: {hook} ran on rank {rank}, although {stage.phase or 'what comes before'} had failed",
+                        name,
+                    )

@@ -1,0 +1,31 @@
+"""What a run says at its end: the known issues that it met, and which hooks were really hit by a fault."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from worlds.hooks import HOOKS
+
+from .known_issues import KNOWN_ISSUES
+
+__all__ = ["fault_table", "known_issue_lines"]
+
+
+def known_issue_lines(hits: Mapping[str, int]) -> Iterator[str]:
+    """A line for each known issue that was met, the most frequent first."""
+    for name, count in sorted(hits.items(), key=lambda hit: (-hit[1], hit[0])):
+        issue = KNOWN_ISSUES[name]
+        upstream = f" ({issue.upstream})" if issue.upstream else ""
+        yield f"{count:6} × {name}: {issue.title}{upstream}"
+
+
+def fault_table(hits: Counter[tuple[str, str, str, str]]) -> Iterator[str]:
+    """How often each hook was hit: (operation, hook, ``call`` or ``future``, ``coordinator`` or ``rank``) to count."""
+    yield f"{'operation and hook':36} {'through':8} {'coordinator':>11} {'other ranks':>11}"
+    for operation, name in HOOKS:
+        hook = HOOKS[operation, name]
+        for through in ("call", "future") if hook.future else ("call",):
+            coordinator = hits[operation, name, through, "coordinator"]
+            others = "-" if hook.role == "coordinator" else str(hits[operation, name, through, "rank"])
+            yield f"{operation + ' ' + name:36} {through:8} {coordinator:11} {others:>11}"

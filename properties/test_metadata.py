@@ -1,0 +1,31 @@
+"""The metadata tells the truth: of what was saved, of how it is cut, and of where it is kept."""
+
+from __future__ import annotations
+
+from hypothesis import given
+
+from properties.check import World, check, pass_or_raise
+from properties.judge import judge_default_metadata
+from properties.sharding import sharded
+from strategies import scenarios
+from worlds import Scenario
+from worlds.outcome import Deadlocked
+from worlds.program import default_metadata
+
+
+@sharded
+@given(scenario=scenarios(failing="nothing", min_entries=2, max_entries=6, max_world_size=4))
+def test_metadata(shard: int, world: World, scenario: Scenario) -> None:
+    """The chunks of each tensor tile it exactly, and each chunk and object has its place in a file, its own."""
+    check(scenario, world)
+
+
+@sharded
+@given(scenario=scenarios(failing="nothing"))
+def test_default_metadata(shard: int, world: World, scenario: Scenario) -> None:
+    """What a rank says of a state dict without asking the others is true of the whole, whoever holds the chunks."""
+    save = scenario.save
+    launched = world.launch(lambda _: default_metadata(scenario), save.world_size, distributed=save.distributed)
+    records = [record for record in launched.ranks if not isinstance(record, Deadlocked)]
+    assert len(records) == save.world_size
+    pass_or_raise(judge_default_metadata(scenario, records))

@@ -1,0 +1,17 @@
+"""What is saved without a failure is what is loaded, on every rank."""
+
+from __future__ import annotations
+
+from hypothesis import given
+
+from properties.check import World, check
+from properties.sharding import sharded
+from strategies import scenarios
+from worlds import Scenario
+
+
+@sharded
+@given(scenario=scenarios(failing="nothing"))
+def test_round_trip(shard: int, world: World, scenario: Scenario) -> None:
+    """Every element of every shard has the bits that were saved, and nothing else has changed."""
+    check(scenario, world)

@@ -1,0 +1,130 @@
+"""What the judge says: that the laws hold, or which one broke, where and how, in text for whoever reads it at night."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from worlds.concise import pretty
+from worlds.outcome import Deadlocked, Died, OperationOutcome, Outcome, Raised, RankOutcome, Returned
+from worlds.scenario import Scenario
+
+from .oracle import Expectation, OperationExpectation, Stage
+from .violations import Violation
+
+__all__ = ["Breach", "Verdict", "describe_ranks"]
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A law is broken: the kind, what broke in one line, the operation, and what was expected beside what was seen."""
+
+    kind: type[Violation]
+    headline: str
+    operation: str
+    detail: tuple[str, ...] = ()
+    """Lines that show the first difference, where there is more to show than what each rank raised."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """True when the laws hold. ``breach`` is the first thing that is wrong; what follows from it is not listed."""
+
+    scenario: Scenario
+    outcome: Outcome
+    expectation: Expectation
+    breach: Breach | None = None
+
+    def __bool__(self) -> bool:
+        return self.breach is None
+
+    def violation(self) -> Violation | None:
+        """The exception of the breach's kind, with the whole text."""
+        return None if self.breach is None else self.breach.kind("\n".join(self._lines(self.breach)))
+
+    def raise_for_violation(self) -> None:
+        """Raise the exception of the breach's kind, if there is a breach."""
+        __tracebackhide__ = True
+        violation = self.violation()
+        if violation is not None:
+            violation.throw()
+
+    def _lines(self, breach: Breach) -> Iterator[str]:
+        yield breach.headline
+        yield ""
+        yield from f"scenario = {pretty(self.scenario)}".splitlines()
+        yield ""
+        expectation = self.expectation.save if breach.operation == "save" else self.expectation.load
+        if expectation is not None:
+            yield f"expected  {breach.operation}: {_expected_text(self.scenario, expectation)}"
+        outcome = self.outcome.save if breach.operation == "save" else self.outcome.load
+        if outcome is not None:
+            yield from _seen_text(self.scenario, breach.operation, outcome)
+        yield from breach.detail
+
+
+def _expected_text(scenario: Scenario, expectation: OperationExpectation) -> str:
+    if not expectation.stages:
+        return "succeeds on every rank"
+    return ", or else: ".join(_stage_text(scenario, stage) for stage in expectation.stages[:3])
+
+
+def _stage_text(scenario: Scenario, stage: Stage) -> str:
+    phase = "" if stage.phase is None else f" in {stage.phase!r}"
+    named = [_fault_text(scenario, rank, faults) for rank, faults in sorted(stage.certain.items())]
+    named += [f"{_fault_text(scenario, rank, faults)} if reached" for rank, faults in sorted(stage.possible.items())]
+    return f"every rank raises CheckpointException{phase} naming {'; '.join(named)}"
+
+
+def _fault_text(scenario: Scenario, rank: int, faults: tuple[int, ...]) -> str:
+    causes = [f"{scenario.faults[index].error} of {scenario.faults[index].hook}" for index in faults]
+    return f"rank {rank} ({' or '.join(causes)})"
+
+
+def _seen_text(scenario: Scenario, operation: str, outcome: OperationOutcome) -> Iterator[str]:
+    groups = describe_ranks(outcome.ranks, _rank_text)
+    for index, (ranks, text) in enumerate(groups):
+        yield f"{'seen      ' + operation + ': ' if index == 0 else ' ' * (12 + len(operation))}{ranks}: {text}"
+    hits = [f"{scenario.faults[hit.index].hook} on rank {scenario.faults[hit.index].rank}" for hit in outcome.hits]
+    if hits:
+        unique = list(dict.fromkeys(hits))
+        yield f"reached   faults: {', '.join(unique[:8])}{' …' if len(unique) > 8 else ''}"
+
+
+def _rank_text(seen: RankOutcome) -> str:
+    match seen:
+        case Returned():
+            return "returned"
+        case Deadlocked(waiting):
+            return f"waiting for ever in {waiting}"
+        case Died(reason):
+            return f"died: {reason}"
+        case Raised(error, phase, None, origin):
+            return f"raised {error.type}: {_one_line(error.message)}{f' (in {origin})' if origin else ''}"
+        case Raised(error, phase, failures):
+            named = [f"rank {rank} ({error.type}: {_one_line(error.message)})" for rank, error in failures or ()]
+            return f"raised CheckpointException in {phase!r} naming {'; '.join(named) if named else 'nobody'}"
+    raise TypeError(f"no outcome of a rank: {seen!r}")
+
+
+def _one_line(message: str, limit: int = 160) -> str:
+    message = " ".join(message.split())
+    return message if len(message) <= limit else f"{message[:limit]}…"
+
+
+def describe_ranks(seen: tuple[RankOutcome, ...], text: Callable[[RankOutcome], str]) -> list[tuple[str, str]]:
+    """The ranks that saw the same together, as ``("ranks 0-2", text)``, the lowest rank first."""
+    groups: dict[str, list[int]] = {}
+    for rank, what in enumerate(seen):
+        groups.setdefault(text(what), []).append(rank)
+    return [(f"rank{'s' if len(ranks) > 1 else ''} {_ranges(ranks)}", said) for said, ranks in groups.items()]
+
+
+def _ranges(ranks: list[int]) -> str:
+    parts: list[tuple[int, int]] = []
+    for rank in ranks:
+        if parts and parts[-1][1] == rank - 1:
+            parts[-1] = (parts[-1][0], rank)
+        else:
+            parts.append((rank, rank))
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in parts)

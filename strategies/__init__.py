@@ -1,0 +1,23 @@
+"""What may happen: Hypothesis strategies that draw scenarios, for anyone to import."""
+
+from .failures import failing_ranks, faults
+from .states import fqns, object_values, state_dicts, tensor_entries
+from .tensors import chunk_sharding_specs, dtypes, tensor_shapes, world_sizes
+from .whole import operations, scenarios, schedules, writer_options
+
+__all__ = [
+    "chunk_sharding_specs",
+    "dtypes",
+    "failing_ranks",
+    "faults",
+    "fqns",
+    "object_values",
+    "operations",
+    "scenarios",
+    "schedules",
+    "state_dicts",
+    "tensor_entries",
+    "tensor_shapes",
+    "world_sizes",
+    "writer_options",
+]

@@ -1,0 +1,75 @@
+"""Strategies for failures: which ranks fail, at which hooks, with what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from worlds.errors import ERRORS, NEVER_ARRIVES
+from worlds.hooks import HOOKS
+from worlds.scenario import Fault
+
+from ._bounds import check_bounds, check_rank
+
+__all__ = ["failing_ranks", "faults"]
+
+_USUAL = tuple(name for name in ERRORS if name not in NEVER_ARRIVES)
+
+
+def failing_ranks(*, world_size: int, coordinator: int = 0) -> SearchStrategy[frozenset[int]]:
+    """Sets of ranks that fail, never empty; shrinks towards one rank, the lowest.
+
+    The coordinator alone, all ranks, and all but the coordinator are drawn often: DCP treats its own rank's failure
+    apart from what it hears of, and a failure of everyone or of one rank only takes other paths than a mixture.
+    """
+    check_rank("coordinator", coordinator, world_size)
+    everyone = frozenset(range(world_size))
+    some = st.frozensets(st.integers(0, world_size - 1), min_size=1)
+    corners = [frozenset({coordinator}), everyone, everyone - {coordinator}]
+    return some | st.sampled_from([corner for corner in corners if corner])
+
+
+@st.composite
+def _at_one_hook(
+    draw: DrawFn, operation: Literal["save", "load"], world_size: int, coordinator: int
+) -> Sequence[Fault]:
+    """The same failure on a set of ranks."""
+    hook = draw(st.sampled_from([name for of, name in HOOKS if of == operation]), label="hook")
+    place = HOOKS[operation, hook]
+    ranks = failing_ranks(world_size=world_size, coordinator=coordinator)
+    if place.role == "coordinator":
+        # On another rank it is never reached, which is a law too, but a dull one.
+        only = st.just(frozenset({coordinator}))
+        ranks = only | only | ranks
+    failed = draw(ranks, label="ranks")
+    error = draw(st.sampled_from(_USUAL) | st.just("OSError") | st.sampled_from(tuple(ERRORS)), label="error")
+    through = draw(st.sampled_from(("call", "future")), label="through") if place.future else "call"
+    return [Fault(operation, rank, hook, error, through) for rank in sorted(failed)]  # type: ignore[arg-type]
+
+
+def faults(
+    *,
+    operation: Literal["save", "load"],
+    world_size: int,
+    coordinator: int = 0,
+    min_hooks: int = 1,
+    max_hooks: int = 3,
+) -> SearchStrategy[tuple[Fault, ...]]:
+    """Faults of one operation: at ``min_hooks`` to ``max_hooks`` hooks at once, on a set of ranks at each.
+
+    Any hook of the storage and the planner, in the call or through the future, with any exception that a storage may
+    raise. Shrinks towards an ``OSError`` in the first hook on one rank. Several at once, since only the first phase
+    that fails may be reported, and nothing behind it may run.
+    """
+    check_rank("coordinator", coordinator, world_size)
+    check_bounds("hooks", min_hooks, max_hooks)
+    groups = st.lists(
+        _at_one_hook(operation, world_size, coordinator),
+        min_size=min_hooks,
+        max_size=max_hooks,
+        unique_by=lambda group: (group[0].hook, group[0].through),
+    )
+    return groups.map(lambda drawn: tuple(fault for group in drawn for fault in group))

@@ -1,0 +1,193 @@
+"""Scenarios as JSON: one object with the format's version, fields by name, and those with their default left out.
+
+The fields and their types are those of the dataclasses in :mod:`worlds.scenario`; nothing lists them a second time. An
+object's value may be what JSON has no word for, and is then written as ``{"bytes": hex}``, ``{"tuple": [...]}``,
+``{"float": repr}`` or, where it is no valid Unicode, ``{"text": [code points]}``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, Literal, NoReturn
+
+from . import scenario as _scenario
+from .scenario import InvalidScenario, ObjectEntry, Scenario, TensorEntry
+
+__all__ = ["FORMAT", "from_json", "to_json"]
+
+FORMAT = 1
+"""The version of the format; a reader refuses a newer one, since it cannot know what it means."""
+
+
+def to_json(scenario: Scenario) -> str:
+    """``scenario`` as JSON text that :func:`from_json` reads."""
+    return json.dumps({"format": FORMAT, **_encode_fields(scenario)}, indent=2)
+
+
+def from_json(text: str) -> Scenario:
+    """The scenario that :func:`to_json` wrote.
+
+    Raises :class:`InvalidScenario`, with one line that says what is wrong and where, for any other text.
+    """
+    try:
+        data = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except InvalidScenario:
+        raise
+    except RecursionError:
+        _refuse("", "is nested too deeply")
+    except ValueError as error:
+        _refuse("", f"is no JSON: {error}")
+    if not isinstance(data, dict):
+        _refuse("", "is no JSON object")
+    version = data.pop("format", None)
+    if type(version) is not int or version < 1:
+        _refuse("", 'has no "format", so it was not written by dcp-stress')
+    if version > FORMAT:
+        _refuse("", f"is of format {version}, and this dcp-stress reads {FORMAT}: upgrade it")
+    decoded = _decode_fields(Scenario, data, "")
+    assert isinstance(decoded, Scenario)
+    return decoded
+
+
+def _refuse(path: str, what: str) -> NoReturn:
+    where = f" at {path}" if path else ""
+    line = " ".join(f"the scenario{where} {what}".split())
+    raise InvalidScenario(line if len(line) <= 300 else f"{line[:300]}…")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        _refuse("", "has a field twice")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    _refuse("", f"has the number {name}, which is no JSON")
+
+
+def _encode_fields(value: Any) -> dict[str, Any]:
+    encoded = {}
+    for field in dataclasses.fields(value):
+        part = getattr(value, field.name)
+        is_value = isinstance(value, ObjectEntry) and field.name == "value"
+        # The value of an object stays even where it is the default: it tells an object from a tensor.
+        if is_value or field.default is dataclasses.MISSING or repr(part) != repr(field.default):
+            encoded[field.name] = _encode(part, is_value=is_value)
+    return encoded
+
+
+def _encode(value: Any, *, is_value: bool = False) -> Any:
+    if is_value:
+        return _encode_value(value)
+    if dataclasses.is_dataclass(value):
+        return _encode_fields(value)
+    if isinstance(value, tuple):
+        return [_encode(item) for item in value]
+    return _encode_value(value) if isinstance(value, str) else value
+
+
+def _encode_value(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return {"tuple": [_encode_value(item) for item in value]}
+    if isinstance(value, bytes):
+        return {"bytes": value.hex()}
+    if isinstance(value, float):
+        return {"float": repr(value)}
+    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+        return {"text": [ord(letter) for letter in value]}
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 53:
+        return {"int": hex(value)}
+    return value
+
+
+def _decode_fields(kind: type[Any], data: Any, path: str) -> Any:
+    if not isinstance(data, dict):
+        _refuse(path, f"must be an object, not {_named(data)}")
+    hints = typing.get_type_hints(kind, vars(_scenario))
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    for name in data:
+        if name not in fields:
+            _refuse(path, f"has an unknown field {name!r}")
+    for name, field in fields.items():
+        if name not in data and field.default is dataclasses.MISSING:
+            _refuse(path, f"lacks the field {name!r}")
+    values = {}
+    for name, part in data.items():
+        inner = f"{path}.{name}" if path else name
+        is_value = kind is ObjectEntry and name == "value"
+        values[name] = _decode_value(part, inner) if is_value else _decode(hints[name], part, inner)
+    try:
+        return kind(**values)
+    except InvalidScenario as error:
+        _refuse(path, f"is not legal: {error}")
+
+
+def _decode(hint: Any, data: Any, path: str) -> Any:
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        if not isinstance(data, str) or data not in typing.get_args(hint):
+            _refuse(path, f"must be one of {', '.join(typing.get_args(hint))}, not {_named(data)}")
+        return data
+    if origin is tuple:
+        if not isinstance(data, list):
+            _refuse(path, f"must be a list, not {_named(data)}")
+        inner = typing.get_args(hint)[0]
+        return tuple(_decode(inner, item, f"{path}[{index}]") for index, item in enumerate(data))
+    if isinstance(hint, types.UnionType):
+        return _decode_union(hint, data, path)
+    if dataclasses.is_dataclass(hint):
+        return _decode_fields(hint, data, path)
+    if hint is str and isinstance(data, dict):
+        data = _decode_value(data, path)
+    if type(data) is not hint:  # and not isinstance(), for which True is an int
+        _refuse(path, f"must be of type {hint.__name__}, not {_named(data)}")
+    return data
+
+
+def _decode_union(hint: Any, data: Any, path: str) -> Any:
+    kinds = typing.get_args(hint)
+    if type(None) in kinds:
+        (kind,) = (kind for kind in kinds if kind is not type(None))
+        return None if data is None else _decode(kind, data, path)
+    # An entry: the field that only objects have tells which.
+    is_object = isinstance(data, dict) and set(data) <= {"fqn", "value"} and "value" in data
+    return _decode_fields(ObjectEntry if is_object else TensorEntry, data, path)
+
+
+def _named(data: Any) -> str:
+    return json.dumps(data)[:60]
+
+
+def _decode_tuple(data: Any, path: str) -> Any:
+    if not isinstance(data, list):
+        raise TypeError
+    return tuple(_decode_value(item, f"{path}[{index}]") for index, item in enumerate(data))
+
+
+_TAGS: dict[str, Callable[[Any, str], Any]] = {
+    "tuple": _decode_tuple,
+    "bytes": lambda data, _: bytes.fromhex(data),
+    "float": lambda data, _: float(data),
+    "int": lambda data, _: int(data, 16),
+    "text": lambda data, _: "".join(map(chr, data)),
+}
+
+
+def _decode_value(data: Any, path: str) -> Any:
+    if not isinstance(data, dict | list | float):
+        return data
+    if isinstance(data, dict) and len(data) == 1:
+        ((tag, inner),) = data.items()
+        if tag in _TAGS:
+            try:
+                return _TAGS[tag](inner, path)
+            except InvalidScenario:
+                raise
+            except (TypeError, ValueError, OverflowError):
+                _refuse(path, f"is no {tag}: {_named(inner)}")
+    _refuse(path, f"is no value: {_named(data)}")

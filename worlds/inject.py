@@ -1,0 +1,85 @@
+"""Faults placed on the hooks of any storage and any planner, by replacing bound methods of the one object.
+
+The object keeps its class, its other methods and the signatures that DCP inspects, and calls of its own methods from
+within go through the fault too, as they would with a storage that fails there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, Literal
+
+import torch
+
+from .errors import fault_message, make_error
+from .outcome import Hit
+from .scenario import Fault, Scenario
+
+__all__ = ["Injection"]
+
+
+class Injection:
+    """The faults of one rank in one operation, and which of them were reached; made in the rank's own thread."""
+
+    def __init__(self, scenario: Scenario, operation: Literal["save", "load"], rank: int, hits: list[Hit]) -> None:
+        self._hits = hits
+        self._thread = threading.get_ident()
+        self._faults = [
+            (index, fault)
+            for index, fault in enumerate(scenario.faults)
+            if fault.operation == operation and fault.rank == rank
+        ]
+
+    def place(self, prefix: Literal["writer", "reader", "planner"], target: Any) -> None:
+        """Make the hooks ``prefix.*`` of ``target`` fail as the scenario says."""
+        by_method: dict[str, list[tuple[int, Fault]]] = {}
+        for index, fault in self._faults:
+            owner, method = fault.hook.split(".")
+            if owner == prefix:
+                by_method.setdefault(method, []).append((index, fault))
+        for method, faults in by_method.items():
+            setattr(target, method, self._failing(getattr(target, method), faults))
+
+    def _failing(self, method: Callable[..., Any], faults: Sequence[tuple[int, Fault]]) -> Callable[..., Any]:
+        in_call = next(((index, fault) for index, fault in faults if fault.through == "call"), None)
+        in_future = next(((index, fault) for index, fault in faults if fault.through == "future"), None)
+
+        @wraps(method)
+        def failing(*args: Any, **kwargs: Any) -> Any:
+            if in_call is not None:
+                raise self._error(*in_call)
+            result = method(*args, **kwargs)
+            return result if in_future is None else _failed(result, self._error(*in_future))
+
+        return failing
+
+    def _error(self, index: int, fault: Fault) -> BaseException:
+        self._hits.append(Hit(index, thread=threading.get_ident() != self._thread))
+        return make_error(fault.error, fault_message(index))
+
+
+class _FutureOfNoException(torch.futures.Future[Any]):
+    """A future that raises what torch's own refuses to hold: what is no ``Exception``."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self._error = error
+        self.set_result(None)
+
+    def wait(self) -> Any:
+        raise self._error
+
+    def value(self) -> Any:
+        raise self._error
+
+
+def _failed(future: torch.futures.Future[Any], error: BaseException) -> torch.futures.Future[Any]:
+    """A future for the one that the hook returned, whose work is done and came to nothing."""
+    future.wait()
+    if not isinstance(error, Exception):
+        return _FutureOfNoException(error)
+    failed: torch.futures.Future[Any] = torch.futures.Future()
+    failed.set_exception(error)
+    return failed

@@ -1,0 +1,207 @@
+"""What every rank saw of one scenario, as plain frozen data: the judge, a report and a newer judge read only this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = [
+    "ChunkRecord",
+    "ChunkState",
+    "Deadlocked",
+    "Died",
+    "EntryState",
+    "ErrorRecord",
+    "FileRecord",
+    "Hit",
+    "MetadataRecord",
+    "ObjectState",
+    "OperationOutcome",
+    "Outcome",
+    "Raised",
+    "RankOutcome",
+    "Returned",
+    "StorageRecord",
+    "TensorRecord",
+    "TensorState",
+    "Waiting",
+]
+
+
+@dataclass(frozen=True)
+class ErrorRecord:
+    """An exception as data: its qualified type, and its message (the head of a long one, with its length)."""
+
+    type: str
+    message: str
+
+
+@dataclass(frozen=True)
+class ChunkState:
+    """A part of a tensor that a rank holds: where it is in the global tensor, and its bytes in row-major order."""
+
+    offsets: tuple[int, ...]
+    sizes: tuple[int, ...]
+    data: bytes
+
+
+@dataclass(frozen=True)
+class TensorState:
+    """A tensor as a rank holds it after an operation.
+
+    ``in_place`` is false when it is no longer the object that was handed in, ``guards_intact`` when memory beside the
+    tensor, in the same storage, was written.
+    """
+
+    fqn: str
+    kind: str
+    dtype: str
+    shape: tuple[int, ...]
+    chunks: tuple[ChunkState, ...]
+    in_place: bool = True
+    guards_intact: bool = True
+
+
+@dataclass(frozen=True)
+class ObjectState:
+    """A non-tensor object as a rank holds it after an operation: its type's name and its ``repr``."""
+
+    fqn: str
+    type: str
+    text: str
+
+
+EntryState = TensorState | ObjectState
+
+
+@dataclass(frozen=True)
+class ChunkRecord:
+    """A chunk in the metadata of a checkpoint."""
+
+    offsets: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TensorRecord:
+    """A tensor in the metadata of a checkpoint."""
+
+    fqn: str
+    dtype: str
+    shape: tuple[int, ...]
+    chunks: tuple[ChunkRecord, ...]
+
+
+@dataclass(frozen=True)
+class StorageRecord:
+    """Where a chunk, or with ``offsets=None`` an object, is kept: ``length`` bytes of a file from ``start`` on."""
+
+    fqn: str
+    offsets: tuple[int, ...] | None
+    file: str
+    start: int
+    length: int
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A file of a checkpoint, and its size in bytes."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class MetadataRecord:
+    """The metadata of a checkpoint, sorted by name; ``storage`` is empty where the storage keeps no such index."""
+
+    tensors: tuple[TensorRecord, ...]
+    objects: tuple[str, ...]
+    storage: tuple[StorageRecord, ...]
+
+
+@dataclass(frozen=True)
+class Returned:
+    """The call returned. ``state`` is the state dict afterwards, in its order; ``metadata`` is what a save returned."""
+
+    state: tuple[EntryState, ...]
+    metadata: MetadataRecord | None = None
+
+
+@dataclass(frozen=True)
+class Raised:
+    """The call raised. ``failures`` is ``None`` unless it was a ``CheckpointException``; else rank to exception."""
+
+    error: ErrorRecord
+    phase: str | None = None
+    failures: tuple[tuple[int, ErrorRecord], ...] | None = None
+    origin: str = ""
+    """The innermost frame inside torch or the standard library, as ``file:function``, for an unexpected exception."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Where a rank stands: the n-th collective of a group (global ranks, in group order), or a thread or lock."""
+
+    what: str
+    group: tuple[int, ...] = ()
+    count: int = 0
+
+    def __str__(self) -> str:
+        if not self.group:
+            return self.what
+        return f"{self.what} (collective {self.count} of group {list(self.group)})"
+
+
+@dataclass(frozen=True)
+class Deadlocked:
+    """The rank waits for ever: every rank that has not left waits too."""
+
+    waiting: Waiting
+
+
+@dataclass(frozen=True)
+class Died:
+    """The rank's process ended before the call did."""
+
+    reason: str
+
+
+RankOutcome = Returned | Raised | Deadlocked | Died
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A fault that was reached: its place in ``Scenario.faults``, and whether in another thread than the rank's own."""
+
+    index: int
+    thread: bool = False
+
+
+@dataclass(frozen=True)
+class OperationOutcome:
+    """One save or load: what each rank saw, the faults that were reached in their order, and who ran when.
+
+    ``schedule`` has a line for each time that a rank went on after it had waited: who, and for what it had waited.
+    """
+
+    ranks: tuple[RankOutcome, ...]
+    hits: tuple[Hit, ...] = ()
+    schedule: tuple[str, ...] = ()
+
+    @property
+    def returned(self) -> bool:
+        """Whether the call returned on every rank."""
+        return all(isinstance(rank, Returned) for rank in self.ranks)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a scenario. ``load`` is ``None`` where the save did not return on every rank."""
+
+    save: OperationOutcome
+    load: OperationOutcome | None = None
+    metadata: MetadataRecord | None = None
+    """The metadata as a new reader reads it after the save."""
+    metadata_error: ErrorRecord | None = None
+    """What reading the metadata after the save raised."""
+    files: tuple[FileRecord, ...] = ()

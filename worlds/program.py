@@ -1,0 +1,109 @@
+"""What one rank does in one operation: the same in every world, with nothing of the world in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.default_planner import _create_default_local_metadata
+from torch.distributed.checkpoint.metadata import Metadata
+from torch.distributed.checkpoint.state_dict_loader import load_state_dict
+from torch.distributed.checkpoint.state_dict_saver import save_state_dict
+
+from .abandoned import Abandoned
+from .inject import Injection
+from .metadata import record_metadata
+from .outcome import ErrorRecord, FileRecord, Hit, MetadataRecord, Raised, RankOutcome, Returned
+from .record import error_origin, record_error
+from .scenario import Operation, Scenario
+from .state import StateDict
+
+__all__ = ["default_metadata", "list_files", "read_metadata", "run_rank"]
+
+
+def run_rank(
+    scenario: Scenario, operation: Literal["save", "load"], rank: int, path: str, hits: list[Hit]
+) -> RankOutcome:
+    """Save to, or load from, the directory ``path`` as that rank, in whatever ``torch.distributed`` is set up.
+
+    The faults that are reached go to ``hits``. Whatever DCP raises comes back as data; what the scenario itself raises,
+    before DCP is called, is an error of the tester and is raised.
+    """
+    state = StateDict(scenario, operation)
+    injection = Injection(scenario, operation, rank, hits)
+    call = _save if operation == "save" else _load
+    try:
+        metadata = call(scenario, state, injection, path)
+    except Abandoned:
+        raise
+    except BaseException as error:
+        return _raised(error, path)
+    return Returned(state.observe(), None if metadata is None else record_metadata(metadata))
+
+
+def default_metadata(scenario: Scenario) -> MetadataRecord:
+    """The metadata that DCP makes of one rank's state dict alone, without a storage and without asking other ranks."""
+    return record_metadata(_create_default_local_metadata(StateDict(scenario, "save").entries))
+
+
+def _save(scenario: Scenario, state: StateDict, injection: Injection, path: str) -> Metadata:
+    options = scenario.writer
+    writer = dcp.FileSystemWriter(
+        path,
+        single_file_per_rank=options.single_file_per_rank,
+        sync_files=options.sync_files,
+        thread_count=options.thread_count,
+    )
+    planner = dcp.DefaultSavePlanner()
+    injection.place("writer", writer)
+    injection.place("planner", planner)
+    operation = scenario.save
+    if operation.api == "current":
+        metadata: Metadata = dcp.save(state.entries, checkpoint_id=path, storage_writer=writer, planner=planner)
+        return metadata
+    return save_state_dict(state.entries, writer, planner=planner, **_legacy(operation))
+
+
+def _load(scenario: Scenario, state: StateDict, injection: Injection, path: str) -> None:
+    reader = dcp.FileSystemReader(path)
+    planner = dcp.DefaultLoadPlanner()
+    injection.place("reader", reader)
+    injection.place("planner", planner)
+    operation = scenario.load
+    if operation.api == "current":
+        dcp.load(state.entries, checkpoint_id=path, storage_reader=reader, planner=planner)
+    else:
+        load_state_dict(state.entries, reader, planner=planner, **_legacy(operation))
+
+
+def _legacy(operation: Operation) -> dict[str, Any]:
+    return {"coordinator_rank": operation.coordinator, "no_dist": not operation.distributed}
+
+
+def _raised(error: BaseException, path: str) -> Raised:
+    record = record_error(error, path=path)
+    if not isinstance(error, CheckpointException):
+        return Raised(record, origin=error_origin(error))
+    failures = [(rank, record_error(failure[0], path=path)) for rank, failure in sorted(error.failures.items())]
+    return Raised(ErrorRecord(record.type, ""), phase=str(error.args[0]), failures=tuple(failures))
+
+
+def read_metadata(path: str) -> tuple[MetadataRecord | None, ErrorRecord | None]:
+    """The metadata as a new reader reads it from the directory ``path``, or what that raises."""
+    try:
+        return record_metadata(dcp.FileSystemReader(path).read_metadata()), None
+    except Exception as error:
+        return None, record_error(error, path=path)
+
+
+def list_files(path: str) -> tuple[FileRecord, ...]:
+    """The files below the directory ``path``, by name."""
+    root = Path(path)
+    files = (file for file in root.rglob("*") if file.is_file())
+    return tuple(sorted((FileRecord(str(file.relative_to(root)), file.stat().st_size) for file in files), key=_name))
+
+
+def _name(file: FileRecord) -> str:
+    return file.name

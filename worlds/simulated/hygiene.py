@@ -1,0 +1,57 @@
+"""What an example must find as if it were the first of its process, and must leave as it found it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch.distributed.checkpoint import _version
+from torch.distributed.checkpoint.planner import SavePlanner
+
+__all__ = ["as_if_first", "quiet"]
+
+
+@contextmanager
+def as_if_first() -> Iterator[None]:
+    """Class- and module-level state of DCP is empty at the start of the block and put back at its end."""
+    caches = {name: value for name, value in vars(SavePlanner).items() if name.startswith("_cached_")}
+    derived = _version._derived_version
+    hook = sys.excepthook
+    for name in caches:
+        setattr(SavePlanner, name, {})
+    _version._derived_version = None
+    try:
+        yield
+    finally:
+        for name, value in caches.items():
+            setattr(SavePlanner, name, value)
+        _version._derived_version = derived
+        sys.excepthook = hook  # init_process_group() wraps it anew each time
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No log record, warning or end of a thread is printed; tensors are too small here for more than one thread."""
+    disabled = logging.root.manager.disable
+    threads = torch.get_num_threads()
+    thread_hook = threading.excepthook
+    logging.disable(logging.CRITICAL)
+    torch.set_num_threads(1)
+    threading.excepthook = _say_nothing
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        threading.excepthook = thread_hook
+        torch.set_num_threads(threads)
+        logging.disable(disabled)
+
+
+def _say_nothing(_: object) -> None:
+    """A thread that fails is DCP's to report; whether it does is what is tested."""

@@ -1,0 +1,164 @@
+"""The simulated world: the ranks of a scenario as threads of this process, one at a time, without sockets or clocks."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Generic, Literal, TypeVar
+
+import torch
+
+from ..abandoned import Abandoned
+from ..outcome import Deadlocked, Hit, OperationOutcome, Outcome, RankOutcome
+from ..program import list_files, read_metadata, run_rank
+from ..scenario import Scenario, Schedule
+from .exchange import Exchange
+from .groups import RankContext, group_patches
+from .hygiene import as_if_first, quiet
+from .object_collectives import object_collective_patches
+from .patches import Patch, applied
+from .rank_threads import RankThreads
+from .scheduler import Scheduler, Task
+from .threads import thread_patches
+
+__all__ = ["Launched", "SimulatedWorld"]
+
+T = TypeVar("T")
+_NATURAL = Schedule()
+
+
+@dataclass(frozen=True)
+class Launched(Generic[T]):
+    """What each rank's body returned, or where it waits for ever; and a line for each time that one went on."""
+
+    ranks: tuple[T | Deadlocked, ...]
+    schedule: tuple[str, ...]
+
+
+class SimulatedWorld:
+    """Runs scenarios, each in worlds of its own size; a context manager that keeps its threads until it ends.
+
+    Two runs of one scenario give equal outcomes, schedules included. A run leaves no file, group, thread or replaced
+    global behind, whatever happened in it. Runs must not overlap in one process.
+    """
+
+    name = "simulated"
+
+    def __init__(self) -> None:
+        self._threads = RankThreads()
+        self._contexts: dict[int, list[RankContext]] = {}
+        self._patches: list[Patch] = [
+            *thread_patches(_enter_thread),
+            *object_collective_patches(),
+        ]
+        shared_memory = Path("/dev/shm")
+        self._directory = str(shared_memory) if shared_memory.is_dir() else None
+
+    def __enter__(self) -> SimulatedWorld:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the threads and drop the groups; the world can be used again and then makes new ones."""
+        self._threads.close()
+        self._contexts.clear()
+
+    def run(self, scenario: Scenario) -> Outcome:
+        """Save on every rank of one world, then load on every rank of another; see :class:`worlds.outcome.Outcome`.
+
+        What DCP raises is part of the outcome. Raises what went wrong outside DCP.
+        """
+        path = tempfile.mkdtemp(prefix="dcp-stress-", dir=self._directory)
+        try:
+            with quiet(), as_if_first():
+                return self._run(scenario, f"{path}/checkpoint")
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _run(self, scenario: Scenario, path: str) -> Outcome:
+        save = self._operate(scenario, "save", path)
+        if not save.returned:
+            return Outcome(save)
+        metadata, error = read_metadata(path)
+        files = list_files(path)
+        load = self._operate(scenario, "load", path)
+        return Outcome(save, load, metadata, error, files)
+
+    def _operate(self, scenario: Scenario, name: Literal["save", "load"], path: str) -> OperationOutcome:
+        operation = scenario.operation(name)
+        hits: list[Hit] = []
+
+        def body(rank: int) -> RankOutcome:
+            return run_rank(scenario, name, rank, path, hits)
+
+        launched = self._launch(body, operation.world_size, operation.schedule, operation.distributed)
+        return OperationOutcome(launched.ranks, tuple(hits), launched.schedule)
+
+    def launch(
+        self,
+        body: Callable[[int], T],
+        world_size: int,
+        *,
+        schedule: Schedule = _NATURAL,
+        distributed: bool = True,
+    ) -> Launched[T]:
+        """Run ``body(rank)`` on every rank of a world, with ``torch.distributed`` initialised unless told otherwise.
+
+        Raises what a body raises, the lowest rank's, after all have ended.
+        """
+        with quiet():
+            return self._launch(body, world_size, schedule, distributed)
+
+    def _launch(self, body: Callable[[int], T], world_size: int, schedule: Schedule, distributed: bool) -> Launched[T]:
+        scheduler = Scheduler(schedule.order, threads_first=schedule.threads_first)
+        kept = self._contexts.pop(world_size, None) if distributed else None
+        contexts = kept or [RankContext(rank, world_size) for rank in range(world_size)]
+        exchange = Exchange()
+        results: dict[int, T] = {}
+        errors: dict[int, BaseException] = {}
+        tasks = [scheduler.add_rank(rank, context) for rank, context in enumerate(contexts)]
+
+        def work(rank: int) -> None:
+            try:
+                with contexts[rank].entered(exchange, distributed=distributed):
+                    results[rank] = body(rank)
+            except Abandoned:
+                raise
+            except BaseException as error:
+                errors[rank] = error
+
+        with ExitStack() as stack:
+            stack.enter_context(applied([*group_patches(), *self._patches]))
+            stack.callback(_isolate_threads, False)
+            _isolate_threads(True)
+            for rank, task in enumerate(tasks):
+                self._threads.submit(rank, partial(task.run, partial(work, rank)))
+            scheduler.run()
+        if errors:
+            raise errors[min(errors)]
+        if distributed and all(context.is_pristine() for context in contexts):
+            self._contexts[world_size] = contexts
+        ranks = tuple(
+            results[task.rank] if task.rank in results else Deadlocked(scheduler.stuck[task]) for task in tasks
+        )
+        return Launched(ranks, tuple(f"{name}: {waiting}" for name, waiting in scheduler.trace))
+
+
+def _isolate_threads(enable: bool) -> None:
+    """Give each thread a registry of process groups of its own, in C++, for functional collectives."""
+    torch._C._distributed_c10d._set_thread_isolation_mode(enable)  # type: ignore[attr-defined]
+
+
+def _enter_thread(task: Task) -> None:
+    """A thread that a rank has started sees the rank's groups."""
+    task.context.register()
