@@ -2,7 +2,7 @@
 
 from .failures import failing_ranks, faults
 from .states import fqns, object_values, state_dicts, tensor_entries
-from .tensors import chunk_sharding_specs, dtypes, tensor_shapes, world_sizes
+from .tensors import chunk_sharding_specs, dtypes, ranks, tensor_shapes, world_sizes
 from .whole import operations, scenarios, schedules, writer_options
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "fqns",
     "object_values",
     "operations",
+    "ranks",
     "scenarios",
     "schedules",
     "state_dicts",

@@ -13,6 +13,7 @@ from worlds.hooks import HOOKS
 from worlds.scenario import Fault
 
 from ._bounds import check_bounds, check_rank
+from .tensors import ranks
 
 __all__ = ["failing_ranks", "faults"]
 
@@ -27,7 +28,7 @@ def failing_ranks(*, world_size: int, coordinator: int = 0) -> SearchStrategy[fr
     """
     check_rank("coordinator", coordinator, world_size)
     everyone = frozenset(range(world_size))
-    some = st.frozensets(st.integers(0, world_size - 1), min_size=1)
+    some = st.frozensets(ranks(world_size=world_size), min_size=1)
     corners = [frozenset({coordinator}), everyone, everyone - {coordinator}]
     return some | st.sampled_from([corner for corner in corners if corner])
 
@@ -39,12 +40,12 @@ def _at_one_hook(
     """The same failure on a set of ranks."""
     hook = draw(st.sampled_from([name for of, name in HOOKS if of == operation]), label="hook")
     place = HOOKS[operation, hook]
-    ranks = failing_ranks(world_size=world_size, coordinator=coordinator)
+    failing = failing_ranks(world_size=world_size, coordinator=coordinator)
     if place.role == "coordinator":
         # On another rank it is never reached, which is a law too, but a dull one.
         only = st.just(frozenset({coordinator}))
-        ranks = only | only | ranks
-    failed = draw(ranks, label="ranks")
+        failing = only | only | failing
+    failed = draw(failing, label="ranks")
     error = draw(st.sampled_from(_USUAL) | st.just("OSError") | st.sampled_from(tuple(ERRORS)), label="error")
     through = draw(st.sampled_from(("call", "future")), label="through") if place.future else "call"
     return [Fault(operation, rank, hook, error, through) for rank in sorted(failed)]  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from worlds.scenario import ChunkSharding
 
 from ._bounds import check_bounds
 
-__all__ = ["chunk_sharding_specs", "dtypes", "tensor_shapes", "world_sizes"]
+__all__ = ["chunk_sharding_specs", "dtypes", "ranks", "tensor_shapes", "world_sizes"]
 
 
 def world_sizes(*, min_size: int = 1, max_size: int = 8) -> SearchStrategy[int]:
@@ -23,6 +23,14 @@ def world_sizes(*, min_size: int = 1, max_size: int = 8) -> SearchStrategy[int]:
     check_bounds("size", min_size, max_size, at_least=1)
     few = st.integers(min_size, max(min_size, min(4, max_size)))
     return few | few | st.integers(min_size, max_size)
+
+
+def ranks(*, world_size: int) -> SearchStrategy[int]:
+    """Ranks of a world of that size; shrinks towards 0."""
+    check_bounds("rank", 0, world_size - 1)
+    # Not integers(), which draws nothing where there is one value: then a world could not shrink to one rank, since
+    # all that is drawn behind it would shift.
+    return st.sampled_from(range(world_size))
 
 
 def tensor_shapes(
@@ -72,7 +80,7 @@ def chunk_sharding_specs(*, dims: int, world_size: int, max_chunks: int | None =
     most = world_size + 2 if max_chunks is None else max_chunks
     if world_size < 1 or most < 1:
         raise InvalidArgument(f"world_size={world_size} and max_chunks={most} must be at least 1")
-    anywhere = st.lists(st.integers(0, world_size - 1), min_size=1, max_size=most)
+    anywhere = st.lists(ranks(world_size=world_size), min_size=1, max_size=most)
     choices = [anywhere]
     if world_size <= most:
         choices += [st.just(list(range(world_size))), st.permutations(range(world_size))]

@@ -15,7 +15,7 @@ from worlds.scenario import Fault, Operation, Scenario, Schedule, TensorEntry, W
 from ._bounds import check_bounds
 from .failures import faults
 from .states import state_dicts
-from .tensors import world_sizes
+from .tensors import ranks, world_sizes
 
 __all__ = ["operations", "scenarios", "schedules", "writer_options"]
 
@@ -37,8 +37,9 @@ def operations(draw: DrawFn, *, min_world_size: int = 1, max_world_size: int = 8
     """
     size = draw(world_sizes(min_size=min_world_size, max_size=max_world_size), label="world size")
     api = draw(st.sampled_from(("current", "legacy")), label="api")
-    coordinator = draw(st.integers(0, size - 1), label="coordinator") if api == "legacy" else 0
-    alone = size == 1 and draw(st.booleans(), label="without torch.distributed")
+    coordinator = draw(ranks(world_size=size), label="coordinator") if api == "legacy" else 0
+    # Drawn for every size, so that nothing more has to be drawn when a size shrinks to 1.
+    alone = draw(st.booleans(), label="without torch.distributed, if alone") and size == 1
     schedule = draw(schedules(world_size=size), label="schedule")
     return Operation(size, coordinator, api, not alone, schedule)  # type: ignore[arg-type]
 

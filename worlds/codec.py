@@ -14,7 +14,6 @@ import typing
 from collections.abc import Callable
 from typing import Any, Literal, NoReturn
 
-from . import scenario as _scenario
 from .scenario import InvalidScenario, ObjectEntry, Scenario, TensorEntry
 
 __all__ = ["FORMAT", "from_json", "to_json"]
@@ -108,7 +107,7 @@ def _encode_value(value: Any) -> Any:
 def _decode_fields(kind: type[Any], data: Any, path: str) -> Any:
     if not isinstance(data, dict):
         _refuse(path, f"must be an object, not {_named(data)}")
-    hints = typing.get_type_hints(kind, vars(_scenario))
+    hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for name in data:
         if name not in fields:
@@ -140,7 +139,7 @@ def _decode(hint: Any, data: Any, path: str) -> Any:
         return tuple(_decode(inner, item, f"{path}[{index}]") for index, item in enumerate(data))
     if isinstance(hint, types.UnionType):
         return _decode_union(hint, data, path)
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _decode_fields(hint, data, path)
     if hint is str and isinstance(data, dict):
         data = _decode_value(data, path)

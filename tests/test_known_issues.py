@@ -1,0 +1,57 @@
+"""The ledger: each entry's minimal scenario still shows it, and nothing but it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from properties import judge
+from properties.known_issues import KNOWN_ISSUES, KnownIssue, find_known_issue, torch_release
+from properties.verdict import Breach, Verdict
+from properties.violations import Violation
+from worlds import Fault, Scenario, SimulatedWorld
+
+ISSUES = pytest.mark.parametrize("issue", KNOWN_ISSUES.values(), ids=lambda issue: issue.id)
+
+
+@ISSUES
+def test_minimal_scenario_shows_the_issue(issue: KnownIssue, world: SimulatedWorld) -> None:
+    if not issue.affects(torch_release()):
+        pytest.skip(f"fixed in torch {issue.fixed_in}")
+    verdict = judge(issue.scenario, world.run(issue.scenario))
+    assert not verdict, f"this torch no longer shows it: set fixed_in of {issue.id!r} in properties/known_issues.py"
+    assert find_known_issue(verdict) is issue, verdict.violation()
+
+
+@ISSUES
+def test_entry_does_not_match_what_else_goes_wrong_there(issue: KnownIssue, world: SimulatedWorld) -> None:
+    """The predicate names the failure: another breach of the same scenario is new."""
+    verdict = judge(issue.scenario, world.run(issue.scenario))
+    assert verdict.breach is not None
+    for kind in Violation.__subclasses__():
+        other = Breach(kind, "save: something else", verdict.breach.operation)
+        if kind is not verdict.breach.kind and kind.law in ("round trip", "metadata"):
+            assert find_known_issue(replace(verdict, breach=other)) is None, kind
+
+
+@ISSUES
+def test_entry_does_not_match_a_scenario_that_passes(issue: KnownIssue, world: SimulatedWorld) -> None:
+    scenario = Scenario()
+    assert find_known_issue(judge(scenario, world.run(scenario))) is None
+
+
+def test_entry_is_no_longer_known_where_it_is_fixed() -> None:
+    issue = replace(next(iter(KNOWN_ISSUES.values())), fixed_in=(2, 14))
+    assert issue.affects((2, 13))
+    assert not issue.affects((2, 14))
+    assert torch_release("2.15.0+cpu") == (2, 15)
+
+
+def test_rank_that_raised_in_reset_is_not_excused_for_another_exception(world: SimulatedWorld) -> None:
+    scenario = KNOWN_ISSUES["reset-unprotected"].scenario
+    outcome = world.run(scenario)
+    other = replace(scenario, faults=(Fault("save", 1, "writer.reset", "ValueError"),))
+    verdict: Verdict = judge(other, outcome)
+    assert not verdict
+    assert find_known_issue(verdict) is None
