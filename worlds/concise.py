@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from typing import Any, ClassVar, Protocol
 
 __all__ = ["Concise", "pretty"]
@@ -37,7 +38,9 @@ def pretty(value: object, *, width: int = 100, indent: int = 0) -> str:
         return line
     if isinstance(value, Concise):
         opening, closing, parts = f"{type(value).__name__}(", ")", _arguments(value)
-    elif isinstance(value, tuple) and value:
+    elif isinstance(value, tuple) and all(isinstance(item, int) for item in value):
+        return f"\n{' ' * indent} ".join(textwrap.wrap(line, width - indent - 1))
+    elif isinstance(value, tuple):
         opening, closing, parts = "(", ")", [("", item) for item in value]
     else:
         return line

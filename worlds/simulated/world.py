@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -78,7 +79,7 @@ class SimulatedWorld:
 
         What DCP raises is part of the outcome. Raises what went wrong outside DCP.
         """
-        path = tempfile.mkdtemp(prefix="dcp-stress-", dir=self._directory)
+        path = tempfile.mkdtemp(prefix=f"dcp-stress-{os.getpid()}-", dir=self._directory)
         try:
             with quiet(), as_if_first():
                 return self._run(scenario, f"{path}/checkpoint")
