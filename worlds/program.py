@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any, Literal
 
 import torch.distributed.checkpoint as dcp
@@ -100,10 +100,9 @@ def read_metadata(path: str) -> tuple[MetadataRecord | None, ErrorRecord | None]
 
 def list_files(path: str) -> tuple[FileRecord, ...]:
     """The files below the directory ``path``, by name."""
-    root = Path(path)
-    files = (file for file in root.rglob("*") if file.is_file())
-    return tuple(sorted((FileRecord(str(file.relative_to(root)), file.stat().st_size) for file in files), key=_name))
-
-
-def _name(file: FileRecord) -> str:
-    return file.name
+    found = []
+    for directory, _, names in os.walk(path):
+        for name in names:
+            file = os.path.join(directory, name)
+            found.append(FileRecord(os.path.relpath(file, path), os.stat(file).st_size))
+    return tuple(sorted(found, key=lambda file: file.name))

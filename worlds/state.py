@@ -6,8 +6,9 @@ load forgot and one that it should not have touched are both seen.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -25,21 +26,8 @@ __all__ = ["POISON_OBJECT", "StateDict"]
 POISON_OBJECT = "<not loaded>"
 """What stands in a load target where an object is to be loaded."""
 
-_GUARD = 64  # bytes on either side of a target: a cache line, and a multiple of every itemsize
-_GUARD_BYTE = 0xA5
+_GUARD = b"\xa5" * 64  # on either side of a target: a cache line, and a multiple of every itemsize
 _DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
-
-
-@dataclass(frozen=True)
-class _Guard:
-    """The memory that a target lies in, all of it."""
-
-    memory: torch.Tensor
-
-    def intact(self) -> bool:
-        memory = tensor_bytes(self.memory)
-        edge = bytes([_GUARD_BYTE]) * _GUARD
-        return memory.startswith(edge) and memory.endswith(edge)
 
 
 class StateDict:
@@ -47,7 +35,7 @@ class StateDict:
 
     def __init__(self, scenario: Scenario, operation: Literal["save", "load"]) -> None:
         self._loads = operation == "load"
-        self._guards: dict[str, list[_Guard]] = {}
+        self._memory: dict[str, list[bytearray]] = {}
         self._module: torch.nn.Module | None = None
         self.entries: dict[str, Any] = {}
         built = {entry.fqn: self._build(entry) for entry in scenario.entries}
@@ -75,8 +63,7 @@ class StateDict:
         return self._build_sharded(entry, sharding)
 
     def _build_sharded(self, entry: TensorEntry, sharding: ChunkSharding) -> ShardedTensor:
-        spec = ChunkShardingSpec(sharding.dim, [f"rank:{rank}/cpu" for rank in sharding.ranks])
-        tensor = sharded_tensor.empty(spec, *entry.shape, dtype=DTYPES[entry.dtype])
+        tensor = sharded_tensor.empty(_spec(sharding), *entry.shape, dtype=DTYPES[entry.dtype])
         for shard in tensor.local_shards():
             # Where torch puts an empty chunk is its own affair (a known issue: outside the tensor); it has no content.
             offsets = shard.metadata.shard_offsets if shard.tensor.numel() else [0] * len(entry.shape)
@@ -86,14 +73,10 @@ class StateDict:
     def _fill(self, entry: TensorEntry, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
         if not self._loads:
             return expected_tensor(entry, offsets, sizes)
-        poison = poison_tensor(entry, offsets, sizes)
-        if poison.numel() == 0:
-            return poison
-        memory = torch.full((2 * _GUARD + poison.numel() * poison.element_size(),), _GUARD_BYTE, dtype=torch.uint8)
-        self._guards.setdefault(entry.fqn, []).append(_Guard(memory))
-        target = memory[_GUARD:-_GUARD].view(poison.dtype).view(poison.shape)
-        target.copy_(poison)
-        return target
+        length = DTYPES[entry.dtype].itemsize * math.prod(sizes)
+        memory = bytearray(_GUARD) + bytes(length) + _GUARD
+        self._memory.setdefault(entry.fqn, []).append(memory)
+        return poison_tensor(entry, offsets, sizes, memory, len(_GUARD))
 
     def _observe(self, fqn: str, value: Any, in_place: bool) -> EntryState:
         if not isinstance(value, torch.Tensor):
@@ -113,12 +96,23 @@ class StateDict:
             shape=tuple(shape),
             chunks=tuple(chunks),
             in_place=in_place or not self._loads,
-            guards_intact=all(guard.intact() for guard in self._guards.get(fqn, ())),
+            guards_intact=all(map(_is_guarded, self._memory.get(fqn, ()))),
         )
+
+
+@lru_cache(maxsize=256)
+def _spec(sharding: ChunkSharding) -> ChunkShardingSpec:
+    """torch's own spec; parsing the placements takes long, and nothing changes a spec."""
+    return ChunkShardingSpec(sharding.dim, [f"rank:{rank}/cpu" for rank in sharding.ranks])
 
 
 def _chunk(offsets: Sequence[int], tensor: torch.Tensor) -> ChunkState:
     return ChunkState(tuple(offsets), tuple(tensor.shape), tensor_bytes(tensor))
+
+
+def _is_guarded(memory: bytearray) -> bool:
+    """Whether nothing was written beside the target that lies in ``memory``."""
+    return memory.startswith(_GUARD) and memory.endswith(_GUARD)
 
 
 def _identity(value: Any) -> tuple[int, ...]:

@@ -42,22 +42,29 @@ _FLOATS = {
 
 def expected_tensor(entry: TensorEntry, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
     """A new tensor with what the global tensor holds from ``offsets`` on, of shape ``sizes``."""
-    return _typed(_part(entry, offsets, sizes), entry, sizes)
+    bits = _bits(entry, offsets, sizes).clone(memory_format=torch.contiguous_format)
+    return _typed(bits, entry, sizes)
 
 
-def poison_tensor(entry: TensorEntry, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
-    """A new tensor that differs from :func:`expected_tensor` in every element."""
-    return _typed(_poisoned(entry, offsets, sizes), entry, sizes)
+def poison_tensor(
+    entry: TensorEntry, offsets: Sequence[int], sizes: Sequence[int], memory: bytearray, start: int
+) -> torch.Tensor:
+    """A tensor in ``memory``, from byte ``start`` on, that differs from :func:`expected_tensor` in every element."""
+    bits = _bits(entry, offsets, sizes, poison=True)
+    if bits.numel() == 0:
+        return _typed(bits, entry, sizes)
+    target = torch.frombuffer(memory, dtype=torch.uint8, count=bits.numel(), offset=start).view(bits.shape)
+    return _typed(target.copy_(bits), entry, sizes)
 
 
 def expected_bytes(entry: TensorEntry, offsets: Sequence[int], sizes: Sequence[int]) -> bytes:
     """The bytes of :func:`expected_tensor`, in row-major order."""
-    return tensor_bytes(_part(entry, offsets, sizes))
+    return tensor_bytes(_bits(entry, offsets, sizes))
 
 
 def poison_bytes(entry: TensorEntry, offsets: Sequence[int], sizes: Sequence[int]) -> bytes:
     """The bytes of :func:`poison_tensor`, in row-major order."""
-    return tensor_bytes(_poisoned(entry, offsets, sizes))
+    return tensor_bytes(_bits(entry, offsets, sizes, poison=True))
 
 
 def tensor_bytes(tensor: torch.Tensor) -> bytes:
@@ -67,16 +74,13 @@ def tensor_bytes(tensor: torch.Tensor) -> bytes:
     return ctypes.string_at(tensor.data_ptr(), size) if size else b""
 
 
-def _part(entry: TensorEntry, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
-    part = _global_bits(entry.fqn, entry.shape, entry.dtype, entry.fill)
-    for dim, (offset, size) in enumerate(zip(offsets, sizes, strict=True)):
-        part = part.narrow(dim, offset, size)
-    return part.clone(memory_format=torch.contiguous_format)
-
-
-def _poisoned(entry: TensorEntry, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
-    # A bool has only two legal bytes, so that its complement is the other one.
-    return _part(entry, offsets, sizes).bitwise_xor_(1 if entry.dtype == "bool" else 0xFF)
+def _bits(entry: TensorEntry, offsets: Sequence[int], sizes: Sequence[int], *, poison: bool = False) -> torch.Tensor:
+    """A view of the bytes there, of shape ``(*sizes, itemsize)``; not to be written to."""
+    bits = (_global_poison if poison else _global_bits)(entry.fqn, entry.shape, entry.dtype, entry.fill)
+    for dim, (offset, size, extent) in enumerate(zip(offsets, sizes, entry.shape, strict=True)):
+        if size != extent:
+            bits = bits.narrow(dim, offset, size)
+    return bits
 
 
 def _typed(bits: torch.Tensor, entry: TensorEntry, sizes: Sequence[int]) -> torch.Tensor:
@@ -102,6 +106,13 @@ def _global_bits(fqn: str, shape: tuple[int, ...], dtype: str, fill: str) -> tor
         parts = [_low_bytes(_spread(index, salt + part), min(width, 8)) for part in range(max(1, width // 8))]
         bits = torch.cat(parts, dim=1)
     return bits.reshape(*shape, width)
+
+
+@lru_cache(maxsize=32)
+def _global_poison(fqn: str, shape: tuple[int, ...], dtype: str, fill: str) -> torch.Tensor:
+    """Bytes that differ from those of :func:`_global_bits` everywhere."""
+    # A bool has only two legal bytes, so that its complement is the other one.
+    return _global_bits(fqn, shape, dtype, fill).bitwise_xor(1 if dtype == "bool" else 0xFF)
 
 
 def _count(shape: Sequence[int]) -> int:

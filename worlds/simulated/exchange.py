@@ -6,7 +6,7 @@ nobody; so a wrong program waits for ever here, as it does (or worse) on a real 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from ..outcome import Waiting
@@ -69,15 +69,17 @@ class Exchange:
         self._meetings: dict[tuple[Hashable, int], Meeting] = {}
         self._counts: dict[tuple[Hashable, int], int] = {}
 
-    def arrive(self, key: Hashable, ranks: Sequence[int], rank: int, kind: str, brought: Any) -> Arrival:
+    def arrive(self, key: Hashable, ranks: tuple[int, ...], rank: int, kind: str, brought: Any) -> Arrival:
         """Bring something to the next collective of the group ``key``, as its rank ``rank``; does not wait.
 
         ``ranks`` are the group's global ranks, for whoever reads where a rank waits.
         """
         count = self._counts.get((key, rank), 0)
         self._counts[key, rank] = count + 1
-        waiting = Waiting(kind, tuple(ranks), count)
-        meeting = self._meetings.setdefault((key, count), Meeting(kind, len(ranks)))
+        waiting = Waiting(kind, ranks, count)
+        meeting = self._meetings.get((key, count))
+        if meeting is None:
+            meeting = self._meetings[key, count] = Meeting(kind, len(ranks))
         if meeting.kind != kind or meeting.size != len(ranks):
             return Arrival(None, waiting)
         meeting.brought[rank] = brought

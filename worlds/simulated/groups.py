@@ -119,17 +119,27 @@ class SimulatedGroup(ProcessLocalGroup):
 
     def __init__(self, rank: int, world_size: int) -> None:
         super().__init__(rank, world_size)  # type: ignore[no-untyped-call]
+        self._ranks: tuple[int, ...] | None = None  # not known before torch has registered the group
 
     def size(self) -> int:
         return self._world_size  # type: ignore[no-any-return]
+
+    def rank(self) -> int:
+        return self._rank  # type: ignore[no-any-return]
 
     def meet(self, kind: str, brought: Any) -> Arrival:
         """Come to the next collective of this group, and bring something."""
         context = rank_context()
         if context is None:
             raise RuntimeError(f"{kind} on a simulated process group outside its world")
-        ranks = dist.get_process_group_ranks(self)
-        return context.exchange.arrive((self.pg_name, tuple(ranks)), ranks, self.rank(), kind, brought)
+        ranks = self.ranks()
+        return context.exchange.arrive((self.pg_name, ranks), ranks, self._rank, kind, brought)
+
+    def ranks(self) -> tuple[int, ...]:
+        """The global ranks of the group, by rank within it."""
+        if self._ranks is None:
+            self._ranks = tuple(dist.get_process_group_ranks(self))
+        return self._ranks
 
     def new_group(self, ranks: list[int], *, group_name: str, timeout: timedelta | None = None, **_: Any) -> Any:
         """The group of those global ranks, as ``torch.distributed.new_group`` asks its default group for it."""
@@ -167,9 +177,9 @@ class SimulatedGroup(ProcessLocalGroup):
         context = rank_context()
         if context is None:
             raise RuntimeError("send or recv on a simulated process group outside its world")
-        ranks = dist.get_process_group_ranks(self)
+        ranks = self.ranks()
         place = 0 if self.rank() == src else 1
-        key = (self.pg_name, tuple(ranks), src, dst, tag)
+        key = (self.pg_name, ranks, src, dst, tag)
         return context.exchange.arrive(key, (ranks[src], ranks[dst]), place, f"send from {ranks[src]}", brought)
 
 

@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch.distributed import c10d_logger
 from torch.distributed.checkpoint import _version
 from torch.distributed.checkpoint.planner import SavePlanner
+
+from .patches import Patch, applied
 
 __all__ = ["as_if_first", "quiet"]
 
@@ -44,13 +47,18 @@ def quiet() -> Iterator[None]:
     torch.set_num_threads(1)
     threading.excepthook = _say_nothing
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), applied([Patch(c10d_logger, "_get_msg_dict", _bare_message)]):
             warnings.simplefilter("ignore")
             yield
     finally:
         threading.excepthook = thread_hook
         torch.set_num_threads(threads)
         logging.disable(disabled)
+
+
+def _bare_message(func_name: str, *_: object, **__: object) -> dict[str, str]:
+    """c10d's part of a log record that nobody reads, as short as where no process group is; DCP's own part stays."""
+    return {"func_name": func_name}
 
 
 def _say_nothing(_: object) -> None:

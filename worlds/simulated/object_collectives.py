@@ -127,7 +127,7 @@ def _root(group: SimulatedGroup, root: int | None, group_root: int | None) -> in
     """The root as a rank within the group; ``None`` where torch's own should say what is wrong."""
     if group_root is not None:
         return group_root if root is None and 0 <= group_root < group.size() else None
-    ranks = dist.get_process_group_ranks(group)
+    ranks = group.ranks()
     root = 0 if root is None else root
     return ranks.index(root) if root in ranks else None
 

@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import _thread
+import ctypes
+import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 __all__ = ["RankThreads"]
+
+
+def _find_current_processor() -> Callable[[], int | None]:
+    """The C library's function for the processor that a thread is on; where there is none, one that does not know."""
+    if not hasattr(os, "sched_setaffinity"):
+        return lambda: None
+    try:
+        function: Callable[[], int] = ctypes.CDLL(None).sched_getcpu
+    except (OSError, AttributeError):
+        return lambda: None
+    return function
+
+
+_current_processor = _find_current_processor()
 
 
 class RankThreads:
@@ -15,11 +32,26 @@ class RankThreads:
     def __init__(self) -> None:
         self._threads: list[_RankThread] = []
 
-    def submit(self, rank: int, job: Callable[[], None]) -> None:
-        """Run ``job``, which must not raise, on the thread of that rank, once it has done what it does now."""
+    def assign(self, rank: int, job: Callable[[], None]) -> _thread.LockType:
+        """Have the thread of that rank run ``job``, which must not raise, once the lock that is returned is released.
+
+        So a rank that is given the baton for the first time is woken once, and not a second time to look for its job.
+        """
         while rank >= len(self._threads):
             self._threads.append(_RankThread(len(self._threads)))
-        self._threads[rank].submit(job)
+        return self._threads[rank].assign(job)
+
+    def follow(self) -> None:
+        """Keep the threads, one of which runs at a time, on the processor that the caller is on now.
+
+        To wake a thread on another processor, which has gone to sleep and knows none of the memory, costs more than
+        all else that a simulated collective does. The caller itself stays free, so that the system can move them all.
+        """
+        processor = _current_processor()
+        if processor is None:
+            return
+        for thread in self._threads:
+            thread.stay_on(processor)
 
     def close(self) -> None:
         """End the threads, and wait until they have ended."""
@@ -30,24 +62,32 @@ class RankThreads:
 class _RankThread:
     def __init__(self, rank: int) -> None:
         self._job: Callable[[], None] | None = None
-        self._has_job = _thread.allocate_lock()
-        self._has_job.acquire()
+        self._baton = _thread.allocate_lock()
+        self._baton.acquire()
+        self._processor: int | None = None
         # A daemon, so that a world that nobody closed does not keep the process alive.
         self._thread = threading.Thread(target=self._work, name=f"simulated rank {rank}", daemon=True)
         self._thread.start()
 
-    def submit(self, job: Callable[[], None]) -> None:
+    def assign(self, job: Callable[[], None]) -> _thread.LockType:
         self._job = job
-        self._has_job.release()
+        return self._baton
+
+    def stay_on(self, processor: int) -> None:
+        if processor == self._processor or self._thread.native_id is None:
+            return
+        with suppress(OSError):  # where the system does not let a process choose
+            os.sched_setaffinity(self._thread.native_id, {processor})
+        self._processor = processor
 
     def close(self) -> None:
         self._job = None
-        self._has_job.release()
+        self._baton.release()
         self._thread.join()
 
     def _work(self) -> None:
         while True:
-            self._has_job.acquire()
+            self._baton.acquire()
             job, self._job = self._job, None
             if job is None:
                 return

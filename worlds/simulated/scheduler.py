@@ -31,7 +31,10 @@ def current_task() -> Task | None:
 
 
 class Task:
-    """A rank, or a thread of a rank. ``context`` is what the world keeps for the rank."""
+    """A rank, or a thread of a rank. ``context`` is what the world keeps for the rank.
+
+    Whoever holds the baton releases ``baton`` to hand it to this task; it is locked at first.
+    """
 
     def __init__(self, scheduler: Scheduler, name: str, rank: int, context: Any, priority: tuple[int, ...]) -> None:
         self.scheduler = scheduler
@@ -46,12 +49,11 @@ class Task:
         self._ready: Callable[[], bool] | None = None
         self._has_limit = False
         self._limit_struck = False
-        self._baton = _thread.allocate_lock()  # not threading's name for it, which a world replaces
-        self._baton.acquire()
+        self.baton = _thread.allocate_lock()  # not threading's name for it, which a world replaces
+        self.baton.acquire()
 
     def run(self, body: Callable[[], None]) -> None:
-        """Wait for the baton, run ``body`` in the calling thread, and hand the baton on for good."""
-        self._baton.acquire()
+        """Run ``body`` in the calling thread, which has been handed the baton, and hand the baton on for good."""
         _local.task = self
         try:
             if not self.abandoned:
@@ -98,7 +100,7 @@ class Scheduler:
     def run(self) -> None:
         """Hand the baton to the first task, and wait until every task has ended."""
         if self._tasks:
-            self._next()._baton.release()
+            self._next().baton.release()
             self._finished.acquire()
 
     def wait_until(self, ready: Callable[[], bool], waiting: Waiting, *, has_limit: bool = False) -> bool:
@@ -137,14 +139,14 @@ class Scheduler:
     def _switch_from(self, task: Task) -> None:
         following = self._next()
         if following is not task:
-            following._baton.release()
-            task._baton.acquire()
+            following.baton.release()
+            task.baton.acquire()
 
     def _finish(self, task: Task) -> None:
         task.done = True
         self._tasks.remove(task)
         if self._tasks:
-            self._next()._baton.release()
+            self._next().baton.release()
         else:
             self._finished.release()
 

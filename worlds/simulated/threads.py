@@ -103,6 +103,7 @@ def _start_as_task(thread: threading.Thread, parent: Task, enter: Callable[[Task
 
     def run_as_task() -> None:
         del thread.__dict__["run"]
+        child.baton.acquire()
         child.run(body)
 
     thread.__dict__["run"] = run_as_task

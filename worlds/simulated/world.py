@@ -143,7 +143,8 @@ class SimulatedWorld:
             stack.callback(_isolate_threads, False)
             _isolate_threads(True)
             for rank, task in enumerate(tasks):
-                self._threads.submit(rank, partial(task.run, partial(work, rank)))
+                task.baton = self._threads.assign(rank, partial(task.run, partial(work, rank)))
+            self._threads.follow()
             scheduler.run()
         if errors:
             raise errors[min(errors)]
