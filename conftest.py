@@ -24,7 +24,7 @@ _COMMON = settings(deadline=None, print_blob=False, suppress_health_check=[Healt
 
 # Hypothesis has a profile "ci" of its own, which it loads where it sees a CI: this one takes its place.
 settings.register_profile("quick", _COMMON, max_examples=15, derandomize=True, database=None)
-settings.register_profile("ci", _COMMON, max_examples=400, derandomize=True, database=None)
+settings.register_profile("ci", _COMMON, max_examples=600, derandomize=True, database=None)
 settings.register_profile(
     "nightly",
     _COMMON,

@@ -17,6 +17,13 @@ from .tensors import ranks
 
 __all__ = ["failing_ranks", "faults"]
 
+# The simplest is drawn most often, and so it is one that DCP protects.
+_HOOKS = {
+    operation: sorted(
+        (name for of, name in HOOKS if of == operation), key=lambda name: HOOKS[operation, name].phase is None
+    )
+    for operation in ("save", "load")
+}
 _USUAL = tuple(name for name in ERRORS if name not in NEVER_ARRIVES)
 
 
@@ -38,7 +45,7 @@ def _at_one_hook(
     draw: DrawFn, operation: Literal["save", "load"], world_size: int, coordinator: int
 ) -> Sequence[Fault]:
     """The same failure on a set of ranks."""
-    hook = draw(st.sampled_from([name for of, name in HOOKS if of == operation]), label="hook")
+    hook = draw(st.sampled_from(_HOOKS[operation]), label="hook")
     place = HOOKS[operation, hook]
     failing = failing_ranks(world_size=world_size, coordinator=coordinator)
     if place.role == "coordinator":

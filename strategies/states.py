@@ -87,5 +87,10 @@ def state_dicts(
     entries: SearchStrategy[Entry] = tensor_entries(names=named, save_world=save_world, load_world=load_world)
     if objects:
         entries = entries | entries | entries | st.builds(ObjectEntry, named, object_values())
-    unique = st.lists(entries, min_size=min_entries, max_size=max_entries, unique_by=lambda entry: entry.fqn)
-    return unique.map(tuple)
+
+    def lists(at_least: int) -> SearchStrategy[list[Entry]]:
+        return st.lists(entries, min_size=at_least, max_size=max_entries, unique_by=lambda entry: entry.fqn)
+
+    # An empty state dict is a corner, and would else be two in five.
+    some = lists(max(min_entries, min(1, max_entries)))
+    return (lists(min_entries) | some | some).map(tuple)

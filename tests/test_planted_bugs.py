@@ -24,7 +24,7 @@ from tests.planting import planted
 from worlds import Scenario, SimulatedWorld
 from worlds.concise import pretty
 
-CI_EXAMPLES = SHARDS * 400  # of each law, in the profile ci
+CI_EXAMPLES = SHARDS * 600  # of each law, in the profile ci
 
 
 @dataclass(frozen=True)
