@@ -26,6 +26,7 @@ class Injection:
     def __init__(self, scenario: Scenario, operation: Literal["save", "load"], rank: int, hits: list[Hit]) -> None:
         self._hits = hits
         self._thread = threading.get_ident()
+        self._errors: list[BaseException] = []
         self._faults = [
             (index, fault)
             for index, fault in enumerate(scenario.faults)
@@ -42,6 +43,15 @@ class Injection:
         for method, faults in by_method.items():
             setattr(target, method, self._failing(getattr(target, method), faults))
 
+    def forget(self) -> None:
+        """Take the tracebacks from the errors that were raised; to be called when all is recorded.
+
+        A torch future holds its error where the garbage collector cannot see it. With the traceback of a frame that
+        holds the future in turn, neither would ever go.
+        """
+        while self._errors:
+            self._errors.pop().__traceback__ = None
+
     def _failing(self, method: Callable[..., Any], faults: Sequence[tuple[int, Fault]]) -> Callable[..., Any]:
         in_call = next(((index, fault) for index, fault in faults if fault.through == "call"), None)
         in_future = next(((index, fault) for index, fault in faults if fault.through == "future"), None)
@@ -57,7 +67,9 @@ class Injection:
 
     def _error(self, index: int, fault: Fault) -> BaseException:
         self._hits.append(Hit(index, thread=threading.get_ident() != self._thread))
-        return make_error(fault.error, fault_message(index))
+        error = make_error(fault.error, fault_message(index))
+        self._errors.append(error)
+        return error
 
 
 class _FutureOfNoException(torch.futures.Future[Any]):

@@ -40,6 +40,8 @@ def run_rank(
         raise
     except BaseException as error:
         return _raised(error, path)
+    finally:
+        injection.forget()
     return Returned(state.observe(), None if metadata is None else record_metadata(metadata))
 
 
