@@ -38,6 +38,9 @@ class Verdict:
     def __bool__(self) -> bool:
         return self.breach is None
 
+    def __str__(self) -> str:
+        return "the laws hold" if self.breach is None else f"{self.breach.kind.__name__}: {self.violation()}"
+
     def violation(self) -> Violation | None:
         """The exception of the breach's kind, with the whole text."""
         return None if self.breach is None else self.breach.kind("\n".join(self._lines(self.breach)))
