@@ -1,0 +1,203 @@
+"""Collectives of the simulated world give what gloo gives in real processes, for everything that DCP builds on."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.distributed._functional_collectives as functional
+import torch.multiprocessing
+from torch.distributed._shard import sharded_tensor
+from torch.distributed._shard.sharding_spec import ChunkShardingSpec
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+
+from worlds import SimulatedWorld
+
+WORLD_SIZE = 4
+
+
+def mine(rank: int, size: int = 2) -> torch.Tensor:
+    return torch.arange(size) + 10 * (rank + 1)
+
+
+def all_gather(rank: int) -> Any:
+    gathered = [torch.zeros(2, dtype=torch.int64) for _ in range(WORLD_SIZE)]
+    dist.all_gather(gathered, mine(rank))
+    return [tensor.tolist() for tensor in gathered]
+
+
+def all_gather_into_tensor(rank: int) -> Any:
+    gathered = torch.zeros(2 * WORLD_SIZE, dtype=torch.int64)
+    dist.all_gather_into_tensor(gathered, mine(rank))
+    return gathered.tolist()
+
+
+def all_reduce(rank: int) -> Any:
+    results = []
+    for op in (dist.ReduceOp.SUM, dist.ReduceOp.MAX, dist.ReduceOp.MIN, dist.ReduceOp.PRODUCT):
+        tensor = mine(rank)
+        dist.all_reduce(tensor, op)
+        results.append(tensor.tolist())
+    return results
+
+
+def reduce(rank: int) -> Any:
+    tensor = mine(rank)
+    dist.reduce(tensor, dst=2)
+    return tensor.tolist() if rank == 2 else None  # elsewhere gloo may leave what it likes
+
+
+def broadcast(rank: int) -> Any:
+    tensor = mine(rank)
+    dist.broadcast(tensor, src=3)
+    return tensor.tolist()
+
+
+def scatter(rank: int) -> Any:
+    tensor = torch.zeros(2, dtype=torch.int64)
+    dist.scatter(tensor, [mine(other) for other in range(WORLD_SIZE)] if rank == 1 else None, src=1)
+    return tensor.tolist()
+
+
+def gather(rank: int) -> Any:
+    gathered = [torch.zeros(2, dtype=torch.int64) for _ in range(WORLD_SIZE)] if rank == 1 else None
+    dist.gather(mine(rank), gathered, dst=1)
+    return None if gathered is None else [tensor.tolist() for tensor in gathered]
+
+
+def reduce_scatter(rank: int) -> Any:
+    tensor = torch.zeros(1, dtype=torch.int64)
+    dist.reduce_scatter_tensor(tensor, mine(rank, WORLD_SIZE))
+    return tensor.tolist()
+
+
+def all_to_all(rank: int) -> Any:
+    tensor = torch.zeros(WORLD_SIZE, dtype=torch.int64)
+    dist.all_to_all_single(tensor, mine(rank, WORLD_SIZE))
+    return tensor.tolist()
+
+
+def asynchronous(rank: int) -> Any:
+    first, second = mine(rank), mine(rank) * 2
+    works = [dist.all_reduce(first, async_op=True), dist.broadcast(second, src=1, async_op=True)]
+    for work in works:
+        work.wait()
+    dist.barrier()
+    return first.tolist(), second.tolist()
+
+
+def send_and_receive(rank: int) -> Any:
+    received = torch.zeros(2, dtype=torch.int64)
+    sending = dist.isend(mine(rank), dst=(rank + 1) % WORLD_SIZE)
+    source = dist.recv(received, src=(rank - 1) % WORLD_SIZE)
+    assert sending is not None
+    sending.wait()
+    return received.tolist(), source
+
+
+def objects(rank: int) -> Any:
+    everyone: list[Any] = [None] * WORLD_SIZE
+    dist.all_gather_object(everyone, {"rank": rank, "text": "x" * rank})
+    at_root: list[Any] | None = [None] * WORLD_SIZE if rank == 2 else None
+    dist.gather_object(("from", rank), at_root, dst=2)
+    listed = [rank, ("of", rank)]
+    dist.broadcast_object_list(listed, src=3)
+    scattered: list[Any] = [None]
+    dist.scatter_object_list(scattered, [f"for {other}" for other in range(WORLD_SIZE)] if rank == 1 else None, src=1)
+    return everyone, at_root, listed, scattered
+
+
+def objects_are_copies(rank: int) -> Any:
+    brought = [rank]
+    everyone: list[Any] = [None] * WORLD_SIZE
+    dist.all_gather_object(everyone, brought)
+    return everyone[rank] is brought
+
+
+def sub_groups(rank: int) -> Any:
+    odd, even = dist.new_group([3, 1]), dist.new_group([0, 2])
+    group = odd if rank % 2 else even
+    assert group is not None
+    tensor = mine(rank)
+    dist.all_reduce(tensor, group=group)
+    everyone: list[Any] = [None] * 2
+    dist.all_gather_object(everyone, rank, group=group)
+    listed = [rank]
+    dist.broadcast_object_list(listed, src=dist.get_global_rank(group, 1), group=group)
+    ranks = dist.get_process_group_ranks(group)
+    return tensor.tolist(), everyone, listed, ranks, dist.get_rank(group), dist.get_world_size(group), dist.get_rank()
+
+
+def functional_collectives(rank: int) -> Any:
+    summed = functional.all_reduce(mine(rank), "sum", list(range(WORLD_SIZE)))
+    gathered = functional.all_gather_tensor(mine(rank), 0, list(range(WORLD_SIZE)))
+    return torch.Tensor.tolist(summed + 0), torch.Tensor.tolist(gathered + 0)
+
+
+def sharded(rank: int) -> Any:
+    spec = ChunkShardingSpec(0, [f"rank:{other}/cpu" for other in (2, 0, 1, 3)])
+    tensor = sharded_tensor.empty(spec, 7, 2, dtype=torch.int64)
+    for shard in tensor.local_shards():
+        shard.tensor.fill_(rank)
+    whole = torch.zeros(7, 2, dtype=torch.int64) if rank == 1 else None
+    tensor.gather(dst=1, out=whole)
+    return None if whole is None else whole.tolist()
+
+
+def mesh(rank: int) -> Any:
+    grid = init_device_mesh("cpu", (2, 2), mesh_dim_names=("dp", "tp"))
+    tensor = distribute_tensor(torch.arange(20).reshape(5, 4), grid, [Shard(0), Shard(1)])
+    local = tensor.to_local().tolist()
+    moved = tensor.redistribute(placements=[Replicate(), Shard(0)]).to_local().tolist()
+    return local, moved, tensor.full_tensor().tolist(), grid["tp"].get_local_rank(), grid["dp"].size()
+
+
+BODIES: dict[str, Callable[[int], Any]] = {
+    body.__name__: body
+    for body in (
+        all_gather,
+        all_gather_into_tensor,
+        all_reduce,
+        reduce,
+        broadcast,
+        scatter,
+        gather,
+        reduce_scatter,
+        all_to_all,
+        asynchronous,
+        send_and_receive,
+        objects,
+        objects_are_copies,
+        sub_groups,
+        functional_collectives,
+        sharded,
+        mesh,
+    )
+}
+
+
+def _real_rank(rank: int, directory: str) -> None:
+    store = dist.FileStore(f"{directory}/store", WORLD_SIZE)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=WORLD_SIZE)
+    Path(directory, str(rank)).write_bytes(pickle.dumps({name: body(rank) for name, body in BODIES.items()}))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def gloo(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each rank gets in real processes."""
+    directory = tmp_path_factory.mktemp("gloo")
+    torch.multiprocessing.spawn(_real_rank, (str(directory),), nprocs=WORLD_SIZE)
+    return [pickle.loads((directory / str(rank)).read_bytes()) for rank in range(WORLD_SIZE)]
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_collective_gives_what_gloo_gives(name: str, gloo: list[dict[str, Any]], world: SimulatedWorld) -> None:
+    assert list(world.launch(BODIES[name], WORLD_SIZE).ranks) == [results[name] for results in gloo]
