@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
-from hypothesis.strategies import SearchStrategy
+from hypothesis.strategies import DrawFn, SearchStrategy
 
 from worlds.dtypes import DTYPES
 from worlds.scenario import ChunkSharding
@@ -80,9 +80,18 @@ def chunk_sharding_specs(*, dims: int, world_size: int, max_chunks: int | None =
     most = world_size + 2 if max_chunks is None else max_chunks
     if world_size < 1 or most < 1:
         raise InvalidArgument(f"world_size={world_size} and max_chunks={most} must be at least 1")
-    anywhere = st.lists(ranks(world_size=world_size), min_size=1, max_size=most)
-    choices = [anywhere]
-    if world_size <= most:
-        choices += [st.just(list(range(world_size))), st.permutations(range(world_size))]
-    which = st.sampled_from([*range(dims), *range(-1, -dims - 1, -1)])
-    return st.builds(ChunkSharding, which, st.one_of(choices).map(tuple))
+    dim = st.sampled_from([*range(dims), *range(-1, -dims - 1, -1)])
+    return st.builds(ChunkSharding, dim, _placements(world_size, most))
+
+
+@st.composite
+def _placements(draw: DrawFn, world_size: int, most: int) -> tuple[int, ...]:
+    # The list is drawn even where it is not used: Hypothesis takes what has the fewest draws for the simplest.
+    anywhere = draw(st.lists(ranks(world_size=world_size), min_size=1, max_size=most), label="placements")
+    kinds = ("anywhere", "each rank once", "each rank once, in any order") if world_size <= most else ("anywhere",)
+    kind = draw(st.sampled_from(kinds), label="kind of placements")
+    if kind == "anywhere":
+        return tuple(anywhere)
+    if kind == "each rank once":
+        return tuple(range(world_size))
+    return tuple(draw(st.permutations(range(world_size)), label="order"))

@@ -1,0 +1,250 @@
+"""What the strategies draw: their smallest values, the corners that matter, and what they refuse."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, find, given, seed, settings
+from hypothesis import strategies as st
+from hypothesis.errors import InvalidArgument
+from hypothesis.strategies import SearchStrategy
+
+from properties.sharding import SHARDS
+from strategies import (
+    chunk_sharding_specs,
+    dtypes,
+    failing_ranks,
+    faults,
+    fqns,
+    object_values,
+    operations,
+    ranks,
+    scenarios,
+    schedules,
+    state_dicts,
+    tensor_entries,
+    tensor_shapes,
+    world_sizes,
+    writer_options,
+)
+from worlds import ChunkSharding, Fault, Operation, Scenario, Schedule, TensorEntry, WriterOptions
+from worlds.dtypes import DTYPES
+from worlds.errors import ERRORS
+from worlds.hooks import HOOKS
+
+QUIET = settings(
+    database=None,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate, Phase.shrink],
+)
+EXAMPLES = SHARDS * 600  # of each law, in the profile ci
+
+
+@pytest.mark.parametrize(
+    ("strategy", "smallest"),
+    [
+        (world_sizes(), 1),
+        (world_sizes(min_size=3), 3),
+        (ranks(world_size=4), 0),
+        (tensor_shapes(), ()),
+        (tensor_shapes(min_dims=2), (1, 1)),
+        (dtypes(), "float32"),
+        (chunk_sharding_specs(dims=2, world_size=4), ChunkSharding(0, (0,))),
+        (fqns(), "a"),
+        (object_values(), None),
+        (tensor_entries(save_world=4, load_world=4), TensorEntry("a")),
+        (state_dicts(), ()),
+        (state_dicts(min_entries=1), (TensorEntry("a"),)),
+        (schedules(world_size=4), Schedule()),
+        (operations(), Operation()),
+        (writer_options(), WriterOptions()),
+        (failing_ranks(world_size=4, coordinator=2), frozenset({0})),
+        (faults(operation="save", world_size=4), (Fault("save", 0, "writer.storage_meta"),)),
+        (faults(operation="load", world_size=4), (Fault("load", 0, "reader.read_metadata"),)),
+        (scenarios(), Scenario()),
+        (scenarios(failing="save"), Scenario(faults=(Fault("save", 0, "writer.storage_meta"),))),
+    ],
+    ids=lambda value: repr(value)[:60],
+)
+def test_smallest_value(strategy: SearchStrategy[Any], smallest: Any) -> None:
+    assert find(strategy, lambda _: True, settings=QUIET) == smallest
+
+
+@pytest.mark.parametrize(
+    ("condition", "smallest"),
+    [
+        (
+            lambda s: any(isinstance(e, TensorEntry) and e.saved and e.loaded != e.saved for e in s.entries),
+            Scenario(entries=(TensorEntry("a", (1,), saved=ChunkSharding(0, (0,))),)),
+        ),
+        (lambda s: s.save.world_size == 3, Scenario(save=Operation(3), load=Operation(3))),
+        (
+            lambda s: s.save.coordinator > 0,
+            Scenario(save=Operation(2, 1, "legacy"), load=Operation(2, 1, "legacy")),
+        ),
+        (
+            lambda s: {fault.rank for fault in s.faults if fault.operation == "save"} == {0, 1},
+            Scenario(
+                save=Operation(2),
+                load=Operation(2),
+                faults=(Fault("save", 0, "writer.storage_meta"), Fault("save", 1, "writer.storage_meta")),
+            ),
+        ),
+    ],
+    ids=["resharded", "three ranks", "another coordinator", "all ranks fail"],
+)
+def test_smallest_scenario_with_a_property(condition: Callable[[Scenario], bool], smallest: Scenario) -> None:
+    found = find(scenarios(), condition, settings=settings(QUIET, max_examples=5000))
+    assert found == smallest
+
+
+def count(strategy: SearchStrategy[Any], corners: Callable[[Any], set[str]], examples: int = EXAMPLES) -> Counter[str]:
+    """How many of the examples of one law in the profile ``ci`` reach each corner."""
+    counts: Counter[str] = Counter()
+
+    @seed(0)
+    @settings(QUIET, derandomize=False, max_examples=examples, phases=[Phase.generate])
+    @given(strategy)
+    def run(value: Any) -> None:
+        counts.update(corners(value))
+
+    run()
+    return counts
+
+
+def _corners(scenario: Scenario) -> set[str]:
+    found = {"no entries"} if not scenario.entries else set()
+    tensors = [entry for entry in scenario.entries if isinstance(entry, TensorEntry)]
+    for entry in tensors:
+        found |= {f"dtype {entry.dtype}", f"fill {entry.fill}", f"{len(entry.shape)} dims"}
+        if not math.prod(entry.shape):
+            found.add("empty tensor")
+        if entry.saved and entry.loaded and entry.saved != entry.loaded:
+            found.add("resharded")
+        for sharding in filter(None, (entry.saved, entry.loaded)):
+            found |= _sharding_corners(sharding, entry.shape)
+    if len(tensors) < len(scenario.entries):
+        found.add("object")
+    found.add(f"container {scenario.container}")
+    found.add("another world at load" if scenario.save.world_size != scenario.load.world_size else "same world")
+    for operation in (scenario.save, scenario.load):
+        found |= {f"{operation.world_size} ranks", f"api {operation.api}"}
+        found |= {"another coordinator"} if operation.coordinator else set()
+        found |= set() if operation.distributed else {"without torch.distributed"}
+        found |= {"another order"} if operation.schedule.order else set()
+        found |= {"threads first"} if operation.schedule.threads_first else set()
+    found |= {"several writer threads"} if scenario.writer.thread_count > 1 else set()
+    found |= set() if scenario.writer.single_file_per_rank else {"a file for each item"}
+    return found
+
+
+def _sharding_corners(sharding: ChunkSharding, shape: tuple[int, ...]) -> set[str]:
+    sizes = [math.prod(size) for _, _, size in sharding.chunks(shape)]
+    found = {"negative dim"} if sharding.dim < 0 else set()
+    found |= {"sharded along a later dim"} if sharding.dim % len(shape) else set()
+    found |= {"several chunks on a rank"} if len(set(sharding.ranks)) < len(sharding.ranks) else set()
+    found |= {"ranks out of order"} if list(sharding.ranks) != sorted(sharding.ranks) else set()
+    found |= {"empty chunk"} if math.prod(shape) and not all(sizes) else set()
+    found |= {"uneven chunks"} if len(set(filter(None, sizes))) > 1 else set()
+    return found
+
+
+EXPECTED_CORNERS = {
+    "no entries": 50,
+    "0 dims": 100,
+    "1 dims": 100,
+    "2 dims": 100,
+    "3 dims": 100,
+    "empty tensor": 20,
+    "resharded": 200,
+    "negative dim": 100,
+    "sharded along a later dim": 50,
+    "several chunks on a rank": 100,
+    "ranks out of order": 100,
+    "empty chunk": 50,
+    "uneven chunks": 100,
+    "object": 100,
+    "fill distinct": 200,
+    "fill special": 200,
+    "container module": 100,
+    "container dict": 200,
+    "another world at load": 200,
+    "same world": 200,
+    "api legacy": 200,
+    "api current": 200,
+    "another coordinator": 100,
+    "without torch.distributed": 20,
+    "another order": 100,
+    "threads first": 50,
+    "several writer threads": 50,
+    "a file for each item": 50,
+    **{f"{size} ranks": 20 for size in range(1, 9)},
+    **{f"dtype {name}": 2 for name in DTYPES},
+}
+
+
+def test_corners_are_reached() -> None:
+    """A floor under how often one law in the profile ``ci`` meets each corner, at less than half of what was seen."""
+    counts = count(scenarios(failing="nothing"), _corners)
+    assert {corner: counts[corner] for corner, least in EXPECTED_CORNERS.items() if counts[corner] < least} == {}
+
+
+@pytest.mark.parametrize("operation", ["save", "load"])
+def test_every_fault_is_drawn(operation: str) -> None:
+    def corners(scenario: Scenario) -> set[str]:
+        world = scenario.operation(operation)  # type: ignore[arg-type]
+        failing = {fault.rank for fault in scenario.faults}
+        found = {f"{fault.hook} through {fault.through}" for fault in scenario.faults}
+        found |= {f"error {fault.error}" for fault in scenario.faults}
+        found |= {"several hooks"} if len({fault.hook for fault in scenario.faults}) > 1 else set()
+        if world.world_size > 1:
+            found |= {"all fail"} if len(failing) == world.world_size else set()
+            found |= {"coordinator alone"} if failing == {world.coordinator} else set()
+            found |= {"all but the coordinator"} if world.coordinator not in failing else set()
+        return found
+
+    counts = count(scenarios(failing=operation), corners)  # type: ignore[arg-type]
+    hooks = [(name, hook) for (of, name), hook in HOOKS.items() if of == operation]
+    wanted = {f"{name} through call": 50 for name, _ in hooks}
+    wanted |= {f"{name} through future": 20 for name, hook in hooks if hook.future}
+    wanted |= {f"error {name}": 5 for name in ERRORS}
+    wanted |= {"several hooks": 200, "all fail": 100, "coordinator alone": 100, "all but the coordinator": 100}
+    assert {corner: counts[corner] for corner, least in wanted.items() if counts[corner] < least} == {}
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: world_sizes(min_size=0), "min_size=0 must be at least 1"),
+        (lambda: world_sizes(min_size=3, max_size=2), "max_size=2 is less than min_size=3"),
+        (lambda: ranks(world_size=0), "rank"),
+        (lambda: tensor_shapes(min_dims=2, max_dims=1), "max_dims=1 is less than min_dims=2"),
+        (lambda: tensor_shapes(max_extent=0), "max_extent=0"),
+        (lambda: chunk_sharding_specs(dims=0, world_size=2), "a tensor without dims cannot be sharded"),
+        (lambda: chunk_sharding_specs(dims=1, world_size=0), "world_size=0"),
+        (lambda: failing_ranks(world_size=2, coordinator=2), "coordinator=2 is no rank of a world of size 2"),
+        (lambda: faults(operation="save", world_size=2, min_hooks=2, max_hooks=1), "max_hooks=1"),
+        (lambda: state_dicts(min_entries=-1), "min_entries=-1 must be at least 0"),
+    ],
+)
+def test_bad_argument_is_refused(make: Callable[[], SearchStrategy[Any]], says: str) -> None:
+    with pytest.raises(InvalidArgument, match=says):
+        make()
+
+
+@settings(QUIET, max_examples=50)
+@given(data=st.data(), size=world_sizes())
+def test_bounds_hold(data: st.DataObject, size: int) -> None:
+    sharding = data.draw(chunk_sharding_specs(dims=2, world_size=size, max_chunks=3))
+    assert len(sharding.ranks) <= 3
+    assert max(sharding.ranks) < size
+    assert math.prod(data.draw(tensor_shapes(max_elements=10))) <= 10
+    failing = data.draw(failing_ranks(world_size=size))
+    assert failing
+    assert failing <= set(range(size))
