@@ -9,7 +9,7 @@ from typing import Any
 import hypothesis
 import pytest
 import torch
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from properties.check import FAULT_HITS, KNOWN_HITS
@@ -19,8 +19,16 @@ from worlds import SimulatedWorld
 
 pytest_plugins = ["pytester"]
 
-# Drawing is quick and an example is not: what Hypothesis finds too slow is DCP itself.
-_COMMON = settings(deadline=None, print_blob=False, suppress_health_check=[HealthCheck.too_slow])
+# Drawing is quick and an example is not: what Hypothesis finds too slow is DCP itself. It is not to explain a failure
+# either: the lines that it would name are the judge's, and the violation says more.
+_COMMON = settings(
+    deadline=None,
+    print_blob=False,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[phase for phase in Phase if phase is not Phase.explain],
+)
+
+PROFILES = ("quick", "ci", "nightly")
 
 # Hypothesis has a profile "ci" of its own, which it loads where it sees a CI: this one takes its place.
 settings.register_profile("quick", _COMMON, max_examples=15, derandomize=True, database=None)
@@ -43,6 +51,13 @@ def world() -> Iterator[SimulatedWorld]:
     """The world that the laws run in."""
     with SimulatedWorld() as simulated:
         yield simulated
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    profile = config.getoption("--hypothesis-profile", None)
+    if profile is not None and profile not in PROFILES:
+        raise pytest.UsageError(f"there is no profile {profile!r}: --hypothesis-profile takes {', '.join(PROFILES)}")
 
 
 def pytest_report_header(config: pytest.Config) -> str:
