@@ -17,8 +17,6 @@ from properties.sharding import SHARDS, seed_shard
 from properties.summary import fault_table, known_issue_lines
 from worlds import SimulatedWorld
 
-pytest_plugins = ["pytester"]
-
 # Drawing is quick and an example is not: what Hypothesis finds too slow is DCP itself. It is not to explain a failure
 # either: the lines that it would name are the judge's, and the violation says more.
 _COMMON = settings(
