@@ -127,6 +127,14 @@ class SimulatedGroup(ProcessLocalGroup):
     def rank(self) -> int:
         return self._rank  # type: ignore[no-any-return]
 
+    @property
+    def _device_types(self) -> list[torch.device]:
+        """The CPU, which ``async_save`` asks for; none before torch has registered the group.
+
+        Until then torch 2.15 takes a group with devices for one that a flight recorder in C++ can be hooked on.
+        """
+        return [torch.device("cpu")] if self in c10d._world.pg_names else []
+
     def meet(self, kind: str, brought: Any) -> Arrival:
         """Come to the next collective of this group, and bring something."""
         context = rank_context()

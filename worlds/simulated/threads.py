@@ -12,6 +12,7 @@ import concurrent.futures.thread
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +25,7 @@ __all__ = ["SimulatedLock", "thread_patches"]
 _start = threading.Thread.start
 _join = threading.Thread.join
 _is_alive = threading.Thread.is_alive
+_make_executor = ThreadPoolExecutor.__init__
 
 
 class SimulatedLock:
@@ -87,9 +89,23 @@ def thread_patches(enter: Callable[[Task], None]) -> list[Patch]:
         Patch(threading, "_allocate_lock", SimulatedLock),
         Patch(threading, "RLock", vars(threading)["_PyRLock"]),
         Patch(queue, "SimpleQueue", vars(queue)["_PySimpleQueue"]),
+        Patch(ThreadPoolExecutor, "__init__", _make_ordered_executor),
         # Held by submit() while it starts a thread, which may run at once and then wait.
         Patch(concurrent.futures.thread, "_global_shutdown_lock", SimulatedLock()),
     ]
+
+
+class _ThreadsInOrder(dict[threading.Thread, None]):
+    """The threads of an executor, which it keeps in a set and joins in that set's order: that of their addresses."""
+
+    def add(self, thread: threading.Thread) -> None:
+        self[thread] = None
+
+
+def _make_ordered_executor(executor: ThreadPoolExecutor, *args: Any, **options: Any) -> None:
+    _make_executor(executor, *args, **options)
+    if current_task() is not None:
+        vars(executor)["_threads"] = _ThreadsInOrder()
 
 
 def _start_as_task(thread: threading.Thread, parent: Task, enter: Callable[[Task], None]) -> None:
