@@ -99,6 +99,17 @@ def test_outcome_is_the_same_in_another_process(world: SimulatedWorld) -> None:
     assert done.stderr == ""
 
 
+def test_outcome_does_not_tell_where_the_checkpoint_was(
+    world: SimulatedWorld, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Found as a file of metadata that was a byte longer in a process whose id had a digit more."""
+    before = world.run(SMALL)
+    elsewhere = tmp_path / "a much longer name than any directory for temporary files has"
+    elsewhere.mkdir()
+    monkeypatch.setattr(world, "_directory", str(elsewhere))
+    assert world.run(SMALL) == before
+
+
 @pytest.mark.parametrize("order", [(), (2, 1, 0), (1,)])
 def test_order_changes_the_schedule_and_nothing_else(world: SimulatedWorld, order: tuple[int, ...]) -> None:
     scenario = replace(SMALL, save=replace(SMALL.save, schedule=Schedule(order)))

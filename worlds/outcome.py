@@ -104,7 +104,7 @@ class StorageRecord:
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A file of a checkpoint, and its size in bytes."""
+    """A file of a checkpoint that holds data, and its size in bytes."""
 
     name: str
     size: int

@@ -101,10 +101,10 @@ def read_metadata(path: str) -> tuple[MetadataRecord | None, ErrorRecord | None]
 
 
 def list_files(path: str) -> tuple[FileRecord, ...]:
-    """The files below the directory ``path``, by name."""
+    """The files below the directory ``path``, by name, but for the metadata: it says ``path``, so its size differs."""
     found = []
     for directory, _, names in os.walk(path):
-        for name in names:
+        for name in set(names) - {".metadata"}:
             file = os.path.join(directory, name)
             found.append(FileRecord(os.path.relpath(file, path), os.stat(file).st_size))
     return tuple(sorted(found, key=lambda file: file.name))

@@ -55,11 +55,10 @@ def _message(error: BaseException) -> str:
 
 
 def _shorten(message: str, path: str) -> str:
-    length = len(message)
-    message = message[: 10 * MESSAGE_LIMIT]
     if path:
         message = message.replace(path, "<checkpoint>")
-    message = _ADDRESS.sub("0x…", message)
+    length = len(message)
+    message = _ADDRESS.sub("0x…", message[: 10 * MESSAGE_LIMIT])
     if len(message) > MESSAGE_LIMIT:
         message = f"{message[:MESSAGE_LIMIT]}… ({length} characters)"
     return message
