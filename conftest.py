@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from properties.check import FAULT_HITS, KNOWN_HITS
+from properties.determinism import ignore_constants_of_modules
 from properties.sharding import SHARDS, seed_shard
 from properties.summary import fault_table, known_issue_lines
 from worlds import SimulatedWorld
@@ -25,6 +26,8 @@ _COMMON = settings(
     suppress_health_check=[HealthCheck.too_slow],
     phases=[phase for phase in Phase if phase is not Phase.explain],
 )
+
+ignore_constants_of_modules()
 
 PROFILES = ("quick", "ci", "nightly")
 

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from worlds.operations import Schedule
 from worlds.outcome import Outcome
-from worlds.scenario import Scenario, Schedule
+from worlds.scenario import Scenario
 from worlds.simulated import Launched
 
 from .judge import judge

@@ -9,7 +9,7 @@ from worlds.scenario import Scenario
 
 from .judge_blame import judge_blame
 from .judge_metadata import judge_metadata, judge_metadata_record
-from .judge_state import judge_state
+from .judge_state import judge_state, judge_untouched
 from .oracle import Expectation, expected
 from .verdict import Breach, Verdict
 
@@ -47,6 +47,7 @@ def _breaches(scenario: Scenario, outcome: Outcome, expectation: Expectation) ->
     # Where the save should have failed and did not, that was the breach; so there is an expectation.
     if expectation.load is not None:
         yield from judge_blame(scenario, "load", expectation.load, outcome.load)
+        yield from judge_untouched(scenario, outcome.load)
         if outcome.load.returned:
             yield from judge_state(scenario, "load", outcome.load)
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from worlds.outcome import Deadlocked, Died, OperationOutcome, Raised
+from worlds.outcome import Deadlocked, Died, ErrorRecord, OperationOutcome, Raised
 from worlds.scenario import Scenario
 
-from .oracle import OperationExpectation, Stage, mentions_fault, names_fault
+from .oracle import OperationExpectation, Stage, mentions_fault, names_fault, names_refusal
+from .reach import REFUSAL, refusals
 from .verdict import Breach
 from .violations import (
     Deadlock,
     Disagreement,
     LostFailure,
+    NotRefused,
     PassedFailure,
     RankDied,
     UnexpectedFailure,
@@ -38,7 +40,7 @@ def judge_blame(
     if stage is None:
         yield from _none_failed(scenario, name, outcome)
         return
-    yield from _failed_otherwise(scenario, name, stage, outcome)
+    yield from _failed_otherwise(scenario, name, stage, reached, outcome)
     yield from _all_raised(scenario, name, stage, outcome)
     yield from _agreed(name, outcome)
     for rank, seen in enumerate(outcome.ranks):
@@ -80,35 +82,53 @@ def _none_failed(scenario: Scenario, name: Name, outcome: OperationOutcome) -> I
             yield Breach(UnexpectedFailure, f"{name}: failed although no rank should fail: {what}", name)
 
 
-def _failed_otherwise(scenario: Scenario, name: Name, stage: Stage, outcome: OperationOutcome) -> Iterator[Breach]:
+def _failed_otherwise(
+    scenario: Scenario, name: Name, stage: Stage, reached: set[int], outcome: OperationOutcome
+) -> Iterator[Breach]:
     """Something failed that nobody made fail, so that what should have failed was never reached."""
-    faults = [index for faults in {**stage.possible, **stage.certain}.values() for index in faults]
+    mine = {index for faults in {**stage.possible, **stage.certain}.values() for index in faults}
     for seen in outcome.ranks:
         if not isinstance(seen, Raised) or not seen.failures:
             continue
-        errors = [error for _, error in seen.failures]
-        as_made = any(names_fault(scenario, index, error) for error in errors for index in faults)
-        if any(mentions_fault(error) for error in errors) or (as_made and stage.phase in (None, seen.phase)):
+        if any(mentions_fault(error) for _, error in seen.failures):
+            continue
+        # One of another stage, which is another breach, or in the right phase one of this stage.
+        made = reached - mine if stage.phase not in (None, seen.phase) else reached | mine
+        if any(_is_cause(scenario, name, rank, index, error) for rank, error in seen.failures for index in made):
             continue
         culprit, error = seen.failures[0]
         what = f"rank {culprit} is blamed for {error.type}: {error.message}"
         yield Breach(UnexpectedFailure, f"{name}: failed in {seen.phase!r}, where no rank should: {what}", name)
 
 
+def _is_cause(scenario: Scenario, name: Name, rank: int, index: int, error: ErrorRecord) -> bool:
+    """Whether that fault, or a refusal, of the rank raises this exception."""
+    if index == REFUSAL:
+        return names_refusal(scenario, name, rank, error)
+    return names_fault(scenario, index, error)
+
+
+def _failure_text(scenario: Scenario, name: Name, rank: int, index: int) -> str:
+    if index == REFUSAL:
+        return f"rank {rank} must refuse {refusals(scenario, name)[rank][0]!r}"
+    fault = scenario.faults[index]
+    return f"rank {rank} failed in {fault.hook} ({fault.error}, through the {fault.through})"
+
+
 def _all_raised(scenario: Scenario, name: Name, stage: Stage, outcome: OperationOutcome) -> Iterator[Breach]:
     ranks = sorted(stage.certain) or sorted(stage.possible)
-    failed = [index for rank in ranks for index in {**stage.possible, **stage.certain}[rank]]
-    fault = scenario.faults[failed[0]]
-    what = f"rank {fault.rank} failed in {fault.hook} ({fault.error}, through the {fault.through})"
+    first = {**stage.possible, **stage.certain}[ranks[0]][0]
+    what = _failure_text(scenario, name, ranks[0], first)
+    lost = NotRefused if first == REFUSAL else LostFailure
     if outcome.returned:
-        yield Breach(LostFailure, f"{name}: {what}, and {name}() returned on every rank", name)
+        yield Breach(lost, f"{name}: {what}, and {name}() returned on every rank", name)
     for rank, seen in enumerate(outcome.ranks):
         if isinstance(seen, Raised) and seen.failures is None:
             said = f"rank {rank} raised {seen.error.type}, which names nobody"
             yield Breach(UnprotectedFailure, f"{name}: {what}, and {said}", name)
     for rank, seen in enumerate(outcome.ranks):
         if not isinstance(seen, Raised):
-            yield Breach(LostFailure, f"{name}: {what}, and {name}() returned on rank {rank}", name)
+            yield Breach(lost, f"{name}: {what}, and {name}() returned on rank {rank}", name)
 
 
 def _agreed(name: Name, outcome: OperationOutcome) -> Iterator[Breach]:
@@ -125,10 +145,9 @@ def _blamed(
     must = _must_be_named(stage, reached)
     for failed, faults in sorted(must.items()):
         if failed not in failures:
-            fault = scenario.faults[faults[0]]
-            yield Breach(
-                LostFailure, f"{name}: rank {failed} failed in {fault.hook}, and rank {rank} is not told of it", name
-            )
+            what = _failure_text(scenario, name, failed, faults[0])
+            kind = NotRefused if faults[0] == REFUSAL else LostFailure
+            yield Breach(kind, f"{name}: {what}, and rank {rank} is not told of it", name)
     allowed = {**stage.possible, **stage.certain}
     for blamed, error in sorted(failures.items()):
         if blamed not in must:
@@ -140,14 +159,11 @@ def _blamed(
     if stage.phase is not None and seen.phase != stage.phase:
         yield Breach(WrongPhase, f"{name}: a failure in {stage.phase!r} is reported for {seen.phase!r}", name)
     for blamed, error in sorted(failures.items()):
-        if not any(names_fault(scenario, index, error) for index in allowed.get(blamed, ())):
-            causes = [scenario.faults[index] for index in allowed.get(blamed, ())]
-            raised = " or ".join(f"{fault.error} in {fault.hook}" for fault in causes) or "nothing"
-            yield Breach(
-                WrongException,
-                f"{name}: rank {blamed} raised {raised}, and is blamed for {error.type}: {error.message}",
-                name,
-            )
+        causes = allowed.get(blamed, ())
+        if not any(_is_cause(scenario, name, blamed, index, error) for index in causes):
+            raised = " or ".join(_failure_text(scenario, name, blamed, index) for index in causes) or "nothing"
+            said = f"{error.type}: {error.message}"
+            yield Breach(WrongException, f"{name}: {raised}, and rank {blamed} is blamed for {said}", name)
 
 
 def _nothing_after(
@@ -157,7 +173,7 @@ def _nothing_after(
     for follower in later:
         for rank, faults in {**follower.certain, **follower.possible}.items():
             for index in faults:
-                if index in reached:
+                if index in reached and index != REFUSAL:
                     hook = scenario.faults[index].hook
                     yield Breach(
                         PassedFailure,

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from worlds.outcome import ChunkRecord, FileRecord, MetadataRecord, Outcome, Returned, StorageRecord, TensorRecord
-from worlds.scenario import Scenario, TensorEntry
+from worlds.scenario import Scenario
 
 from .verdict import Breach
 from .violations import BadChunks, BadStorageIndex, Disagreement, MetadataUnreadable, MetadataWrong
@@ -16,7 +16,12 @@ __all__ = ["judge_metadata", "judge_metadata_record"]
 
 
 def judge_metadata(scenario: Scenario, outcome: Outcome) -> Iterator[Breach]:
-    """What is wrong with the metadata after a save that returned."""
+    """What is wrong with the metadata after a save that returned.
+
+    Where the ranks did not coordinate there is none of the whole, and each rank returns what it saved itself.
+    """
+    if not scenario.save.coordinated:
+        return
     if outcome.metadata is None:
         error = outcome.metadata_error
         why = "" if error is None else f": {error.type}: {error.message}"
@@ -32,9 +37,10 @@ def judge_metadata(scenario: Scenario, outcome: Outcome) -> Iterator[Breach]:
 
 def judge_metadata_record(scenario: Scenario, metadata: MetadataRecord) -> Iterator[Breach]:
     """What is wrong with what the metadata says of tensors and objects, wherever it comes from."""
+    units = scenario.units("save")
     tensors = {record.fqn: record for record in metadata.tensors}
-    entries = {entry.fqn: entry for entry in scenario.entries if isinstance(entry, TensorEntry)}
-    objects = sorted(entry.fqn for entry in scenario.entries if not isinstance(entry, TensorEntry))
+    entries = {unit.fqn: unit.tensor for unit in units if unit.tensor is not None}
+    objects = sorted(unit.fqn for unit in units if unit.tensor is None)
     if sorted(tensors) != sorted(entries) or list(metadata.objects) != objects:
         said = f"tensors {sorted(tensors)} and objects {list(metadata.objects)}"
         saved = f"tensors {sorted(entries)} and objects {objects}"

@@ -4,26 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from worlds.dtypes import DTYPES
-from worlds.outcome import ChunkState, EntryState, ObjectState, OperationOutcome, Returned, TensorState
-from worlds.scenario import Entry, ObjectEntry, Scenario, TensorEntry
-from worlds.values import expected_bytes, poison_bytes
+from worlds.entries import TensorEntry
+from worlds.layouts import Box, Layout
+from worlds.outcome import (
+    ChunkState,
+    ContainerState,
+    EntryState,
+    ObjectState,
+    OperationOutcome,
+    Raised,
+    Returned,
+    TensorState,
+)
+from worlds.scenario import Scenario
+from worlds.state_tree import path_text
+from worlds.values import poison_bytes
 
+from .expected_state import ExpectedState, ExpectedTensor, expected_state
 from .verdict import Breach
 from .violations import (
     ChangedInput,
     ChangedOutside,
     NotInPlace,
     NotLoaded,
+    TouchedTarget,
+    Violation,
     WrongBits,
     WrongKeys,
     WrongObject,
     WrongTensor,
 )
 
-__all__ = ["judge_state"]
+__all__ = ["judge_state", "judge_untouched"]
 
 Name = Literal["save", "load"]
 Chunk = tuple[tuple[int, ...], tuple[int, ...]]
@@ -36,86 +52,112 @@ def judge_state(scenario: Scenario, name: Name, outcome: OperationOutcome) -> It
     """
     for rank, seen in enumerate(outcome.ranks):
         if isinstance(seen, Returned):
-            for breach in _state(scenario, name, rank, seen.state):
-                yield breach if name == "load" else _as_changed_input(breach)
+            for breach in _state(scenario, name, rank, expected_state(scenario, name, rank), seen.state):
+                yield breach if name == "load" else _as(ChangedInput, breach, "the save changed it")
 
 
-def _as_changed_input(breach: Breach) -> Breach:
-    return Breach(ChangedInput, f"{breach.headline} (the save changed it)", breach.operation, breach.detail)
+def judge_untouched(scenario: Scenario, outcome: OperationOutcome) -> Iterator[Breach]:
+    """What is wrong with the targets of a load that failed before it read anything: they must be as they were."""
+    for rank, seen in enumerate(outcome.ranks):
+        if isinstance(seen, Raised) and seen.phase == "plan":
+            for breach in _state(
+                scenario, "load", rank, expected_state(scenario, "load", rank, loaded=False), seen.state
+            ):
+                yield _as(TouchedTarget, breach, "the load failed in 'plan'")
 
 
-def _state(scenario: Scenario, name: Name, rank: int, state: Sequence[EntryState]) -> Iterator[Breach]:
-    keys, before = [entry.fqn for entry in state], [entry.fqn for entry in scenario.entries]
+def _as(kind: type[Violation], breach: Breach, why: str) -> Breach:
+    return replace(breach, kind=kind, headline=f"{breach.headline} ({why})")
+
+
+def _state(
+    scenario: Scenario, name: Name, rank: int, expected: Sequence[ExpectedState], state: Sequence[EntryState]
+) -> Iterator[Breach]:
+    keys, before = [seen.path for seen in state], [wanted.path for wanted in expected]
     if scenario.container == "module":  # whose state dict has an order of its own
-        keys, before = sorted(keys), sorted(before)
+        keys, before = sorted(keys, key=str), sorted(before, key=str)
     if keys != before:
-        yield Breach(WrongKeys, f"{name}: rank {rank} holds the keys {keys}, and held {before}", name)
+        holds, held = (", ".join(map(path_text, paths)) or "nothing" for paths in (keys, before))
+        yield Breach(WrongKeys, f"{name}: rank {rank} holds {holds}, and should hold {held}", name)
         return
-    entries = {entry.fqn: entry for entry in scenario.entries}
+    by_path = {wanted.path: wanted for wanted in expected}
     for seen in state:
-        yield from _entry(name, rank, entries[seen.fqn], seen)
+        for breach in _entry(name, rank, by_path[seen.path], seen):
+            yield replace(breach, path=seen.path)
 
 
-def _entry(name: Name, rank: int, entry: Entry, seen: EntryState) -> Iterator[Breach]:
-    where = f"{name}: {entry.fqn!r} on rank {rank}"
-    if isinstance(entry, ObjectEntry):
-        expected = ObjectState(entry.fqn, type(entry.value).__name__, repr(entry.value))
+def _entry(name: Name, rank: int, expected: ExpectedState, seen: EntryState) -> Iterator[Breach]:
+    where = f"{name}: {path_text(seen.path)} on rank {rank}"
+    if isinstance(expected, ContainerState):
+        yield from _container(where, name, expected, seen)
+    elif isinstance(expected, ObjectState):
         if seen != expected:
             yield Breach(WrongObject, f"{where} is not the object that was saved", name, _beside(expected, seen))
     elif not isinstance(seen, TensorState):
-        yield Breach(WrongTensor, f"{where} is no tensor any more but {seen.type} {seen.text}", name)
+        yield Breach(WrongTensor, f"{where} is no tensor any more but {_described(seen)}", name)
     else:
-        yield from _tensor(where, name, rank, entry, seen)
+        yield from _tensor(where, name, rank, expected, seen)
 
 
-def _tensor(where: str, name: Name, rank: int, entry: TensorEntry, seen: TensorState) -> Iterator[Breach]:
-    sharding = entry.saved if name == "save" else entry.loaded
-    kind = "Tensor" if sharding is None else "ShardedTensor"
-    for what, expected, got in (
-        ("kind", kind, seen.kind),
+def _container(where: str, name: Name, expected: ContainerState, seen: EntryState) -> Iterator[Breach]:
+    if not isinstance(seen, ContainerState) or seen.type != expected.type:
+        yield Breach(WrongObject, f"{where} is {_described(seen)} and should be a {expected.type}", name)
+    elif expected.in_place and not seen.in_place:
+        yield Breach(NotInPlace, f"{where} is another {seen.type} than the one that was handed in", name)
+
+
+def _described(seen: EntryState) -> str:
+    match seen:
+        case ObjectState(_, kind, text):
+            return f"{kind} {text}"
+        case ContainerState(_, kind):
+            return f"a {kind}"
+    return "a tensor"
+
+
+def _tensor(where: str, name: Name, rank: int, expected: ExpectedTensor, seen: TensorState) -> Iterator[Breach]:
+    entry, layout = expected.entry, expected.layout
+    for what, wanted, got in (
+        ("kind", layout.kind, seen.kind),
         ("dtype", entry.dtype, seen.dtype),
         ("shape", entry.shape, seen.shape),
-        ("chunks", _chunks(entry, name, rank), _non_empty(seen.chunks)),
+        ("chunks", _chunks(entry, layout, rank), _non_empty(seen.chunks)),
     ):
-        if expected != got:
-            headline = f"{where} has another {what} than its target: {got} instead of {expected}"
+        if wanted != got:
+            headline = f"{where} has another {what} than its target: {got} instead of {wanted}"
             yield Breach(WrongTensor, headline, name)
             return
     for chunk in sorted(seen.chunks, key=lambda chunk: chunk.offsets):
-        yield from _bits(where, name, entry, chunk)
-    if not seen.in_place:
+        yield from _bits(where, name, expected, chunk)
+    if expected.in_place and not seen.in_place:
         yield Breach(NotInPlace, f"{where} is another tensor than the one to load into", name)
     if not seen.guards_intact:
         yield Breach(ChangedOutside, f"{where}: memory beside the tensor was written", name)
 
 
-def _chunks(entry: TensorEntry, name: Name, rank: int) -> list[Chunk]:
-    """The chunks with elements that the rank must hold, sorted."""
-    sharding = entry.saved if name == "save" else entry.loaded
-    if sharding is None:
-        return [((0,) * len(entry.shape), entry.shape)] if math.prod(entry.shape) else []
-    mine = ((offsets, sizes) for owner, offsets, sizes in sharding.chunks(entry.shape) if owner == rank)
-    return sorted((offsets, sizes) for offsets, sizes in mine if math.prod(sizes))
+def _chunks(entry: TensorEntry, layout: Layout, rank: int) -> list[Chunk]:
+    """The blocks with elements that the rank must hold, sorted."""
+    boxes = (box for part in layout.parts(entry.shape, rank) for box, _ in part.boxes())
+    return sorted((box.offsets, box.sizes) for box in boxes if box)
 
 
 def _non_empty(chunks: Sequence[ChunkState]) -> list[Chunk]:
     return sorted((chunk.offsets, chunk.sizes) for chunk in chunks if math.prod(chunk.sizes))
 
 
-def _bits(where: str, name: Name, entry: TensorEntry, chunk: ChunkState) -> Iterator[Breach]:
-    if not chunk.data:
+def _bits(where: str, name: Name, expected: ExpectedTensor, chunk: ChunkState) -> Iterator[Breach]:
+    box = Box(chunk.offsets, chunk.sizes)
+    if not chunk.data or chunk.data == (right := expected.bytes_of(box)):
         return
-    expected = expected_bytes(entry, chunk.offsets, chunk.sizes)
-    if chunk.data == expected:
-        return
+    entry = expected.entry
     width = DTYPES[entry.dtype].itemsize
-    wanted, got = _elements(expected, width), _elements(chunk.data, width)
-    poison = _elements(poison_bytes(entry, chunk.offsets, chunk.sizes), width)
+    wanted, got = _elements(right, width), _elements(chunk.data, width)
+    poison = _elements(poison_bytes(expected.fqn, expected.content or entry, box), width)
     wrong = [index for index, element in enumerate(got) if element != wanted[index]]
     untouched = [index for index in wrong if got[index] == poison[index]]
     count = f"{len(wrong)} of {len(wanted)} elements of its chunk at {list(chunk.offsets)}"
     # Were they written at all? An untouched element and a wrong one are different bugs.
-    detail = tuple(_differences(entry, chunk, wanted, got, wrong, set(untouched)))
+    detail = tuple(_differences(path_text(expected.path), chunk, wanted, got, wrong, set(untouched)))
     if len(untouched) == len(wrong):
         yield Breach(NotLoaded, f"{where}: {count} were not loaded", name, detail)
     else:
@@ -123,7 +165,7 @@ def _bits(where: str, name: Name, entry: TensorEntry, chunk: ChunkState) -> Iter
 
 
 def _differences(
-    entry: TensorEntry,
+    name: str,
     chunk: ChunkState,
     wanted: Sequence[bytes],
     got: Sequence[bytes],
@@ -134,7 +176,7 @@ def _differences(
     for index in wrong[:limit]:
         place = list(_global_index(chunk, index))
         note = ", as before the load" if index in untouched else ""
-        yield f"element   {entry.fqn}{place}: expected {wanted[index].hex()}, seen {got[index].hex()}{note}"
+        yield f"element   {name}{place}: expected {wanted[index].hex()}, seen {got[index].hex()}{note}"
     if len(wrong) > limit:
         yield f"          … and {len(wrong) - limit} more"
 
@@ -152,5 +194,4 @@ def _elements(data: bytes, width: int) -> list[bytes]:
 
 
 def _beside(expected: ObjectState, seen: EntryState) -> tuple[str, str]:
-    got = f"{seen.type} {seen.text}" if isinstance(seen, ObjectState) else "a tensor"
-    return (f"expected  {expected.type} {expected.text}", f"seen      {got}")
+    return (f"expected  {expected.type} {expected.text}", f"seen      {_described(seen)}")

@@ -9,27 +9,30 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
 from worlds.errors import NEVER_ARRIVES, NOT_AN_EXCEPTION, fault_message, make_error
-from worlds.hooks import HOOKS
+from worlds.hooks import Hook
 from worlds.outcome import ErrorRecord
 from worlds.record import record_error
-from worlds.scenario import ObjectEntry, Scenario, TensorEntry
+from worlds.scenario import Scenario
 
-__all__ = ["Expectation", "OperationExpectation", "Stage", "expected", "mentions_fault", "names_fault"]
+from .reach import REFUSAL, Reach, reached, refusals, write_holders
+
+__all__ = ["Expectation", "OperationExpectation", "Stage", "expected", "mentions_fault", "names_fault", "names_refusal"]
 
 
 @dataclass(frozen=True)
 class Stage:
     """A part of an operation that ends with every rank hearing of every failure in it.
 
-    ``certain`` maps each rank that fails here for sure to the faults (places in ``Scenario.faults``) of which it
-    reports one; ``possible`` does so for ranks that fail only if DCP gives them an item to write or read, which the
-    protocol leaves open (one of the ranks with a replicated entry writes it). ``phase`` is ``None`` where DCP protects
-    nothing and the law asks for no particular one.
+    ``certain`` maps each rank that fails here for sure to the faults (places in ``Scenario.faults``, and
+    :data:`properties.reach.REFUSAL` where it refuses what it is given) of which it reports one; ``possible`` does so
+    for ranks that fail only if DCP gives them an item to write or read, which the protocol leaves open (one of the
+    ranks with a replicated entry writes it). ``phase`` is ``None`` where DCP protects nothing and the law asks for no
+    particular one.
     """
 
     phase: Literal["plan", "write", "read"] | None
@@ -69,6 +72,12 @@ def expected(scenario: Scenario) -> Expectation:
     return Expectation(save, None if save.must_fail else _expect(scenario, "load"))
 
 
+def names_refusal(scenario: Scenario, name: Literal["save", "load"], rank: int, record: ErrorRecord) -> bool:
+    """Whether the exception says one of the things that the rank must refuse."""
+    refused = refusals(scenario, name).get(rank, ())
+    return not mentions_fault(record) and any(fqn in record.message for fqn in refused)
+
+
 def names_fault(scenario: Scenario, index: int, record: ErrorRecord) -> bool:
     """Whether the exception that a rank is blamed for is the one that the fault at that place raises."""
     fault = scenario.faults[index]
@@ -94,97 +103,52 @@ def _mentions(message: str, index: int) -> bool:
     return re.search(rf"{re.escape(fault_message(index))}(?!\d)", message) is not None
 
 
-@dataclass(frozen=True)
-class _Reach:
-    """A fault in a stage: when it strikes in the course of its rank, and whether the rank surely gets there."""
-
-    index: int
-    rank: int
-    step: int
-    certain: bool
+_REFUSING = {
+    "save": Hook("planner", "set_up_planner", "plan", "rank", 2),
+    "load": Hook("planner", "create_local_plan", "plan", "rank", 4),
+}
 
 
 def _expect(scenario: Scenario, name: Literal["save", "load"]) -> OperationExpectation:
-    operation = scenario.operation(name)
-    reached = []
-    for index, fault in enumerate(scenario.faults):
-        if fault.operation != name or (fault.place.role == "coordinator" and fault.rank != operation.coordinator):
-            continue
-        reach = _reach(scenario, index)
-        if reach is not None:
-            reached.append(reach)
-    data = "write" if name == "save" else "read"
-    parts = [(None, "rank"), ("plan", "rank"), ("plan", "coordinator"), (data, "rank"), (data, "coordinator")]
-    stages = (_stage(scenario, name, phase, role, reached) for phase, role in parts)
+    data: Literal["write", "read"] = "write" if name == "save" else "read"
+    parts: tuple[_Place, ...] = (
+        (None, "rank", False),
+        ("plan", "rank", False),
+        ("plan", "coordinator", False),
+        (data, "rank", False),
+        (data, "coordinator", False),
+        (None, "rank", True),
+    )
+    found = list(reached(scenario, name))
+    stages = (_stage(scenario, name, place, found) for place in parts)
     return OperationExpectation(tuple(stage for stage in stages if stage.certain or stage.possible))
 
 
-def _reach(scenario: Scenario, index: int) -> _Reach | None:
-    fault = scenario.faults[index]
-    hook = fault.place
-    # A future fails only after all that its hook does, which includes the items.
-    step = 10 * hook.step if fault.through == "call" else 100 + hook.step
-    if not hook.per_item:
-        return _Reach(index, fault.rank, step, certain=True)
-    chances = [_handles(entry, fault.hook, fault.rank) for entry in scenario.entries]
-    if not any(chance != "never" for chance in chances):
-        return None
-    return _Reach(index, fault.rank, step, certain="surely" in chances)
+_Place = tuple[Literal["plan", "write", "read"] | None, Literal["rank", "coordinator"], bool]
 
 
-_Chance = Literal["never", "maybe", "surely"]
-_OF_OBJECTS: dict[str, _Chance] = {"planner.load_bytes": "surely", "planner.resolve_data": "maybe"}
-
-
-def _handles(entry: TensorEntry | ObjectEntry, hook: str, rank: int) -> _Chance:
-    """Whether the hook that is called for each item is called on that rank for this entry."""
-    if isinstance(entry, ObjectEntry):
-        # Every rank loads each object, and one of those that have it (all of them) saves it.
-        return _OF_OBJECTS.get(hook, "never")
-    if hook == "planner.load_bytes":
-        return "never"
-    saves = hook == "planner.resolve_data"
-    sharding = entry.saved if saves else entry.loaded
-    if sharding is None:
-        return "surely" if not saves and _elements(entry.shape) else "maybe"
-    mine = [sizes for owner, _, sizes in sharding.chunks(entry.shape) if owner == rank]
-    if any(_elements(sizes) for sizes in mine):
-        return "surely"
-    # A chunk without elements is nothing that has to be written or read.
-    return "maybe" if mine else "never"
-
-
-def _stage(scenario: Scenario, name: str, phase: str | None, role: str, reached: Sequence[_Reach]) -> Stage:
-    by_rank: dict[int, list[_Reach]] = {}
-    for reach in sorted(reached, key=lambda reach: (reach.step, reach.index)):
-        hook = HOOKS[name, scenario.faults[reach.index].hook]
-        if (hook.phase, hook.role) == (phase, role):
+def _stage(scenario: Scenario, name: Literal["save", "load"], place: _Place, found: Sequence[Reach]) -> Stage:
+    by_rank: dict[int, list[Reach]] = {}
+    for reach in sorted(found, key=lambda reach: (reach.step, reach.index)):
+        hook = _REFUSING[name] if reach.index == REFUSAL else scenario.faults[reach.index].place
+        if (hook.phase, hook.role, hook.last) == place:
             by_rank.setdefault(reach.rank, []).append(reach)
     certain = {rank: _reported(faults) for rank, faults in by_rank.items() if any(f.certain for f in faults)}
     possible = {rank: _reported(faults) for rank, faults in by_rank.items() if rank not in certain}
-    one_of = tuple(_surely_written_by(scenario, name, frozenset(certain), frozenset(possible)))
-    return Stage(phase, role, certain, possible, one_of)  # type: ignore[arg-type]
+    one_of = _surely_written_by(scenario, possible.keys()) if place[0] == "write" else ()
+    phase, role, _ = place
+    return Stage(phase, role, certain, possible, tuple(one_of) if role == "rank" else ())
 
 
-def _reported(faults: Sequence[_Reach]) -> tuple[int, ...]:
+def _reported(faults: Sequence[Reach]) -> tuple[int, ...]:
     """Of a rank's faults, in the order in which it meets them, those of which it reports one: up to a sure one."""
     last = next((fault.step for fault in faults if fault.certain), math.inf)
     return tuple(fault.index for fault in faults if fault.step <= last)
 
 
-def _surely_written_by(
-    scenario: Scenario, name: str, certain: frozenset[int], possible: frozenset[int]
-) -> Iterable[frozenset[int]]:
-    """If no rank could write a replicated entry without failing, one of those that may fail does."""
-    everyone = frozenset(range(scenario.operation("save").world_size))
-    nobody_else = name == "save" and bool(possible) and not certain and possible == everyone
-    if nobody_else and any(_is_written(entry) for entry in scenario.entries):
-        yield possible
-
-
-def _is_written(entry: TensorEntry | ObjectEntry) -> bool:
-    return isinstance(entry, ObjectEntry) or _elements(entry.shape) > 0
-
-
-def _elements(shape: Sequence[int]) -> int:
-    return math.prod(shape)
+def _surely_written_by(scenario: Scenario, possible: Set[int]) -> Iterator[frozenset[int]]:
+    """Where all ranks that could write an item fail if they do, one of them does."""
+    for part, holders in write_holders(scenario):
+        has_content = part is None or bool(math.prod(part.sizes))
+        if has_content and holders <= possible:
+            yield holders

@@ -25,7 +25,9 @@ def test_metadata(shard: int, world: World, scenario: Scenario) -> None:
 def test_default_metadata(shard: int, world: World, scenario: Scenario) -> None:
     """What a rank says of a state dict without asking the others is true of the whole, whoever holds the chunks."""
     save = scenario.save
-    launched = world.launch(lambda _: default_metadata(scenario), save.world_size, distributed=save.distributed)
+    launched = world.launch(
+        lambda rank: default_metadata(scenario, rank), save.world_size, distributed=save.distributed
+    )
     records = [record for record in launched.ranks if not isinstance(record, Deadlocked)]
     assert len(records) == save.world_size
     pass_or_raise(judge_default_metadata(scenario, records))

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from worlds.concise import pretty
+from worlds.entries import Path
 from worlds.outcome import Deadlocked, Died, OperationOutcome, Outcome, Raised, RankOutcome, Returned
 from worlds.scenario import Scenario
 
 from .oracle import Expectation, OperationExpectation, Stage
+from .reach import REFUSAL
 from .violations import Violation
 
 __all__ = ["Breach", "Verdict", "describe_ranks"]
@@ -24,6 +26,8 @@ class Breach:
     operation: str
     detail: tuple[str, ...] = ()
     """Lines that show the first difference, where there is more to show than what each rank raised."""
+    path: Path = ()
+    """Where in the state dict it is, if it is there."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,10 @@ def _stage_text(scenario: Scenario, stage: Stage) -> str:
 
 
 def _fault_text(scenario: Scenario, rank: int, faults: tuple[int, ...]) -> str:
-    causes = [f"{scenario.faults[index].error} of {scenario.faults[index].hook}" for index in faults]
+    causes = [
+        "what it refuses" if index == REFUSAL else f"{scenario.faults[index].error} of {scenario.faults[index].hook}"
+        for index in faults
+    ]
     return f"rank {rank} ({' or '.join(causes)})"
 
 

@@ -21,8 +21,10 @@ __all__ = [
     "MetadataWrong",
     "NotInPlace",
     "NotLoaded",
+    "NotRefused",
     "PassedFailure",
     "RankDied",
+    "TouchedTarget",
     "UnexpectedFailure",
     "UnprotectedFailure",
     "Violation",
@@ -35,7 +37,7 @@ __all__ = [
     "WrongTensor",
 ]
 
-Law = Literal["round trip", "blame", "no deadlock", "metadata"]
+Law = Literal["round trip", "blame", "no deadlock", "metadata", "refusal"]
 
 
 class Violation(AssertionError):
@@ -133,6 +135,24 @@ class PassedFailure(Violation):
     """A hook ran that comes after a failure that should have ended the operation."""
 
     law = "blame"
+
+    def throw(self) -> NoReturn:
+        raise self
+
+
+class NotRefused(Violation):
+    """What cannot be saved or loaded as it is given was taken without a word."""
+
+    law = "refusal"
+
+    def throw(self) -> NoReturn:
+        raise self
+
+
+class TouchedTarget(Violation):
+    """A load that failed before it read anything changed what it was to load into."""
+
+    law = "refusal"
 
     def throw(self) -> NoReturn:
         raise self

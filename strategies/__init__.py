@@ -1,19 +1,31 @@
 """What may happen: Hypothesis strategies that draw scenarios, for anyone to import."""
 
+from .calls import operations, planner_options, schedules, writer_options
 from .failures import failing_ranks, faults
-from .states import fqns, object_values, state_dicts, tensor_entries
-from .tensors import chunk_sharding_specs, dtypes, ranks, tensor_shapes, world_sizes
-from .whole import operations, scenarios, schedules, writer_options
+from .layouts import chunk_sharding_specs, enumerable_sharding_specs, layouts, memories, mesh_shardings, replicas
+from .mismatches import mismatched_entries
+from .states import fqns, nested_entries, object_entries, object_values, state_dicts, tensor_entries
+from .tensors import dtypes, ranks, tensor_shapes, world_sizes
+from .whole import scenarios
 
 __all__ = [
     "chunk_sharding_specs",
     "dtypes",
+    "enumerable_sharding_specs",
     "failing_ranks",
     "faults",
     "fqns",
+    "layouts",
+    "memories",
+    "mesh_shardings",
+    "mismatched_entries",
+    "nested_entries",
+    "object_entries",
     "object_values",
     "operations",
+    "planner_options",
     "ranks",
+    "replicas",
     "scenarios",
     "schedules",
     "state_dicts",

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from worlds.errors import ERRORS, NEVER_ARRIVES
+from worlds.faults import Fault
 from worlds.hooks import HOOKS
-from worlds.scenario import Fault
 
 from ._bounds import check_bounds, check_rank
 from .tensors import ranks

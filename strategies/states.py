@@ -1,18 +1,23 @@
-"""Strategies for state dicts: tensors and objects under any name."""
+"""Strategies for state dicts: tensors and objects under any name, in containers of any depth."""
 
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from worlds.scenario import ChunkSharding, Entry, ObjectEntry, TensorEntry, Value
+from worlds.entries import Container, Entry, Key, Nested, ObjectEntry, TensorEntry, Value
+from worlds.layouts import Layout, Plain
 
 from ._bounds import check_bounds, check_rank
-from .tensors import chunk_sharding_specs, dtypes, tensor_shapes
+from ._weighted import weighted
+from .layouts import layouts, memories, replicas
+from .tensors import dtypes, tensor_shapes
 
-__all__ = ["fqns", "object_values", "state_dicts", "tensor_entries"]
+__all__ = ["fqns", "nested_entries", "object_entries", "object_values", "state_dicts", "tensor_entries"]
 
 
 def fqns() -> SearchStrategy[str]:
@@ -20,8 +25,13 @@ def fqns() -> SearchStrategy[str]:
 
     Dots, digits and the empty name, since DCP joins the keys of nested dicts with dots, and names of files are near.
     """
-    awkward = ["layers.0.weight", "a.b", "a", "", ".", "0", "a/b", "..", " ", "_extra_state", "ü", "a" * 300]
+    awkward = ["layers.0.weight", "a.b", "a", "", ".", "0", "a/b", "..", " ", "_extra_state", "ü", "a" * 100]
     return st.sampled_from(string.ascii_lowercase) | st.sampled_from(awkward) | st.text(max_size=8)
+
+
+def _keys() -> SearchStrategy[Key]:
+    """Keys in a container: names, and now and then an int, which DCP's flattening makes a string (#153842)."""
+    return weighted((5, fqns()), (1, st.integers(0, 3)))
 
 
 def object_values() -> SearchStrategy[Value]:
@@ -37,34 +47,136 @@ def object_values() -> SearchStrategy[Value]:
     return st.recursive(leaves, lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=4)
 
 
+@dataclass(frozen=True)
+class _Sides:
+    """The worlds at save and at load (0: none), and what an entry there may be."""
+
+    save_world: int
+    load_world: int
+    everywhere: bool = False
+    """Every rank has it, at save and at load."""
+    whole: bool = False
+    """It is in a container that is one object: plain tensors only."""
+
+
 @st.composite
 def tensor_entries(
     draw: DrawFn,
     *,
-    names: SearchStrategy[str] | None = None,
+    names: SearchStrategy[Key] | None = None,
     shapes: SearchStrategy[tuple[int, ...]] | None = None,
     save_world: int = 1,
     load_world: int = 1,
 ) -> TensorEntry:
     """Tensors saved in a world of ``save_world`` ranks and loaded in one of ``load_world``; 0 stands for no world.
 
-    The sharding at load is drawn independently of the one at save, and each may be none: then the tensor is plain.
-    Shrinks towards a plain 0-d float32.
+    The layout at load is drawn independently of the one at save; now and then the tensor is not loaded at all. Shrinks
+    towards a plain 0-d float32.
     """
-    fqn = draw(fqns() if names is None else names, label="fqn")
+    return draw(_tensors(fqns() if names is None else names, _Sides(save_world, load_world), shapes))
+
+
+@st.composite
+def _tensors(
+    draw: DrawFn, names: SearchStrategy[Key], sides: _Sides, shapes: SearchStrategy[tuple[int, ...]] | None = None
+) -> TensorEntry:
+    key = draw(names, label="key")
     shape = draw(tensor_shapes() if shapes is None else shapes, label="shape")
     dtype = draw(st.just("float32") | dtypes(), label="dtype")
-    saved = draw(_shardings(len(shape), save_world), label="saved")
-    loaded = draw(_shardings(len(shape), load_world), label="loaded")
-    fill = draw(st.sampled_from(("distinct", "special")), label="fill")
-    return TensorEntry(fqn, shape, dtype, saved, loaded, fill)  # type: ignore[arg-type]
+    saved = draw(_held(shape, dtype, sides, target=False), label="saved")
+    loaded = draw(_held(shape, dtype, sides, target=True), label="loaded")
+    fill = draw(st.sampled_from(("distinct", "distinct", "special", "special", "constant")), label="fill")
+    absent = draw(st.sampled_from((False,) * 9 + (True,)), label="not loaded")
+    if saved.memory == "expanded":
+        fill = "constant"
+    there = sides.everywhere or sides.whole or not absent
+    return TensorEntry(key, shape, dtype, saved, loaded if there else None, fill)  # type: ignore[arg-type]
 
 
-def _shardings(dims: int, world_size: int) -> SearchStrategy[ChunkSharding | None]:
-    if dims == 0 or world_size == 0:
-        return st.none() | st.none()  # one draw, as elsewhere, so that what follows does not shift
-    specs = chunk_sharding_specs(dims=dims, world_size=world_size)
-    return st.none() | specs | specs
+def _held(shape: tuple[int, ...], dtype: str, sides: _Sides, *, target: bool) -> SearchStrategy[Layout]:
+    if sides.whole:
+        return memories(dtype=dtype, target=target).map(lambda memory: Plain((), memory))
+    world = sides.load_world if target else sides.save_world
+    return layouts(shape=shape, dtype=dtype, world_size=world, target=target, everywhere=sides.everywhere)
+
+
+def object_entries(
+    *, names: SearchStrategy[Key] | None = None, save_world: int = 1, load_world: int = 1
+) -> SearchStrategy[ObjectEntry]:
+    """Non-tensor objects: values, a ``BytesIO``, instances of a class; shrinks towards ``None`` on every rank."""
+    return _objects(fqns() if names is None else names, _Sides(save_world, load_world))
+
+
+@st.composite
+def _objects(draw: DrawFn, names: SearchStrategy[Key], sides: _Sides) -> ObjectEntry:
+    key = draw(names, label="key")
+    value = draw(object_values(), label="value")
+    form = draw(st.sampled_from(("value", "value", "instance", "BytesIO")), label="form")
+    everywhere = sides.everywhere or sides.whole
+    saved = draw(replicas(world_size=max(1, sides.save_world), everywhere=everywhere), label="saved on")
+    loaded = draw(replicas(world_size=max(1, sides.load_world), everywhere=everywhere), label="loaded on")
+    absent = draw(st.sampled_from((False,) * 9 + (True,)), label="not loaded")
+    content = draw(st.binary(max_size=8), label="content, if a BytesIO")
+    if form == "BytesIO":
+        value = content
+    return ObjectEntry(key, value, form, saved, None if absent and not everywhere else loaded)  # type: ignore[arg-type]
+
+
+_CONTAINERS: tuple[Container, ...] = ("dict", "dict", "list", "list", "ordered", "tuple", "stateful")
+
+
+def nested_entries(
+    *, names: SearchStrategy[Key] | None = None, save_world: int = 1, load_world: int = 1, max_depth: int = 3
+) -> SearchStrategy[Nested]:
+    """Dicts, ``OrderedDict``\\s, lists, tuples and ``Stateful`` objects of entries, in each other to ``max_depth``.
+
+    Empty ones too, and keys that are ints, contain dots, or collide with others once they are joined by dots. Shrinks
+    towards an empty dict.
+    """
+    check_bounds("depth", 1, max_depth, at_least=1)
+    return _nested(fqns() if names is None else names, _Sides(save_world, load_world), max_depth, top=True)
+
+
+@st.composite
+def _nested(draw: DrawFn, names: SearchStrategy[Key], sides: _Sides, depth: int, top: bool = False) -> Nested:
+    key = draw(names, label="key")
+    kinds = _CONTAINERS if top else _CONTAINERS[:-1]
+    container = draw(st.sampled_from(kinds), label="container")
+    if container == "tuple" or (container == "list" and sides.whole):
+        sides = replace(sides, whole=True)
+    elif container == "list":
+        sides = replace(sides, everywhere=True)
+    inside = draw(st.lists(_entries(_keys(), sides, depth - 1), max_size=3, unique_by=_flat_key), label="inside")
+    if container == "list" and not sides.whole and not _is_gone_into(inside):
+        inside = [entry for entry in inside if _is_plain(entry)]
+    return Nested(key, container, tuple(inside))
+
+
+def _is_gone_into(entries: Sequence[Entry]) -> bool:
+    """Whether a list of these is no object of its own: a tensor or a mapping is in it."""
+    return any(isinstance(entry, TensorEntry) or _opens(entry) for entry in entries)
+
+
+def _opens(entry: Entry) -> bool:
+    if not isinstance(entry, Nested) or entry.container == "tuple":
+        return False
+    return entry.container != "list" or _is_gone_into(entry.entries)
+
+
+def _is_plain(entry: Entry) -> bool:
+    return isinstance(entry, ObjectEntry | Nested)
+
+
+def _flat_key(entry: Entry) -> str:
+    # Most of the time: two keys that are one once they are strings are a corner that state_dicts() draws by itself.
+    return str(entry.key)
+
+
+def _entries(names: SearchStrategy[Key], sides: _Sides, depth: int) -> SearchStrategy[Entry]:
+    tensors: SearchStrategy[Entry] = _tensors(names, sides)
+    objects: SearchStrategy[Entry] = _objects(names, sides)
+    nested: SearchStrategy[Entry] = _nested(names, sides, depth) if depth > 0 else objects
+    return weighted((3, tensors), (1, objects), (1, nested))
 
 
 def state_dicts(
@@ -75,22 +187,27 @@ def state_dicts(
     max_entries: int = 3,
     names: SearchStrategy[str] | None = None,
     objects: bool = True,
+    max_depth: int = 2,
 ) -> SearchStrategy[tuple[Entry, ...]]:
     """The entries of state dicts, each under a name of its own; without ``objects``, tensors only.
 
-    Shrinks towards few entries. ``save_world`` and ``load_world`` are world sizes, or 0 for no world.
+    Shrinks towards few entries. ``save_world`` and ``load_world`` are world sizes, or 0 for no world; containers are in
+    each other to ``max_depth``, and there are none with 0.
     """
     check_bounds("entries", min_entries, max_entries)
     for size in (save_world, load_world):
         check_rank("rank", 0, max(size, 1))
     named = fqns() if names is None else names
-    entries: SearchStrategy[Entry] = tensor_entries(names=named, save_world=save_world, load_world=load_world)
-    if objects:
-        entries = entries | entries | entries | st.builds(ObjectEntry, named, object_values())
+    sides = _Sides(save_world, load_world)
+    tensors: SearchStrategy[Entry] = _tensors(named, sides)
+    # As many alternatives without objects as with them, so that what is drawn keeps its meaning in shrinking.
+    others: SearchStrategy[Entry] = _objects(named, sides) if objects else tensors
+    nested: SearchStrategy[Entry] = _nested(named, sides, max_depth, top=True) if objects and max_depth else tensors
+    entries = weighted((3, tensors), (1, others), (1, nested))
 
     def lists(at_least: int) -> SearchStrategy[list[Entry]]:
-        return st.lists(entries, min_size=at_least, max_size=max_entries, unique_by=lambda entry: entry.fqn)
+        return st.lists(entries, min_size=at_least, max_size=max_entries, unique_by=lambda entry: entry.key)
 
     # An empty state dict is a corner, and would else be two in five.
     some = lists(max(min_entries, min(1, max_entries)))
-    return (lists(min_entries) | some | some).map(tuple)
+    return weighted((1, lists(min_entries)), (2, some)).map(tuple)

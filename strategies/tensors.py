@@ -1,17 +1,16 @@
-"""Strategies for worlds and tensors: how many ranks, which shapes, dtypes and shardings."""
+"""Strategies for worlds and tensors: how many ranks, which shapes and dtypes."""
 
 from __future__ import annotations
 
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
-from hypothesis.strategies import DrawFn, SearchStrategy
+from hypothesis.strategies import SearchStrategy
 
 from worlds.dtypes import DTYPES
-from worlds.scenario import ChunkSharding
 
 from ._bounds import check_bounds
 
-__all__ = ["chunk_sharding_specs", "dtypes", "ranks", "tensor_shapes", "world_sizes"]
+__all__ = ["dtypes", "ranks", "tensor_shapes", "world_sizes"]
 
 
 def world_sizes(*, min_size: int = 1, max_size: int = 8) -> SearchStrategy[int]:
@@ -34,7 +33,7 @@ def ranks(*, world_size: int) -> SearchStrategy[int]:
 
 
 def tensor_shapes(
-    *, min_dims: int = 0, max_dims: int = 3, max_extent: int = 10, max_elements: int = 128
+    *, min_dims: int = 0, max_dims: int = 4, max_extent: int = 10, max_elements: int = 128
 ) -> SearchStrategy[tuple[int, ...]]:
     """Shapes of ``min_dims`` to ``max_dims`` dims, each of 0 to ``max_extent``, with ``max_elements`` elements at most.
 
@@ -65,33 +64,3 @@ def dtypes() -> SearchStrategy[str]:
     Bool, complex, bf16, fp8, unsigned and bit dtypes too: whatever goes by another path than float32 does.
     """
     return st.sampled_from(tuple(DTYPES))
-
-
-def chunk_sharding_specs(*, dims: int, world_size: int, max_chunks: int | None = None) -> SearchStrategy[ChunkSharding]:
-    """Chunk shardings of a tensor with that many dims: any dim, negative ones too, and any placements.
-
-    Placements come in any order, leave ranks out, and put several chunks on one rank; often enough each rank has one
-    chunk. ``max_chunks`` is ``world_size + 2`` by default, so that chunks are more than rows as well. Shrinks towards
-    one chunk, on rank 0, of dim 0. The sizes that ``ChunkShardingSpec`` gets wrong are those where ``ceil(rows / n) *
-    n`` overshoots the rows (1 over 3, 5 over 4, 9 over 8, 10 over 7).
-    """
-    if dims < 1:
-        raise InvalidArgument(f"dims={dims}: a tensor without dims cannot be sharded")
-    most = world_size + 2 if max_chunks is None else max_chunks
-    if world_size < 1 or most < 1:
-        raise InvalidArgument(f"world_size={world_size} and max_chunks={most} must be at least 1")
-    dim = st.sampled_from([*range(dims), *range(-1, -dims - 1, -1)])
-    return st.builds(ChunkSharding, dim, _placements(world_size, most))
-
-
-@st.composite
-def _placements(draw: DrawFn, world_size: int, most: int) -> tuple[int, ...]:
-    # The list is drawn even where it is not used: Hypothesis takes what has the fewest draws for the simplest.
-    anywhere = draw(st.lists(ranks(world_size=world_size), min_size=1, max_size=most), label="placements")
-    kinds = ("anywhere", "each rank once", "each rank once, in any order") if world_size <= most else ("anywhere",)
-    kind = draw(st.sampled_from(kinds), label="kind of placements")
-    if kind == "anywhere":
-        return tuple(anywhere)
-    if kind == "each rank once":
-        return tuple(range(world_size))
-    return tuple(draw(st.permutations(range(world_size)), label="order"))

@@ -2,55 +2,34 @@
 
 from __future__ import annotations
 
-import math
 import string
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from worlds.scenario import Fault, Operation, Scenario, Schedule, TensorEntry, WriterOptions
+from worlds.entries import Entry, Nested, ObjectEntry
+from worlds.faults import Fault
+from worlds.layouts import Plain
+from worlds.operations import Operation
+from worlds.scenario import Scenario
 
 from ._bounds import check_bounds
+from .calls import operations, planner_options, schedules, writer_options
 from .failures import faults
+from .features import features
+from .mismatches import colliding_entries, mismatched_entries
 from .states import state_dicts
-from .tensors import ranks, world_sizes
 
-__all__ = ["operations", "scenarios", "schedules", "writer_options"]
+__all__ = ["scenarios"]
 
 _PLACES = ("nothing", "save", "load")
+# As many alternatives as fqns() has, so that a module shrinks to a dict.
+_ATTRIBUTES = st.sampled_from(string.ascii_lowercase) | st.sampled_from("abc") | st.sampled_from("xyz")
 Failing = Literal["nothing", "save", "load", "anything"]
-
-
-def schedules(*, world_size: int) -> SearchStrategy[Schedule]:
-    """Orders in which the ranks of a world run; shrinks towards the natural one."""
-    orders = st.permutations(range(world_size)).map(lambda order: () if order == sorted(order) else tuple(order))
-    return st.builds(Schedule, st.just(()) | orders, st.booleans())
-
-
-@st.composite
-def operations(draw: DrawFn, *, min_world_size: int = 1, max_world_size: int = 8, scheduled: bool = True) -> Operation:
-    """Saves and loads: the world, the API, the coordinator where the API lets it be chosen, the schedule.
-
-    Shrinks towards one rank that calls the current API. One rank also runs without ``torch.distributed`` initialised.
-    Without ``scheduled``, the ranks run in their natural order.
-    """
-    size = draw(world_sizes(min_size=min_world_size, max_size=max_world_size), label="world size")
-    api = draw(st.sampled_from(("current", "legacy")), label="api")
-    # These two are drawn for every size and API, so that nothing more has to be drawn, and what follows does not shift,
-    # when one of those changes: in shrinking, and where Hypothesis makes one example of parts of another.
-    coordinator = draw(ranks(world_size=size), label="coordinator, if legacy")
-    alone = draw(st.booleans(), label="without torch.distributed, if alone")
-    schedule = draw(schedules(world_size=size), label="schedule") if scheduled else Schedule()
-    return Operation(size, coordinator if api == "legacy" else 0, api, not (alone and size == 1), schedule)  # type: ignore[arg-type]
-
-
-def writer_options() -> SearchStrategy[WriterOptions]:
-    """Options of the file system writer; shrinks towards its defaults, but for the fsync that no world needs."""
-    threads = st.just(1) | st.integers(2, 4)
-    return st.just(WriterOptions()) | st.builds(WriterOptions, st.booleans(), st.booleans(), threads)
 
 
 @st.composite
@@ -58,6 +37,7 @@ def scenarios(
     draw: DrawFn,
     *,
     failing: Failing = "anything",
+    mismatched: bool = False,
     min_world_size: int = 1,
     max_world_size: int = 8,
     min_entries: int = 0,
@@ -65,38 +45,109 @@ def scenarios(
 ) -> Scenario:
     """Whole scenarios: a save, and a load of what was saved in a world that is often another one.
 
-    ``failing`` says where faults are: nowhere, at the save, at the load, or anywhere, which includes nowhere. Shrinks
-    towards few ranks, few entries, small shapes, one fault and default options. The sharding at load is drawn
-    independently of the one at save, since most of what DCP does at load is to bring the two together.
+    ``failing`` says where faults are: nowhere, at the save, at the load, or anywhere, which includes nowhere. With
+    ``mismatched``, something is to be loaded that is not in the checkpoint, or is there with another shape, dtype or
+    kind. Shrinks towards few ranks, few entries, small shapes, one fault and default options. The layout at load is
+    drawn independently of the one at save, since most of what DCP does at load is to bring the two together.
     """
     check_bounds("world_size", min_world_size, max_world_size, at_least=1)
     check_bounds("entries", min_entries, max_entries)
     # First what has always as many draws, last what has few or many: where Hypothesis repeats a part of one example in
     # another, what is drawn behind it shifts and falls back to the simplest, which would be the first hook in half of
     # all examples.
-    worlds = operations(min_world_size=min_world_size, max_world_size=max_world_size, scheduled=False)
-    save, other = draw(worlds, label="save"), draw(worlds, label="load, if in another world")
-    load = other if draw(st.sampled_from((False, True, True)), label="another world at load") else save
+    some = partial(operations, min_world_size=min_world_size, max_world_size=max_world_size, scheduled=False)
+    save = draw(some(), label="save")
+    other = draw(some(load=True), label="load, if in another world")
+    same = not draw(st.sampled_from((False, True, True)), label="another world at load") or save.api == "uncoordinated"
+    load = _as_load(save) if same else other
     where = draw(st.sampled_from(_PLACES), label="failing") if failing == "anything" else failing
     failures = draw(_faults(where, save, load), label="faults")
     writer = draw(writer_options(), label="writer")
+    planner = draw(planner_options(), label="planner")
     container = draw(st.sampled_from(("dict", "dict", "dict", "module")), label="container")
     entries = draw(
         state_dicts(
-            save_world=save.world_size if save.distributed else 0,
-            load_world=load.world_size if load.distributed else 0,
-            min_entries=min_entries,
+            save_world=_group_size(save),
+            load_world=_group_size(load),
+            min_entries=max(min_entries, int(mismatched)),
             max_entries=max_entries,
-            names=st.sampled_from(string.ascii_lowercase) if container == "module" else None,
+            names=_ATTRIBUTES if container == "module" else None,
             objects=container == "dict",
         ),
         label="entries",
     )
+    if draw(st.sampled_from((False,) * 15 + (True,)), label="colliding names") and container == "dict":
+        entries = colliding_entries(entries)
+    if mismatched and container == "dict":
+        entries = draw(mismatched_entries(entries), label="mismatched entries")
+    entries = _legal(entries, save, load, failures if container == "dict" else ())
+    if not _is_plain_inside(entries):
+        planner = replace(planner, flatten_state_dict=True)
     save = replace(save, schedule=draw(schedules(world_size=save.world_size), label="schedule of the save"))
     load = replace(load, schedule=draw(schedules(world_size=load.world_size), label="schedule of the load"))
-    scenario = Scenario(entries, save, load, writer, container, failures)  # type: ignore[arg-type]
-    _tell(scenario)
+    scenario = Scenario(entries, save, load, writer, planner, container, failures)  # type: ignore[arg-type]
+    for group, feature in sorted(features(scenario)):
+        event(f"{group}: {feature}")
     return scenario
+
+
+def _as_load(save: Operation) -> Operation:
+    """A load in the world of the save, by the API that goes with it."""
+    return replace(save, api="legacy" if save.api == "legacy" else "current", stager="writer")
+
+
+def _group_size(operation: Operation) -> int:
+    return operation.world_size if operation.distributed and not operation.no_dist else 0
+
+
+def _legal(
+    entries: tuple[Entry, ...], save: Operation, load: Operation, failures: tuple[Fault, ...]
+) -> tuple[Entry, ...]:
+    """The entries, with what these operations cannot have in the place of the nearest that they can."""
+    if "legacy" in (save.api, load.api):
+        entries = tuple(_without_stateful(entry) for entry in entries)
+    elif any(fault.hook.startswith("stateful.") for fault in failures) and not _has_stateful(entries):
+        taken = {entry.key for entry in entries}
+        entries = (*entries, Nested(next(key for key in ("s", "t", "u", "v") if key not in taken), "stateful"))
+    if not save.coordinated:
+        entries = tuple(map(_loaded_as_saved, entries))
+    return entries
+
+
+def _has_stateful(entries: tuple[Entry, ...]) -> bool:
+    return any(isinstance(entry, Nested) and entry.container == "stateful" for entry in entries)
+
+
+def _without_stateful(entry: Entry) -> Entry:
+    if isinstance(entry, Nested) and entry.container == "stateful":
+        return replace(entry, container="dict")
+    return entry
+
+
+def _loaded_as_saved(entry: Entry) -> Entry:
+    """Where ranks do not coordinate, each finds only what it saved itself."""
+    if isinstance(entry, Nested):
+        return replace(entry, entries=tuple(map(_loaded_as_saved, entry.entries)))
+    if isinstance(entry, ObjectEntry):
+        return entry if None in (entry.saved, entry.loaded) else replace(entry, loaded=entry.saved)
+    saved = entry.saved
+    if saved is None:
+        return entry
+    if isinstance(saved, Plain) and saved.memory == "expanded":
+        saved = replace(saved, memory="contiguous")
+    return replace(entry, saved=saved, loaded=None if entry.loaded is None else saved)
+
+
+def _is_plain_inside(entries: tuple[Entry, ...]) -> bool:
+    """Whether each container could be one object: with plain tensors on every rank in it."""
+    return all(_is_plain(inner) for entry in entries if isinstance(entry, Nested) for inner in entry.entries)
+
+
+def _is_plain(entry: Entry) -> bool:
+    if isinstance(entry, Nested):
+        return all(map(_is_plain, entry.entries))
+    sides = (side for side in (entry.saved, entry.loaded) if side is not None)
+    return all(isinstance(side, Plain) and not side.ranks for side in sides)
 
 
 def _faults(where: str, save: Operation, load: Operation) -> SearchStrategy[tuple[Fault, ...]]:
@@ -105,45 +156,3 @@ def _faults(where: str, save: Operation, load: Operation) -> SearchStrategy[tupl
     if where == "load":
         return faults(operation="load", world_size=load.world_size, coordinator=load.coordinator)
     return st.just(())
-
-
-def _tell(scenario: Scenario) -> None:
-    """What this scenario has that matters, for Hypothesis's statistics."""
-    if scenario.save.world_size != scenario.load.world_size:
-        event("another world size at load")
-    for operation in (scenario.save, scenario.load):
-        if operation.coordinator:
-            event("coordinator is not rank 0")
-    for entry in scenario.entries:
-        if isinstance(entry, TensorEntry):
-            _tell_of_tensor(entry)
-    _tell_of_faults(scenario)
-
-
-def _tell_of_tensor(entry: TensorEntry) -> None:
-    if entry.shape == ():
-        event("0-d tensor")
-    elif not math.prod(entry.shape):
-        event("empty tensor")
-    if entry.saved != entry.loaded:
-        event("resharded tensor")
-    for sharding in (entry.saved, entry.loaded):
-        if sharding is not None:
-            if sharding.dim < 0:
-                event("negative dim")
-            if len(set(sharding.ranks)) < len(sharding.ranks):
-                event("several chunks on a rank")
-            if not all(math.prod(sizes) for _, _, sizes in sharding.chunks(entry.shape)):
-                event("empty chunk")
-
-
-def _tell_of_faults(scenario: Scenario) -> None:
-    for name in ("save", "load"):
-        operation = scenario.operation(name)
-        failing = {fault.rank for fault in scenario.faults if fault.operation == name}
-        if failing:
-            event(f"a fault at {name}")
-            if operation.coordinator in failing:
-                event("the coordinator fails")
-            if len(failing) == operation.world_size:
-                event("every rank fails")

@@ -12,10 +12,11 @@ from torch.distributed.checkpoint.planner import LoadPlanner, SavePlanner
 
 from properties import judge
 from strategies import failing_ranks
-from worlds import ChunkSharding, Fault, ObjectEntry, Operation, Scenario, SimulatedWorld, TensorEntry
+from worlds import ChunkSharding, Fault, Nested, ObjectEntry, Operation, Scenario, SimulatedWorld, TensorEntry
 from worlds.hooks import HOOKS
 from worlds.inject import Injection
 from worlds.outcome import Hit
+from worlds.state import Stateful
 
 PLACES = [(*place, "call") for place in HOOKS]
 PLACES += [(*place, "future") for place, hook in HOOKS.items() if hook.future]
@@ -26,12 +27,18 @@ PLACES += [(*place, "future") for place, hook in HOOKS.items() if hook.future]
 def test_every_hook_fails_when_it_is_told_to(
     operation: Literal["save", "load"], hook: str, through: Literal["call", "future"], error: str, world: SimulatedWorld
 ) -> None:
-    """On the coordinator, which has something to write and to read, each fault is reached and, but in reset, blamed."""
+    """On the coordinator, which has something to write and to read, each fault is reached and, if protected, blamed."""
     everywhere = ChunkSharding(0, (0, 1))
+    stateful = hook.startswith("stateful.")  # which the API that lets the coordinator be chosen does not know
+    both = Operation(2) if stateful else Operation(2, 1, "legacy")
     scenario = Scenario(
-        entries=(TensorEntry("a", (4,), saved=everywhere, loaded=everywhere), ObjectEntry("b", 1)),
-        save=Operation(2, 1, "legacy"),
-        load=Operation(2, 1, "legacy"),
+        entries=(
+            TensorEntry("a", (4,), saved=everywhere, loaded=everywhere),
+            ObjectEntry("b", 1),
+            *([Nested("c", "stateful")] if stateful else []),
+        ),
+        save=both,
+        load=both,
         faults=tuple(Fault(operation, rank, hook, error, through) for rank in (0, 1)),
     )
     outcome = world.run(scenario)
@@ -86,6 +93,7 @@ def test_hook_names_are_methods_of_what_they_fail_in() -> None:
     owners = {
         "writer": dcp.FileSystemWriter,
         "reader": dcp.FileSystemReader,
+        "stateful": Stateful,
         ("save", "planner"): SavePlanner,
         ("load", "planner"): LoadPlanner,
     }

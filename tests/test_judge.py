@@ -22,8 +22,10 @@ from properties.violations import (
     MetadataWrong,
     NotInPlace,
     NotLoaded,
+    NotRefused,
     PassedFailure,
     RankDied,
+    TouchedTarget,
     UnexpectedFailure,
     UnprotectedFailure,
     Violation,
@@ -35,10 +37,12 @@ from properties.violations import (
     WrongRanks,
     WrongTensor,
 )
-from worlds import ChunkSharding, Fault, ObjectEntry, Operation, Outcome, Scenario, TensorEntry
+from worlds import ChunkSharding, Fault, Nested, ObjectEntry, Operation, Outcome, Scenario, TensorEntry
+from worlds.layouts import Box
 from worlds.outcome import (
     ChunkRecord,
     ChunkState,
+    ContainerState,
     Deadlocked,
     Died,
     EntryState,
@@ -55,6 +59,7 @@ from worlds.outcome import (
     TensorState,
     Waiting,
 )
+from worlds.values import expected_bytes, poison_bytes
 
 KINDS = [
     kind
@@ -83,14 +88,18 @@ def failed(*ranks: Any, hits: tuple[Hit, ...] = (Hit(0),)) -> Outcome:
         (failed(NAMED, Died("killed"), NAMED), RankDied, "save: rank 1 died: killed"),
         (failed(NAMED, Returned(()), NAMED), LostFailure, "save() returned on rank 1"),
         (failed(NAMED, Raised(EIO), NAMED), UnprotectedFailure, "rank 1 raised OSError, which names nobody"),
-        (failed(*[replace(NAMED, failures=())] * 3), LostFailure, "rank 1 failed in writer.write_data, and rank 0"),
+        (
+            failed(*[replace(NAMED, failures=())] * 3),
+            LostFailure,
+            "(OSError, through the call), and rank 0 is not told",
+        ),
         (failed(*[replace(NAMED, failures=((0, EIO),))] * 3), LostFailure, "rank 1 failed in writer.write_data"),
         (failed(*[replace(NAMED, failures=((1, EIO), (2, EIO)))] * 3), WrongRanks, "rank 2, which did not fail"),
         (failed(*[replace(NAMED, phase="plan")] * 3), WrongPhase, "a failure in 'write' is reported for 'plan'"),
         (
             failed(*[replace(NAMED, failures=((1, ErrorRecord("OSError", "[Errno 5] injected fault 7")),))] * 3),
             WrongException,
-            "rank 1 raised OSError in writer.write_data, and is blamed for OSError: [Errno 5] injected fault 7",
+            "(OSError, through the call), and rank 1 is blamed for OSError: [Errno 5] injected fault 7",
         ),
         (
             failed(*[replace(NAMED, failures=((1, ErrorRecord("ValueError", EIO.message)),))] * 3),
@@ -130,34 +139,27 @@ def test_failure_without_a_fault_is_unexpected() -> None:
 
 
 # What loads: a matrix of bytes sharded over two ranks, saved by rows and loaded whole, and an object.
-LOADED = Scenario(
-    entries=(TensorEntry("a", (2, 2), "uint8", saved=ChunkSharding(0, (0, 1))), ObjectEntry("b", 7)),
-    save=Operation(2),
-    load=Operation(1),
-)
+MATRIX = TensorEntry("a", (2, 2), "uint8", saved=ChunkSharding(0, (0, 1)))
+LOADED = Scenario(entries=(MATRIX, ObjectEntry("b", 7)), save=Operation(2), load=Operation(1))
 
 
 def bits(*chosen: tuple[int, int]) -> bytes:
     """The bytes of those elements; :mod:`worlds.values` has tests of its own."""
-    from worlds.values import expected_bytes
-
-    return b"".join(expected_bytes(LOADED.entries[0], place, (1, 1)) for place in chosen)  # type: ignore[arg-type]
+    return b"".join(expected_bytes("a", MATRIX, Box(place, (1, 1))) for place in chosen)
 
 
 def poison() -> bytes:
-    from worlds.values import poison_bytes
-
-    return poison_bytes(LOADED.entries[0], (0, 0), (2, 2))  # type: ignore[arg-type]
+    return poison_bytes("a", MATRIX, Box((0, 0), (2, 2)))
 
 
 def saved(rank: int) -> Returned:
     row = ChunkState((rank, 0), (1, 2), bits((rank, 0), (rank, 1)))
-    return Returned((TensorState("a", "ShardedTensor", "uint8", (2, 2), (row,)), OBJECT), METADATA)
+    return Returned((TensorState(("a",), "ShardedTensor", "uint8", (2, 2), (row,)), OBJECT), METADATA)
 
 
-OBJECT = ObjectState("b", "int", "7")
+OBJECT = ObjectState(("b",), "int", "7")
 WHOLE = ChunkState((0, 0), (2, 2), bits((0, 0), (0, 1), (1, 0), (1, 1)))
-TENSOR = TensorState("a", "Tensor", "uint8", (2, 2), (WHOLE,))
+TENSOR = TensorState(("a",), "Tensor", "uint8", (2, 2), (WHOLE,))
 CHUNKS = (ChunkRecord((0, 0), (1, 2)), ChunkRecord((1, 0), (1, 2)))
 STORAGE = (
     StorageRecord("a", (0, 0), "f", 0, 10),
@@ -205,11 +207,11 @@ def test_right_outcome_passes() -> None:
 @pytest.mark.parametrize(
     ("make", "kind", "says"),
     [
-        (lambda: loading(OBJECT, TENSOR), WrongKeys, "load: rank 0 holds the keys ['b', 'a'], and held ['a', 'b']"),
-        (lambda: loading(TENSOR), WrongKeys, "holds the keys ['a']"),
-        (lambda: loading(TENSOR, ObjectState("b", "int", "8")), WrongObject, "'b' on rank 0 is not the object"),
-        (lambda: loading(TENSOR, ObjectState("b", "str", "7")), WrongObject, "'b' on rank 0 is not the object"),
-        (lambda: loading(ObjectState("a", "int", "1"), OBJECT), WrongTensor, "is no tensor any more but int 1"),
+        (lambda: loading(OBJECT, TENSOR), WrongKeys, "load: rank 0 holds 'b', 'a', and should hold 'a', 'b'"),
+        (lambda: loading(TENSOR), WrongKeys, "rank 0 holds 'a', and should hold 'a', 'b'"),
+        (lambda: loading(TENSOR, ObjectState(("b",), "int", "8")), WrongObject, "'b' on rank 0 is not the object"),
+        (lambda: loading(TENSOR, ObjectState(("b",), "str", "7")), WrongObject, "'b' on rank 0 is not the object"),
+        (lambda: loading(ObjectState(("a",), "int", "1"), OBJECT), WrongTensor, "is no tensor any more but int 1"),
         (lambda: loading(replace(TENSOR, dtype="int8"), OBJECT), WrongTensor, "another dtype than its target"),
         (lambda: loading(replace(TENSOR, shape=(4,)), OBJECT), WrongTensor, "another shape than its target"),
         (lambda: loading(replace(TENSOR, kind="ShardedTensor"), OBJECT), WrongTensor, "another kind"),
@@ -270,10 +272,74 @@ def test_wrong_content_is_named(make: Callable[[], Outcome], kind: type[Violatio
     assert says in str(caught.value).splitlines()[0]
 
 
+# What must be refused: a tensor of two elements is to be loaded into one of three.
+REFUSED = Scenario(entries=(TensorEntry("a", (2,), loaded=None), TensorEntry("a", (3,), saved=None)))
+
+
+def refusing(loaded: Any) -> Outcome:
+    tensor = TensorRecord("a", "float32", (2,), (ChunkRecord((0,), (2,)),))
+    metadata = MetadataRecord((tensor,), (), (StorageRecord("a", (0,), "f", 0, 9),))
+    content = ChunkState((0,), (2,), expected_bytes("a", TensorEntry("a", (2,)), Box((0,), (2,))))
+    state = (TensorState(("a",), "Tensor", "float32", (2,), (content,)),)
+    save = OperationOutcome((Returned(state, metadata),))
+    return Outcome(save, OperationOutcome((loaded,)), metadata, files=(FileRecord("f", 9),))
+
+
+def target(data: bytes) -> tuple[EntryState, ...]:
+    return (TensorState(("a",), "Tensor", "float32", (3,), (ChunkState((0,), (3,), data),)),)
+
+
+UNTOUCHED = poison_bytes("a", TensorEntry("a", (3,)), Box((0,), (3,)))
+SAID = Raised(NAMED.error, "plan", ((0, ErrorRecord("ValueError", "another size of a")),), state=target(UNTOUCHED))
+
+
+def test_right_refusal_passes() -> None:
+    assert judge(REFUSED, refusing(SAID))
+
+
+@pytest.mark.parametrize(
+    ("loaded", "kind", "says"),
+    [
+        (Returned(target(UNTOUCHED)), NotRefused, "load: rank 0 must refuse 'a', and load() returned on every rank"),
+        (replace(SAID, failures=()), NotRefused, "load: rank 0 must refuse 'a', and rank 0 is not told of it"),
+        (
+            replace(SAID, failures=((0, ErrorRecord("ValueError", "something is wrong")),)),
+            UnexpectedFailure,
+            "something is wrong",
+        ),
+        (replace(SAID, failures=None), UnprotectedFailure, "rank 0 must refuse 'a', and rank 0 raised"),
+        (replace(SAID, state=target(bytes(12))), TouchedTarget, "'a' on rank 0: 3 of 3 elements"),
+    ],
+)
+def test_wrong_refusal_is_named(loaded: Any, kind: type[Violation], says: str) -> None:
+    with pytest.raises(Violation) as caught:
+        judge(REFUSED, refusing(loaded)).raise_for_violation()
+    assert type(caught.value) is kind
+    assert says in str(caught.value).splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("state", "kind", "says"),
+    [
+        (ContainerState(("a",), "dict", in_place=False), NotInPlace, "'a' on rank 0 is another dict than the one"),
+        (ContainerState(("a",), "OrderedDict"), WrongObject, "'a' on rank 0 is a OrderedDict and should be a dict"),
+        (ObjectState(("a",), "int", "1"), WrongObject, "'a' on rank 0 is int 1 and should be a dict"),
+    ],
+)
+def test_wrong_container_is_named(state: EntryState, kind: type[Violation], says: str) -> None:
+    scenario = Scenario(entries=(Nested("a"),))
+    metadata = MetadataRecord((), (), ())
+    save = OperationOutcome((Returned((ContainerState(("a",), "dict"),), metadata),))
+    outcome = Outcome(save, OperationOutcome((Returned((state,)),)), metadata)
+    with pytest.raises(kind) as caught:
+        judge(scenario, outcome).raise_for_violation()
+    assert says in str(caught.value).splitlines()[0]
+
+
 def test_element_that_is_wrong_is_shown_with_its_place() -> None:
     data = WHOLE.data[:3] + bytes([WHOLE.data[3] ^ 1])
     text = str(judge(LOADED, loading(flipped(data), OBJECT)))
-    assert f"element   a[1, 1]: expected {WHOLE.data[3:].hex()}, seen {data[3:].hex()}" in text
+    assert f"element   'a'[1, 1]: expected {WHOLE.data[3:].hex()}, seen {data[3:].hex()}" in text
 
 
 @pytest.mark.parametrize(
@@ -298,7 +364,7 @@ def test_each_kind_is_raised_from_a_line_of_its_own() -> None:
             kind("").throw()
         last = caught.traceback[-1]
         lines.add((last.path, last.lineno))
-    assert len(lines) == len(KINDS) == 22
+    assert len(lines) == len(KINDS) == 24
 
 
 def test_text_is_what_one_wants_to_read() -> None:

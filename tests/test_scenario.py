@@ -16,16 +16,37 @@ from torch.distributed.checkpoint import planner, storage
 
 import worlds
 from strategies import chunk_sharding_specs, scenarios, tensor_shapes
-from worlds import ChunkSharding, Fault, InvalidScenario, ObjectEntry, Operation, Scenario, Schedule, TensorEntry
+from worlds import (
+    ChunkSharding,
+    EnumerableSharding,
+    Fault,
+    InvalidScenario,
+    MeshSharding,
+    Nested,
+    ObjectEntry,
+    Operation,
+    Plain,
+    Replicate,
+    Scenario,
+    Schedule,
+    Shard,
+    TensorEntry,
+    Tile,
+)
 from worlds.concise import pretty
 from worlds.dtypes import DTYPES
 from worlds.errors import ERRORS, NEVER_ARRIVES, NOT_AN_EXCEPTION, make_error
 from worlds.hooks import HOOKS
-from worlds.scenario import WriterOptions
+from worlds.layouts import Box
+from worlds.operations import WriterOptions
 from worlds.values import expected_bytes, poison_bytes
 
-NAMES = {name: getattr(worlds.scenario, name) for name in worlds.scenario.__all__}
+NAMES = {name: getattr(worlds, name) for name in worlds.__all__}
 quick = settings(max_examples=50, deadline=None, derandomize=True, database=None)
+
+
+TILES = EnumerableSharding((Tile(0, (0,), (1,)),))
+SHARDED = TensorEntry("s", (2,), saved=ChunkSharding(0, (0, 1)))
 
 
 @quick
@@ -48,6 +69,27 @@ def test_repr_evaluates_to_the_scenario(scenario: Scenario) -> None:
         (lambda: ObjectEntry("a", math.nan), "cannot hold"),
         (lambda: ObjectEntry("a", [1]), "cannot hold"),  # type: ignore[arg-type]
         (lambda: Operation(0), "a world needs a rank"),
+        (lambda: Plain((0, 0)), "a rank is named twice"),
+        (lambda: TensorEntry("a", (2,), loaded=Plain(memory="expanded"), fill="constant"), "elements are all one"),
+        (lambda: TensorEntry("a", (2,), saved=Plain(memory="expanded")), "takes equal elements"),
+        (lambda: TensorEntry("a", (2,), saved=Plain(memory="conjugated")), "'a' of float32 cannot be conjugated"),
+        (lambda: TensorEntry("a", (2,), saved=TILES), "the tiles have 1 of the 2 elements"),
+        (lambda: TensorEntry("a", (1, 1), saved=TILES), "a tile of 1 dims"),
+        (lambda: TensorEntry("a", (1,), saved=EnumerableSharding(TILES.tiles * 2)), "tiles overlap"),
+        (lambda: TensorEntry("a", saved=MeshSharding((1,), (Shard(0),))), "no dim 0 to shard"),
+        (lambda: MeshSharding((2,), ()), "with 0 placements"),
+        (lambda: MeshSharding((2,), (Replicate(),), (0,)), "a mesh of 2 ranks with 1"),
+        (lambda: ObjectEntry("a", 1, "BytesIO"), "a BytesIO of what is not bytes"),
+        (lambda: Nested("a", "dict", (Nested("b", "stateful"),)), "where DCP does not look"),
+        (lambda: Operation(2, members=(0,)), "1 members of 2 ranks"),
+        (lambda: Operation(2, members=(1, 0)), "not in order"),
+        (lambda: Operation(2, no_dist=True), "no_dist is for one rank"),
+        (lambda: Operation(stager="shared"), "only async_save has a stager"),
+        (lambda: Scenario(load=Operation(api="async")), "there is no 'async' load"),
+        (lambda: Scenario((Nested("a", "stateful"),), load=Operation(api="legacy")), "knows no Stateful"),
+        (lambda: Scenario((Nested("a", "tuple", (SHARDED,)),), save=Operation(2)), "in a container that is one object"),
+        (lambda: Scenario((SHARDED,), Operation(2, api="uncoordinated"), Operation(2)), "'s' is resharded"),
+        (lambda: Scenario(save=Operation(2, api="uncoordinated")), "loaded by as many ranks"),
         (lambda: Operation(2, 2, "legacy"), "coordinator 2 is not in the world"),
         (lambda: Operation(2, 1), "only the legacy API lets the coordinator be chosen"),
         (lambda: Operation(2, distributed=False), "there is one rank"),
@@ -80,11 +122,11 @@ def test_chunks_are_those_of_torch_chunk(data: st.DataObject, shape: tuple[int, 
     whole = torch.arange(math.prod(shape)).reshape(shape)
     of_torch = whole.chunk(len(sharding.ranks), sharding.dim)
     ours = sharding.chunks(shape)
-    assert [rank for rank, _, _ in ours] == list(sharding.ranks)
-    for (_, offsets, sizes), chunk in zip(ours, of_torch, strict=False):
-        part = whole[tuple(slice(start, start + size) for start, size in zip(offsets, sizes, strict=True))]
+    assert [rank for rank, _ in ours] == list(sharding.ranks)
+    for (_, box), chunk in zip(ours, of_torch, strict=False):
+        part = whole[tuple(slice(start, start + size) for start, size in zip(box.offsets, box.sizes, strict=True))]
         assert torch.equal(part, chunk)
-    assert all(math.prod(sizes) == 0 for _, _, sizes in ours[len(of_torch) :])
+    assert not any(box for _, box in ours[len(of_torch) :])
 
 
 def test_hooks_are_all_that_a_storage_or_planner_can_be_called_at() -> None:
@@ -131,15 +173,16 @@ def test_errors_are_as_they_are_said_to_be() -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("fill", ["distinct", "special"])
+@pytest.mark.parametrize("fill", ["distinct", "special", "constant"])
 def test_values_depend_on_the_place_alone_and_poison_differs_everywhere(dtype: str, fill: Any) -> None:
     entry = TensorEntry("a", (7, 5), dtype, fill=fill)
     width = DTYPES[dtype].itemsize
-    whole, poison = expected_bytes(entry, (0, 0), (7, 5)), poison_bytes(entry, (0, 0), (7, 5))
+    whole, poison = expected_bytes("a", entry, Box((0, 0), (7, 5))), poison_bytes("a", entry, Box((0, 0), (7, 5)))
     elements = [whole[start : start + width] for start in range(0, len(whole), width)]
     assert len(elements) == 35
     for start, element in enumerate(elements):
         assert poison[start * width : (start + 1) * width] != element
-        assert expected_bytes(entry, divmod(start, 5), (1, 1)) == element
+        assert expected_bytes("a", entry, Box(divmod(start, 5), (1, 1))) == element
     if fill == "distinct" and dtype != "bool":
         assert len(set(elements)) == 35
+    assert (len(set(elements)) == 1) == (fill == "constant")

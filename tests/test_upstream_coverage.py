@@ -184,14 +184,14 @@ def test_metadata_row_holds(row: Row, world: SimulatedWorld) -> None:
         for record in records:
             chunks = {tensor.fqn: len(tensor.chunks) for tensor in record.tensors}
             assert chunks == {
-                entry.fqn: len(entry.saved.ranks) if entry.saved else 1
+                str(entry.key): len(entry.saved.ranks) if isinstance(entry.saved, ChunkSharding) else 1
                 for entry in scenario.entries
                 if isinstance(entry, TensorEntry)
             }
 
 
 def metadata_of_each_rank(scenario: Scenario, world: SimulatedWorld) -> list[MetadataRecord]:
-    launched = world.launch(lambda _: default_metadata(scenario), scenario.save.world_size)
+    launched = world.launch(lambda rank: default_metadata(scenario, rank), scenario.save.world_size)
     return [record for record in launched.ranks if not isinstance(record, Deadlocked)]
 
 
@@ -201,7 +201,7 @@ def test_module_holds_both_kinds_of_tensors(world: SimulatedWorld) -> None:
     loaded = world.run(scenario).load
     assert loaded is not None
     for seen in loaded.ranks:
-        kinds = {entry.fqn: entry.kind for entry in getattr(seen, "state", ()) if isinstance(entry, TensorState)}
+        kinds = {entry.path[0]: entry.kind for entry in getattr(seen, "state", ()) if isinstance(entry, TensorState)}
         assert kinds == {"sharded": "ShardedTensor", "regular": "Tensor"}
 
 

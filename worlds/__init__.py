@@ -1,29 +1,42 @@
 """Where it happens: the scenario as plain data, and the engines that run it on every rank."""
 
-from .outcome import Outcome
-from .scenario import (
+from .entries import Nested, ObjectEntry, TensorEntry
+from .faults import Fault
+from .invalid import InvalidScenario
+from .layouts import (
     ChunkSharding,
-    Fault,
-    InvalidScenario,
-    ObjectEntry,
-    Operation,
-    Scenario,
-    Schedule,
-    TensorEntry,
-    WriterOptions,
+    EnumerableSharding,
+    MeshSharding,
+    Plain,
+    Replicate,
+    Shard,
+    StridedShard,
+    Tile,
 )
+from .operations import Operation, PlannerOptions, Schedule, WriterOptions
+from .outcome import Outcome
+from .scenario import Scenario
 from .simulated import SimulatedWorld
 
 __all__ = [
     "ChunkSharding",
+    "EnumerableSharding",
     "Fault",
     "InvalidScenario",
+    "MeshSharding",
+    "Nested",
     "ObjectEntry",
     "Operation",
     "Outcome",
+    "Plain",
+    "PlannerOptions",
+    "Replicate",
     "Scenario",
     "Schedule",
+    "Shard",
     "SimulatedWorld",
+    "StridedShard",
     "TensorEntry",
+    "Tile",
     "WriterOptions",
 ]

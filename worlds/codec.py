@@ -1,7 +1,8 @@
 """Scenarios as JSON: one object with the format's version, fields by name, and those with their default left out.
 
-The fields and their types are those of the dataclasses in :mod:`worlds.scenario`; nothing lists them a second time. An
-object's value may be what JSON has no word for, and is then written as ``{"bytes": hex}``, ``{"tuple": [...]}``,
+The fields and their types are those of the dataclasses that a scenario consists of; nothing lists them a second time.
+Where a field can be of several classes, ``"is"`` says which. An object's value may be what JSON has no word for, and is
+then written as ``{"bytes": hex}``, ``{"tuple": [...]}``,
 ``{"float": repr}`` or, where it is no valid Unicode, ``{"text": [code points]}``.
 """
 
@@ -14,7 +15,9 @@ import typing
 from collections.abc import Callable
 from typing import Any, Literal, NoReturn
 
-from .scenario import InvalidScenario, ObjectEntry, Scenario, TensorEntry
+from .entries import ObjectEntry
+from .invalid import InvalidScenario
+from .scenario import Scenario
 
 __all__ = ["FORMAT", "from_json", "to_json"]
 
@@ -71,23 +74,30 @@ def _no_constant(name: str) -> NoReturn:
 
 def _encode_fields(value: Any) -> dict[str, Any]:
     encoded = {}
+    hints = typing.get_type_hints(type(value))
     for field in dataclasses.fields(value):
         part = getattr(value, field.name)
-        is_value = isinstance(value, ObjectEntry) and field.name == "value"
-        # The value of an object stays even where it is the default: it tells an object from a tensor.
-        if is_value or field.default is dataclasses.MISSING or repr(part) != repr(field.default):
-            encoded[field.name] = _encode(part, is_value=is_value)
+        if field.default is dataclasses.MISSING or repr(part) != repr(field.default):
+            is_value = isinstance(value, ObjectEntry) and field.name == "value"
+            encoded[field.name] = _encode_value(part) if is_value else _encode(part, hints[field.name])
     return encoded
 
 
-def _encode(value: Any, *, is_value: bool = False) -> Any:
-    if is_value:
-        return _encode_value(value)
+def _encode(value: Any, hint: Any) -> Any:
     if dataclasses.is_dataclass(value):
-        return _encode_fields(value)
+        # Where a field can be of several classes, the object says of which it is.
+        tag = {"is": type(value).__name__} if len(_classes(hint)) > 1 else {}
+        return {**tag, **_encode_fields(value)}
     if isinstance(value, tuple):
-        return [_encode(item) for item in value]
+        inner = typing.get_args(hint)[0]
+        return [_encode(item, inner) for item in value]
     return _encode_value(value) if isinstance(value, str) else value
+
+
+def _classes(hint: Any) -> dict[str, type[Any]]:
+    """The dataclasses that a field of that type can hold, by name."""
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return {kind.__name__: kind for kind in kinds if isinstance(kind, type) and dataclasses.is_dataclass(kind)}
 
 
 def _encode_value(value: Any) -> Any:
@@ -150,12 +160,25 @@ def _decode(hint: Any, data: Any, path: str) -> Any:
 
 def _decode_union(hint: Any, data: Any, path: str) -> Any:
     kinds = typing.get_args(hint)
-    if type(None) in kinds:
-        (kind,) = (kind for kind in kinds if kind is not type(None))
-        return None if data is None else _decode(kind, data, path)
-    # An entry: the field that only objects have tells which.
-    is_object = isinstance(data, dict) and set(data) <= {"fqn", "value"} and "value" in data
-    return _decode_fields(ObjectEntry if is_object else TensorEntry, data, path)
+    if data is None and type(None) in kinds:
+        return None
+    classes = _classes(hint)
+    if len(classes) == 1:
+        return _decode_fields(next(iter(classes.values())), data, path)
+    if classes:
+        return _decode_tagged(classes, data, path)
+    if isinstance(data, dict) and str in kinds:
+        data = _decode_value(data, path)
+    if type(data) not in kinds:
+        names = " or ".join(kind.__name__ for kind in kinds)
+        _refuse(path, f"must be of type {names}, not {_named(data)}")
+    return data
+
+
+def _decode_tagged(classes: dict[str, type[Any]], data: Any, path: str) -> Any:
+    if not isinstance(data, dict) or not isinstance(data.get("is"), str) or data["is"] not in classes:
+        _refuse(path, f'must be an object whose "is" is one of {", ".join(classes)}, not {_named(data)}')
+    return _decode_fields(classes[data["is"]], {name: part for name, part in data.items() if name != "is"}, path)
 
 
 def _named(data: Any) -> str:

@@ -1,4 +1,4 @@
-"""The hooks at which a fault can be placed: each method of a storage and a planner that DCP calls, as data.
+"""The hooks at which a fault can be placed: each method of storage, planner and stateful object that DCP calls.
 
 Order, phase and role follow ``torch.distributed.checkpoint.state_dict_saver`` and ``state_dict_loader`` of torch 2.13.
 """
@@ -16,22 +16,25 @@ class Hook:
     """One hook of one operation.
 
     ``phase`` is the first argument of the ``CheckpointException`` that reports a failure there, ``None`` where DCP
-    protects nothing; ``role`` says which ranks call it; ``step`` orders the hooks of one phase and role (equal steps:
-    in the order of the items); ``per_item`` is true where a rank calls it once for each item that it writes or reads,
-    and so not at all without one; ``future`` is true where it returns a future.
+    protects nothing, before all phases or, where ``last``, behind them; ``role`` says which ranks call it; ``step``
+    orders the hooks of one phase and role (equal steps: in the order of the items); ``per_item`` is true where a rank
+    calls it once for each item that it writes or reads, and so not at all without one; ``future`` is true where it
+    returns a future.
     """
 
-    owner: Literal["storage", "planner"]
+    owner: Literal["storage", "planner", "stateful"]
     method: str
     phase: Literal["plan", "write", "read"] | None
     role: Literal["rank", "coordinator"]
     step: int
     per_item: bool = False
     future: bool = False
+    last: bool = False
 
 
 _SAVE = {
     "writer.reset": Hook("storage", "reset", None, "rank", 0),
+    "stateful.state_dict": Hook("stateful", "state_dict", None, "rank", 1, per_item=True),
     "writer.storage_meta": Hook("storage", "storage_meta", "plan", "rank", 1),
     "planner.set_up_planner": Hook("planner", "set_up_planner", "plan", "rank", 2),
     "writer.set_up_storage_writer": Hook("storage", "set_up_storage_writer", "plan", "rank", 3),
@@ -46,6 +49,7 @@ _SAVE = {
 }
 _LOAD = {
     "reader.reset": Hook("storage", "reset", None, "rank", 0),
+    "stateful.state_dict": Hook("stateful", "state_dict", None, "rank", 1, per_item=True),
     "reader.read_metadata": Hook("storage", "read_metadata", "plan", "rank", 1),
     "planner.set_up_planner": Hook("planner", "set_up_planner", "plan", "rank", 2),
     "reader.set_up_storage_reader": Hook("storage", "set_up_storage_reader", "plan", "rank", 3),
@@ -58,6 +62,7 @@ _LOAD = {
     "planner.load_bytes": Hook("planner", "load_bytes", "read", "rank", 3, per_item=True),
     "planner.resolve_tensor": Hook("planner", "resolve_tensor", "read", "rank", 3, per_item=True),
     "planner.commit_tensor": Hook("planner", "commit_tensor", "read", "rank", 3, per_item=True),
+    "stateful.load_state_dict": Hook("stateful", "load_state_dict", None, "rank", 1, per_item=True, last=True),
 }
 
 HOOKS: dict[tuple[str, str], Hook] = {

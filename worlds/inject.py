@@ -14,8 +14,9 @@ from typing import Any, Literal
 import torch
 
 from .errors import fault_message, make_error
+from .faults import Fault
 from .outcome import Hit
-from .scenario import Fault, Scenario
+from .scenario import Scenario
 
 __all__ = ["Injection"]
 
@@ -33,7 +34,7 @@ class Injection:
             if fault.operation == operation and fault.rank == rank
         ]
 
-    def place(self, prefix: Literal["writer", "reader", "planner"], target: Any) -> None:
+    def place(self, prefix: Literal["writer", "reader", "planner", "stateful"], target: Any) -> None:
         """Make the hooks ``prefix.*`` of ``target`` fail as the scenario says."""
         by_method: dict[str, list[tuple[int, Fault]]] = {}
         for index, fault in self._faults:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .entries import Path
+
 __all__ = [
     "ChunkRecord",
     "ChunkState",
+    "ContainerState",
     "Deadlocked",
     "Died",
     "EntryState",
@@ -52,7 +55,7 @@ class TensorState:
     tensor, in the same storage, was written.
     """
 
-    fqn: str
+    path: Path
     kind: str
     dtype: str
     shape: tuple[int, ...]
@@ -63,14 +66,23 @@ class TensorState:
 
 @dataclass(frozen=True)
 class ObjectState:
-    """A non-tensor object as a rank holds it after an operation: its type's name and its ``repr``."""
+    """A non-tensor object, or a tuple, as a rank holds it after an operation: its type's name, its content as text."""
 
-    fqn: str
+    path: Path
     type: str
     text: str
 
 
-EntryState = TensorState | ObjectState
+@dataclass(frozen=True)
+class ContainerState:
+    """A dict, a list or a ``Stateful`` object in the state dict; not ``in_place`` where it was another one before."""
+
+    path: Path
+    type: str
+    in_place: bool = True
+
+
+EntryState = TensorState | ObjectState | ContainerState
 
 
 @dataclass(frozen=True)
@@ -129,13 +141,17 @@ class Returned:
 
 @dataclass(frozen=True)
 class Raised:
-    """The call raised. ``failures`` is ``None`` unless it was a ``CheckpointException``; else rank to exception."""
+    """The call raised. ``failures`` is ``None`` unless it was a ``CheckpointException``; else rank to exception.
+
+    ``state`` is the state dict afterwards, in its order.
+    """
 
     error: ErrorRecord
     phase: str | None = None
     failures: tuple[tuple[int, ErrorRecord], ...] | None = None
     origin: str = ""
     """The innermost frame inside torch or the standard library, as ``file:function``, for an unexpected exception."""
+    state: tuple[EntryState, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from typing import Any, Literal
 
+import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import _create_default_local_metadata
-from torch.distributed.checkpoint.metadata import Metadata
-from torch.distributed.checkpoint.state_dict_loader import load_state_dict
-from torch.distributed.checkpoint.state_dict_saver import save_state_dict
 
 from .abandoned import Abandoned
+from .calls import load, save
 from .inject import Injection
 from .metadata import record_metadata
+from .operations import Operation
 from .outcome import ErrorRecord, FileRecord, Hit, MetadataRecord, Raised, RankOutcome, Returned
 from .record import error_origin, record_error
-from .scenario import Operation, Scenario
+from .scenario import Scenario
 from .state import StateDict
 
 __all__ = ["default_metadata", "list_files", "read_metadata", "run_rank"]
@@ -25,71 +25,53 @@ __all__ = ["default_metadata", "list_files", "read_metadata", "run_rank"]
 
 def run_rank(
     scenario: Scenario, operation: Literal["save", "load"], rank: int, path: str, hits: list[Hit]
-) -> RankOutcome:
+) -> RankOutcome | None:
     """Save to, or load from, the directory ``path`` as that rank, in whatever ``torch.distributed`` is set up.
 
-    The faults that are reached go to ``hits``. Whatever DCP raises comes back as data; what the scenario itself raises,
-    before DCP is called, is an error of the tester and is raised.
+    ``rank`` is the rank in the whole world; one that takes no part has no outcome. The faults that are reached go to
+    ``hits``. Whatever DCP raises comes back as data; what the scenario itself raises, before DCP is called, is an error
+    of the tester and is raised.
     """
-    state = StateDict(scenario, operation)
+    options = scenario.operation(operation)
+    group = _make_group(options)
+    if options.members:
+        if rank not in options.members:
+            return None
+        rank = options.members.index(rank)
     injection = Injection(scenario, operation, rank, hits)
-    call = _save if operation == "save" else _load
+    state = StateDict(
+        scenario, operation, rank, group=group, place_faults=lambda stateful: injection.place("stateful", stateful)
+    )
+    call = save if operation == "save" else load
     try:
-        metadata = call(scenario, state, injection, path)
+        metadata = call(scenario, state, injection, path, group)
     except Abandoned:
         raise
     except BaseException as error:
-        return _raised(error, path)
+        return _raised(error, path, state)
     finally:
         injection.forget()
     return Returned(state.observe(), None if metadata is None else record_metadata(metadata))
 
 
-def default_metadata(scenario: Scenario) -> MetadataRecord:
+def _make_group(operation: Operation) -> Any:
+    """The process group of the members, which every rank of the world has to make; ``None`` for the default one."""
+    return dist.new_group(list(operation.members)) if operation.members else None
+
+
+def default_metadata(scenario: Scenario, rank: int) -> MetadataRecord:
     """The metadata that DCP makes of one rank's state dict alone, without a storage and without asking other ranks."""
-    return record_metadata(_create_default_local_metadata(StateDict(scenario, "save").entries))
+    return record_metadata(_create_default_local_metadata(StateDict(scenario, "save", rank).entries))
 
 
-def _save(scenario: Scenario, state: StateDict, injection: Injection, path: str) -> Metadata:
-    options = scenario.writer
-    writer = dcp.FileSystemWriter(
-        path,
-        single_file_per_rank=options.single_file_per_rank,
-        sync_files=options.sync_files,
-        thread_count=options.thread_count,
-    )
-    planner = dcp.DefaultSavePlanner()
-    injection.place("writer", writer)
-    injection.place("planner", planner)
-    operation = scenario.save
-    if operation.api == "current":
-        metadata: Metadata = dcp.save(state.entries, checkpoint_id=path, storage_writer=writer, planner=planner)
-        return metadata
-    return save_state_dict(state.entries, writer, planner=planner, **_legacy(operation))
-
-
-def _load(scenario: Scenario, state: StateDict, injection: Injection, path: str) -> None:
-    reader = dcp.FileSystemReader(path)
-    planner = dcp.DefaultLoadPlanner()
-    injection.place("reader", reader)
-    injection.place("planner", planner)
-    operation = scenario.load
-    if operation.api == "current":
-        dcp.load(state.entries, checkpoint_id=path, storage_reader=reader, planner=planner)
-    else:
-        load_state_dict(state.entries, reader, planner=planner, **_legacy(operation))
-
-
-def _legacy(operation: Operation) -> dict[str, Any]:
-    return {"coordinator_rank": operation.coordinator, "no_dist": not operation.distributed}
-
-
-def _raised(error: BaseException, path: str) -> Raised:
+def _raised(error: BaseException, path: str, state: StateDict) -> Raised:
     record = record_error(error, path=path)
     if not isinstance(error, CheckpointException):
-        return Raised(record, origin=error_origin(error))
+        return Raised(record, origin=error_origin(error), state=state.observe())
     failures = [(rank, record_error(failure[0], path=path)) for rank, failure in sorted(error.failures.items())]
-    return Raised(ErrorRecord(record.type, ""), phase=str(error.args[0]), failures=tuple(failures))
+    return Raised(
+        ErrorRecord(record.type, ""), phase=str(error.args[0]), failures=tuple(failures), state=state.observe()
+    )
 
 
 def read_metadata(path: str) -> tuple[MetadataRecord | None, ErrorRecord | None]:
@@ -101,10 +83,12 @@ def read_metadata(path: str) -> tuple[MetadataRecord | None, ErrorRecord | None]
 
 
 def list_files(path: str) -> tuple[FileRecord, ...]:
-    """The files below the directory ``path``, by name, but for the metadata: it says ``path``, so its size differs."""
+    """The files below the directory ``path``, by name, but for metadata: it says ``path``, so that its size differs."""
     found = []
     for directory, _, names in os.walk(path):
-        for name in set(names) - {".metadata"}:
+        for name in names:
+            if name.endswith(".metadata"):
+                continue
             file = os.path.join(directory, name)
             found.append(FileRecord(os.path.relpath(file, path), os.stat(file).st_size))
     return tuple(sorted(found, key=lambda file: file.name))

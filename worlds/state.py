@@ -1,125 +1,257 @@
 """The state dict of one rank: what it saves, what it loads into, and what it holds afterwards, as data.
 
-A load target is filled with poison and lies between guards in a larger piece of memory, so that an element that the
-load forgot and one that it should not have touched are both seen.
+A load target is filled with poison and lies between guards, so that an element that the load forgot and one that it
+should not have touched are both seen.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+import io
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch.distributed._shard import sharded_tensor
 from torch.distributed._shard.sharded_tensor import ShardedTensor
-from torch.distributed._shard.sharding_spec import ChunkShardingSpec
 
 from .dtypes import DTYPES
-from .outcome import ChunkState, EntryState, ObjectState, TensorState
-from .scenario import ChunkSharding, ObjectEntry, Scenario, TensorEntry
-from .values import expected_tensor, poison_tensor, tensor_bytes
+from .entries import Entry, Nested, ObjectEntry, Path, TensorEntry
+from .layouts import Layout, Part
+from .memory import GuardedMemory, make_local
+from .outcome import ChunkState, ContainerState, EntryState, ObjectState, TensorState
+from .scenario import Scenario
+from .state_tree import Leaf, children
+from .tensors import local_tensors, make_tensor
+from .values import expected_bits, poison_bits, tensor_bytes
 
-__all__ = ["POISON_OBJECT", "StateDict"]
+__all__ = ["POISON_OBJECT", "Instance", "StateDict", "Stateful", "object_state"]
 
 POISON_OBJECT = "<not loaded>"
 """What stands in a load target where an object is to be loaded."""
 
-_GUARD = b"\xa5" * 64  # on either side of a target: a cache line, and a multiple of every itemsize
 _DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
-class StateDict:
-    """One rank's state dict in one operation; ``tensors`` is what is handed to DCP."""
+@dataclass(frozen=True)
+class Instance:
+    """An object of a class of its own, as state dicts have them."""
 
-    def __init__(self, scenario: Scenario, operation: Literal["save", "load"]) -> None:
-        self._loads = operation == "load"
-        self._memory: dict[str, list[bytearray]] = {}
+    value: object
+
+
+class Stateful:
+    """Has a state dict, which is asked of it at save and at load, and given back to it after a load."""
+
+    def __init__(self, entries: dict[Any, Any]) -> None:
+        self.entries = entries
+
+    def state_dict(self) -> dict[Any, Any]:
+        """The entries themselves."""
+        return self.entries
+
+    def load_state_dict(self, state_dict: dict[Any, Any]) -> None:
+        """Takes over what was loaded."""
+        self.entries = state_dict
+
+
+class StateDict:
+    """One rank's state dict in one operation; ``entries`` is what is handed to DCP.
+
+    ``group`` is the operation's process group, ``None`` for the default one. ``place_faults`` gets each ``Stateful``
+    object.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        name: Literal["save", "load"],
+        rank: int,
+        *,
+        group: Any = None,
+        place_faults: Callable[[Stateful], None] = lambda _: None,
+    ) -> None:
+        self._name = name
+        self._operation = scenario.operation(name)
+        self._rank = rank
+        self._group = group
+        self._place_faults = place_faults
+        self._leaves = {leaf.path: leaf for leaf in scenario.leaves(name)}
+        self._saved = {leaf.fqn: leaf.entry for leaf in scenario.leaves("save")}
+        self._memory: dict[Path, list[GuardedMemory]] = {}
         self._module: torch.nn.Module | None = None
-        self.entries: dict[str, Any] = {}
-        built = {entry.fqn: self._build(entry) for entry in scenario.entries}
+        self.entries: dict[Any, Any] = self._rotated(dict(self._children(scenario.entries)))
         if scenario.container == "module":
-            self._module = _module(built)
+            self._module = _module(self.entries)
             self.entries = dict(self._module.state_dict())
-        else:
-            self.entries = built
-        self._before = {fqn: _identity(value) for fqn, value in self.entries.items()}
+        self._before = {path: _identity(value) for path, value in _walk(self.entries, ())}
+        self._before_overwrite: tuple[EntryState, ...] | None = None
 
     def observe(self) -> tuple[EntryState, ...]:
-        """What the rank holds now, in the state dict's order; a module is asked for its state dict again."""
-        entries: Mapping[str, Any] = self.entries
-        in_place = {fqn: self._before.get(fqn) == _identity(value) for fqn, value in entries.items()}
-        if self._module is not None:
-            entries = self._module.state_dict()
-        return tuple(self._observe(fqn, value, in_place.get(fqn, False)) for fqn, value in entries.items())
+        """What the rank holds now, in the state dict's order; a module is asked for its state dict again.
 
-    def _build(self, entry: TensorEntry | ObjectEntry) -> Any:
+        What it held before :meth:`overwrite`, where that was called.
+        """
+        if self._before_overwrite is not None:
+            return self._before_overwrite
+        in_place = {path: self._before.get(path) == _identity(value) for path, value in _walk(self.entries, ())}
+        entries: Mapping[Any, Any] = self.entries if self._module is None else self._module.state_dict()
+        return tuple(self._observe(path, value, in_place.get(path, False)) for path, value in _walk(entries, ()))
+
+    def overwrite(self) -> None:
+        """Change every tensor that is on this rank, as the next step of a training does."""
+        self._before_overwrite = self.observe()
+        for _, value in _walk(self.entries, ()):
+            if isinstance(value, torch.Tensor):
+                for local in local_tensors(value)[1]:
+                    if local.numel():
+                        storage: Any = local.detach().untyped_storage()
+                        storage.fill_(0xEE)
+
+    def _rotated(self, entries: dict[Any, Any]) -> dict[Any, Any]:
+        if not self._operation.rotated or not entries:
+            return entries
+        items = list(entries.items())
+        start = self._rank % len(items)
+        return dict(items[start:] + items[:start])
+
+    def _children(self, entries: Sequence[Entry], path: Path = (), sequence: bool = False) -> Iterator[tuple[Any, Any]]:
+        placed = children(entries, self._name, path=path, sequence=sequence, rank=self._rank)
+        return ((inner[-1], self._build(inner, entry)) for inner, entry in placed)
+
+    def _build(self, path: Path, entry: Entry) -> Any:
+        if isinstance(entry, Nested):
+            return self._build_nested(path, entry)
         if isinstance(entry, ObjectEntry):
-            return POISON_OBJECT if self._loads else entry.value
-        sharding = entry.loaded if self._loads else entry.saved
-        if sharding is None:
-            return self._fill(entry, (0,) * len(entry.shape), entry.shape)
-        return self._build_sharded(entry, sharding)
+            return POISON_OBJECT if self._name == "load" else make_object(entry)
+        layout = entry.layout(self._name)
+        assert layout is not None
+        leaf = self._leaves[path]
 
-    def _build_sharded(self, entry: TensorEntry, sharding: ChunkSharding) -> ShardedTensor:
-        tensor = sharded_tensor.empty(_spec(sharding), *entry.shape, dtype=DTYPES[entry.dtype])
-        for shard in tensor.local_shards():
-            # Where torch puts an empty chunk is its own affair (a known issue: outside the tensor); it has no content.
-            offsets = shard.metadata.shard_offsets if shard.tensor.numel() else [0] * len(entry.shape)
-            shard.tensor = self._fill(entry, offsets, shard.metadata.shard_sizes)
-        return tensor
+        def fill(part: Part) -> torch.Tensor:
+            return self._fill(leaf, entry, layout, part)
 
-    def _fill(self, entry: TensorEntry, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
-        if not self._loads:
-            return expected_tensor(entry, offsets, sizes)
-        length = DTYPES[entry.dtype].itemsize * math.prod(sizes)
-        memory = bytearray(_GUARD) + bytes(length) + _GUARD
-        self._memory.setdefault(entry.fqn, []).append(memory)
-        return poison_tensor(entry, offsets, sizes, memory, len(_GUARD))
+        return make_tensor(entry, layout, self._operation, self._rank, self._group, fill)
 
-    def _observe(self, fqn: str, value: Any, in_place: bool) -> EntryState:
-        if not isinstance(value, torch.Tensor):
-            return ObjectState(fqn, type(value).__name__, repr(value))
+    def _build_nested(self, path: Path, nested: Nested) -> Any:
+        inside = list(self._children(nested.entries, path, nested.is_sequence))
+        match nested.container:
+            case "list":
+                return [value for _, value in inside]
+            case "tuple":
+                return tuple(value for _, value in inside)
+            case "ordered":
+                return OrderedDict(inside)
+            case "stateful":
+                stateful = Stateful(dict(inside))
+                self._place_faults(stateful)
+                return stateful
+        return dict(inside)
+
+    def _fill(self, leaf: Leaf, entry: TensorEntry, layout: Layout, part: Part) -> torch.Tensor:
+        if self._name == "save":
+            bits = expected_bits(leaf.fqn, entry, part)
+            if layout.memory == "contiguous" and bits.numel():
+                return bits.clone(memory_format=torch.contiguous_format).view(DTYPES[entry.dtype]).squeeze(-1)
+        else:
+            bits = poison_bits(leaf.fqn, _as_saved(entry, self._saved.get(leaf.fqn)), part)
+        return make_local(bits, entry.dtype, layout.memory, self._memory.setdefault(leaf.path, []))
+
+    def _observe(self, path: Path, value: Any, in_place: bool) -> EntryState:
+        if isinstance(value, torch.Tensor):
+            return self._observe_tensor(path, value, in_place)
+        if isinstance(value, dict | list | Stateful):
+            return ContainerState(path, type(value).__name__, in_place or self._name == "save")
+        return object_state(path, value)
+
+    def _observe_tensor(self, path: Path, value: torch.Tensor, in_place: bool) -> TensorState:
+        kind, tensors = local_tensors(value)
+        dtype, shape = value.dtype, value.shape
         if isinstance(value, ShardedTensor):
             # From its metadata: each attribute asked of the tensor itself costs a dispatch.
-            metadata = value.metadata()
-            kind, dtype, shape = "ShardedTensor", metadata.tensor_properties.dtype, metadata.size
-            chunks = [_chunk(shard.metadata.shard_offsets, shard.tensor) for shard in value.local_shards()]
-        else:
-            kind, dtype, shape = "Tensor", value.dtype, value.shape
-            chunks = [_chunk((0,) * value.dim(), value)]
+            dtype, shape = value.metadata().tensor_properties.dtype, value.metadata().size
         return TensorState(
-            fqn=fqn,
+            path=path,
             kind=kind,
             dtype=_DTYPE_NAMES.get(dtype, str(dtype)),
             shape=tuple(shape),
-            chunks=tuple(chunks),
-            in_place=in_place or not self._loads,
-            guards_intact=all(map(_is_guarded, self._memory.get(fqn, ()))),
+            chunks=tuple(self._chunks(path, tensors)),
+            in_place=in_place or self._name == "save",
+            guards_intact=all(memory.is_intact() for memory in self._memory.get(path, ())),
         )
 
+    def _chunks(self, path: Path, tensors: Sequence[torch.Tensor]) -> Iterator[ChunkState]:
+        """The blocks that the local tensors hold, if they are of the shapes that the entry's layout gives them."""
+        leaf = self._leaves.get(path)
+        entry = leaf.entry if leaf is not None else None
+        layout = entry.layout(self._name) if isinstance(entry, TensorEntry) else None
+        parts = layout.parts(entry.shape, self._rank) if layout is not None and isinstance(entry, TensorEntry) else []
+        if [part.sizes for part in parts] != [tuple(tensor.shape) for tensor in tensors]:
+            parts = [Part(tuple(((0, extent),) for extent in tensor.shape)) for tensor in tensors]
+        for part, tensor in zip(parts, tensors, strict=True):
+            tensor = tensor.detach()
+            for box, start in part.boxes():
+                block = tensor
+                for dim, (offset, size) in enumerate(zip(start, box.sizes, strict=True)):
+                    if size != tensor.shape[dim]:
+                        block = block.narrow(dim, offset, size)
+                yield ChunkState(box.offsets, box.sizes, tensor_bytes(block))
 
-@lru_cache(maxsize=256)
-def _spec(sharding: ChunkSharding) -> ChunkShardingSpec:
-    """torch's own spec; parsing the placements takes long, and nothing changes a spec."""
-    return ChunkShardingSpec(sharding.dim, [f"rank:{rank}/cpu" for rank in sharding.ranks])
+
+def make_object(entry: ObjectEntry) -> Any:
+    """The object that the entry stands for."""
+    if entry.form == "BytesIO":
+        assert isinstance(entry.value, bytes)
+        return io.BytesIO(entry.value)
+    return Instance(entry.value) if entry.form == "instance" else entry.value
 
 
-def _chunk(offsets: Sequence[int], tensor: torch.Tensor) -> ChunkState:
-    return ChunkState(tuple(offsets), tuple(tensor.shape), tensor_bytes(tensor))
+def object_state(path: Path, value: Any) -> ObjectState:
+    """A non-tensor object as data; one in a tuple may be a tensor, which is told by its bytes."""
+    return ObjectState(path, type(value).__name__, _text(value))
 
 
-def _is_guarded(memory: bytearray) -> bool:
-    """Whether nothing was written beside the target that lies in ``memory``."""
-    return memory.startswith(_GUARD) and memory.endswith(_GUARD)
+def _text(value: Any) -> str:
+    if isinstance(value, io.BytesIO):
+        return f"BytesIO({value.getvalue()!r})"
+    if isinstance(value, torch.Tensor):
+        return f"{value.dtype} {tuple(value.shape)} {tensor_bytes(value).hex()}"
+    if isinstance(value, tuple | list):
+        inner = ", ".join(map(_text, value))
+        return f"[{inner}]" if isinstance(value, list) else f"({inner})"
+    if isinstance(value, dict):
+        return f"{type(value).__name__}({', '.join(f'{key!r}: {_text(inner)}' for key, inner in value.items())})"
+    return repr(value)
+
+
+def _as_saved(entry: TensorEntry, saved: object) -> TensorEntry:
+    """The entry whose bits the target is to get, so that poison differs from them everywhere; else the target's own."""
+    if isinstance(saved, TensorEntry) and (saved.shape, saved.dtype) == (entry.shape, entry.dtype):
+        return saved
+    return entry
+
+
+def _walk(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+    """Every leaf and container below ``value`` with its path, containers before what is in them; tuples are leaves."""
+    if path:
+        yield path, value
+    inside: Any = ()
+    if isinstance(value, Stateful):
+        inside = value.entries.items()
+    elif isinstance(value, Mapping):
+        inside = value.items()
+    elif isinstance(value, list):
+        inside = enumerate(value)
+    for key, inner in inside:
+        yield from _walk(inner, (*path, key))
 
 
 def _identity(value: Any) -> tuple[int, ...]:
-    """Tells whether a tensor is still the same object with the same memory."""
-    if isinstance(value, ShardedTensor):
-        return (id(value), *(shard.tensor.data_ptr() for shard in value.local_shards()))
-    return (id(value), value.data_ptr()) if isinstance(value, torch.Tensor) else ()
+    """Tells whether a tensor is still the same object with the same memory, and a container the same object."""
+    if isinstance(value, torch.Tensor):
+        return (id(value), *(local.untyped_storage().data_ptr() for local in local_tensors(value)[1]))
+    return (id(value),) if isinstance(value, dict | list | Stateful) else ()
 
 
 def _module(tensors: Mapping[str, torch.Tensor]) -> torch.nn.Module:

@@ -8,16 +8,17 @@ since a NaN is unequal to itself and -0.0 equal to 0.0.
 from __future__ import annotations
 
 import ctypes
+import math
 import zlib
-from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
 
 from .dtypes import DTYPES
-from .scenario import TensorEntry
+from .entries import TensorEntry
+from .layouts import Box, Part
 
-__all__ = ["expected_bytes", "expected_tensor", "poison_bytes", "poison_tensor", "tensor_bytes"]
+__all__ = ["expected_bits", "expected_bytes", "poison_bits", "poison_bytes", "tensor_bits", "tensor_bytes"]
 
 # Odd, hence a bijection modulo any power of two: the first 2**bits elements of a tensor are all different.
 _STEP = 0x1E3779B97F4A7C15
@@ -40,61 +41,69 @@ _FLOATS = {
 }
 
 
-def expected_tensor(entry: TensorEntry, offsets: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
-    """A new tensor with what the global tensor holds from ``offsets`` on, of shape ``sizes``."""
-    bits = _bits(entry, offsets, sizes).clone(memory_format=torch.contiguous_format)
-    return _typed(bits, entry, sizes)
+def expected_bits(fqn: str, entry: TensorEntry, part: Part) -> torch.Tensor:
+    """The bytes of what the global tensor of that name holds there, of shape ``(*part.sizes, itemsize)``.
+
+    Not to be written to.
+    """
+    return _select(_global_bits(fqn, entry.shape, entry.dtype, entry.fill), entry, part)
 
 
-def poison_tensor(
-    entry: TensorEntry, offsets: Sequence[int], sizes: Sequence[int], memory: bytearray, start: int
-) -> torch.Tensor:
-    """A tensor in ``memory``, from byte ``start`` on, that differs from :func:`expected_tensor` in every element."""
-    bits = _bits(entry, offsets, sizes, poison=True)
-    if bits.numel() == 0:
-        return _typed(bits, entry, sizes)
-    target = torch.frombuffer(memory, dtype=torch.uint8, count=bits.numel(), offset=start).view(bits.shape)
-    return _typed(target.copy_(bits), entry, sizes)
+def poison_bits(fqn: str, entry: TensorEntry, part: Part) -> torch.Tensor:
+    """Bytes as :func:`expected_bits` has them, that differ from those in every element. Not to be written to."""
+    return _select(_global_poison(fqn, entry.shape, entry.dtype, entry.fill), entry, part)
 
 
-def expected_bytes(entry: TensorEntry, offsets: Sequence[int], sizes: Sequence[int]) -> bytes:
-    """The bytes of :func:`expected_tensor`, in row-major order."""
-    return tensor_bytes(_bits(entry, offsets, sizes))
+def expected_bytes(fqn: str, entry: TensorEntry, box: Box) -> bytes:
+    """The bytes of :func:`expected_bits`, in row-major order."""
+    return _raw(expected_bits(fqn, entry, Part.of(box)))
 
 
-def poison_bytes(entry: TensorEntry, offsets: Sequence[int], sizes: Sequence[int]) -> bytes:
-    """The bytes of :func:`poison_tensor`, in row-major order."""
-    return tensor_bytes(_bits(entry, offsets, sizes, poison=True))
+def poison_bytes(fqn: str, entry: TensorEntry, box: Box) -> bytes:
+    """The bytes of :func:`poison_bits`, in row-major order."""
+    return _raw(poison_bits(fqn, entry, Part.of(box)))
+
+
+def tensor_bits(tensor: torch.Tensor) -> torch.Tensor:
+    """The bytes of a CPU tensor of any dtype and memory, of shape ``(*tensor.shape, itemsize)``, as a view.
+
+    As torch reads them: with what a lazy conjugation or negation makes of them.
+    """
+    tensor = tensor.detach().resolve_conj().resolve_neg()
+    width = tensor.element_size()
+    if tensor.numel() == 0:
+        return torch.empty((*tensor.shape, width), dtype=torch.uint8)
+    whole = torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage())
+    strides = (*(stride * width for stride in tensor.stride()), 1)
+    return whole.as_strided((*tensor.shape, width), strides, tensor.storage_offset() * width)
 
 
 def tensor_bytes(tensor: torch.Tensor) -> bytes:
-    """The bytes of a CPU tensor of any dtype, in row-major order."""
-    tensor = tensor.detach().contiguous()
-    size = tensor.numel() * tensor.element_size()
-    return ctypes.string_at(tensor.data_ptr(), size) if size else b""
+    """The bytes of a CPU tensor of any dtype and memory, in row-major order."""
+    return _raw(tensor_bits(tensor))
 
 
-def _bits(entry: TensorEntry, offsets: Sequence[int], sizes: Sequence[int], *, poison: bool = False) -> torch.Tensor:
-    """A view of the bytes there, of shape ``(*sizes, itemsize)``; not to be written to."""
-    bits = (_global_poison if poison else _global_bits)(entry.fqn, entry.shape, entry.dtype, entry.fill)
-    for dim, (offset, size, extent) in enumerate(zip(offsets, sizes, entry.shape, strict=True)):
-        if size != extent:
-            bits = bits.narrow(dim, offset, size)
+def _raw(bits: torch.Tensor) -> bytes:
+    bits = bits.contiguous()
+    return ctypes.string_at(bits.data_ptr(), bits.numel()) if bits.numel() else b""
+
+
+def _select(bits: torch.Tensor, entry: TensorEntry, part: Part) -> torch.Tensor:
+    for dim, (runs, extent) in enumerate(zip(part.runs, entry.shape, strict=True)):
+        if len(runs) > 1:
+            bits = torch.cat([bits.narrow(dim, start, stop - start) for start, stop in runs], dim)
+        elif runs[0] != (0, extent):
+            bits = bits.narrow(dim, runs[0][0], runs[0][1] - runs[0][0])
     return bits
-
-
-def _typed(bits: torch.Tensor, entry: TensorEntry, sizes: Sequence[int]) -> torch.Tensor:
-    dtype = DTYPES[entry.dtype]
-    if bits.numel() == 0:
-        return torch.empty(tuple(sizes), dtype=dtype)
-    return bits.view(dtype).squeeze(-1)
 
 
 @lru_cache(maxsize=32)
 def _global_bits(fqn: str, shape: tuple[int, ...], dtype: str, fill: str) -> torch.Tensor:
     """The bytes of the whole global tensor, of shape ``(*shape, itemsize)``."""
     width = DTYPES[dtype].itemsize
-    index = torch.arange(_count(shape), dtype=torch.int64)
+    index = torch.arange(math.prod(shape), dtype=torch.int64)
+    if fill == "constant":
+        index.zero_()
     salt = zlib.crc32(fqn.encode("utf-8", "surrogatepass"))
     if dtype == "bool":
         words = _spread(index, salt).bitwise_right_shift(17).bitwise_and(1)
@@ -113,14 +122,6 @@ def _global_poison(fqn: str, shape: tuple[int, ...], dtype: str, fill: str) -> t
     """Bytes that differ from those of :func:`_global_bits` everywhere."""
     # A bool has only two legal bytes, so that its complement is the other one.
     return _global_bits(fqn, shape, dtype, fill).bitwise_xor(1 if dtype == "bool" else 0xFF)
-
-
-def _count(shape: Sequence[int]) -> int:
-    """The number of elements of a tensor of that shape."""
-    size = 1
-    for extent in shape:
-        size *= extent
-    return size
 
 
 def _spread(index: torch.Tensor, salt: int) -> torch.Tensor:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from ..entries import TensorEntry
+from ..layouts import ChunkSharding
+from ..operations import Operation
 from ..outcome import Hit, Returned
 from ..program import run_rank
-from ..scenario import ChunkSharding, Operation, Scenario, TensorEntry
+from ..scenario import Scenario
 
 __all__ = ["Failed", "benchmark_scenario", "require", "save_and_load"]
 

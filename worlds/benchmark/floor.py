@@ -31,8 +31,10 @@ class Floor:
         self._examples = 0
         # A ShardedTensor is built in a process group, which it does not need any more once it is there.
         with SimulatedWorld() as world:
-            self._saved = _built(world.launch(lambda _: StateDict(scenario, "save"), scenario.save.world_size))
-            self._loaded = _built(world.launch(lambda _: StateDict(scenario, "load"), scenario.load.world_size))
+            self._saved = _built(world.launch(lambda rank: StateDict(scenario, "save", rank), scenario.save.world_size))
+            self._loaded = _built(
+                world.launch(lambda rank: StateDict(scenario, "load", rank), scenario.load.world_size)
+            )
 
     def __enter__(self) -> Floor:
         return self

@@ -16,9 +16,10 @@ from typing import Generic, Literal, TypeVar
 import torch
 
 from ..abandoned import Abandoned
+from ..operations import Schedule
 from ..outcome import Deadlocked, Hit, OperationOutcome, Outcome, RankOutcome
 from ..program import list_files, read_metadata, run_rank
-from ..scenario import Scenario, Schedule
+from ..scenario import Scenario
 from .exchange import Exchange
 from .groups import RankContext, group_patches
 from .hygiene import as_if_first, quiet
@@ -99,11 +100,12 @@ class SimulatedWorld:
         operation = scenario.operation(name)
         hits: list[Hit] = []
 
-        def body(rank: int) -> RankOutcome:
+        def body(rank: int) -> RankOutcome | None:
             return run_rank(scenario, name, rank, path, hits)
 
-        launched = self._launch(body, operation.world_size, operation.schedule, operation.distributed)
-        return OperationOutcome(launched.ranks, tuple(hits), launched.schedule)
+        launched = self._launch(body, operation.whole_world, operation.schedule, operation.distributed)
+        seen = [launched.ranks[operation.global_rank(rank)] for rank in range(operation.world_size)]
+        return OperationOutcome(tuple(rank for rank in seen if rank is not None), tuple(hits), launched.schedule)
 
     def launch(
         self,

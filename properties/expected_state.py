@@ -1,0 +1,143 @@
+"""What a rank's state dict must hold after an operation: every leaf and container, by its path, in its order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from worlds.dtypes import DTYPES
+from worlds.entries import Entry, Key, Nested, ObjectEntry, Path, TensorEntry
+from worlds.layouts import Box, Layout, Plain
+from worlds.outcome import ContainerState, ObjectState
+from worlds.scenario import Scenario
+from worlds.state import POISON_OBJECT
+from worlds.state_tree import Unit, children
+from worlds.values import expected_bytes, poison_bytes
+
+from .reach import saved_units
+
+__all__ = ["ExpectedState", "ExpectedTensor", "expected_state"]
+
+Name = Literal["save", "load"]
+_TYPES = {"dict": "dict", "ordered": "OrderedDict", "list": "list", "stateful": "Stateful"}
+
+
+@dataclass(frozen=True)
+class ExpectedTensor:
+    """A tensor: how it is held, and whose bits it must have; its own poison where ``content`` is ``None``."""
+
+    path: Path
+    entry: TensorEntry
+    layout: Layout
+    content: TensorEntry | None
+    in_place: bool = True
+
+    @property
+    def fqn(self) -> str:
+        """The path, joined by dots."""
+        return ".".join(map(str, self.path))
+
+    def bytes_of(self, box: Box) -> bytes:
+        """What it must hold there, in row-major order."""
+        if self.content is None:
+            return poison_bytes(self.fqn, self.entry, box)
+        return expected_bytes(self.fqn, self.content, box)
+
+
+ExpectedState = ExpectedTensor | ObjectState | ContainerState
+
+
+def expected_state(scenario: Scenario, name: Name, rank: int, *, loaded: bool = True) -> list[ExpectedState]:
+    """The state dict of ``rank`` after the operation; without ``loaded``, as it was handed in."""
+    top = list(children(scenario.entries, name, rank=rank))
+    if scenario.operation(name).rotated and top:
+        start = rank % len(top)
+        top = top[start:] + top[:start]
+    walk = _Walk(scenario, name, rank, loaded=loaded or name == "save")
+    return [state for path, entry in top for state in walk.at(path, entry)]
+
+
+class _Walk:
+    def __init__(self, scenario: Scenario, name: Name, rank: int, *, loaded: bool) -> None:
+        self._name = name
+        self._rank = rank
+        self._saved: dict[str, Unit] = saved_units(scenario) if loaded else {}
+        self._objects = {unit.path: unit for unit in scenario.units(name) if unit.tensor is None}
+
+    def at(self, path: Path, entry: Entry) -> Iterator[ExpectedState]:
+        """What must be there, and below."""
+        unit = self._objects.get(path)
+        if unit is not None:
+            yield from self._object(path, unit)
+        elif isinstance(entry, Nested):
+            yield ContainerState(path, _TYPES[entry.container])
+            inside = children(entry.entries, self._name, path=path, sequence=entry.is_sequence, rank=self._rank)
+            for inner, child in inside:
+                yield from self.at(inner, child)
+        else:
+            assert isinstance(entry, TensorEntry)
+            saved = self._saved.get(".".join(map(str, path)))
+            layout = entry.layout(self._name)
+            assert layout is not None
+            yield ExpectedTensor(path, entry, layout, None if saved is None else saved.tensor)
+
+    def _object(self, path: Path, unit: Unit) -> Iterator[ExpectedState]:
+        """An object is replaced by the one that was saved, whatever that is."""
+        saved = self._saved.get(unit.fqn)
+        if saved is None:
+            yield from _whole(path, unit.entry, self._name, poison=True)
+        else:
+            yield from _whole(path, saved.entry, "save", poison=False)
+
+
+def _whole(path: Path, entry: Entry, name: Name, *, poison: bool) -> Iterator[ExpectedState]:
+    """A container or an object as it stands, with what is in it."""
+    if isinstance(entry, Nested) and entry.container != "tuple":
+        yield ContainerState(path, _TYPES[entry.container], in_place=False)
+        for inner, child in children(entry.entries, name, path=path, sequence=entry.is_sequence):
+            yield from _whole(inner, child, name, poison=poison)
+    elif isinstance(entry, TensorEntry):
+        yield ExpectedTensor(path, entry, Plain(), None if poison else entry, in_place=False)
+    else:
+        kind = "tuple" if isinstance(entry, Nested) else _object_type(entry, poison=poison)
+        yield ObjectState(path, kind, _text(path, entry, name, poison=poison))
+
+
+def _object_type(entry: ObjectEntry, *, poison: bool) -> str:
+    if poison:
+        return "str"
+    return {"BytesIO": "BytesIO", "instance": "Instance"}.get(entry.form, type(entry.value).__name__)
+
+
+def _text(path: Path, entry: Entry, name: Name, *, poison: bool) -> str:
+    """The text that :func:`worlds.state.object_state` makes of it."""
+    if isinstance(entry, Nested):
+        placed = children(entry.entries, name, path=path, sequence=entry.is_sequence)
+        inner = [(inside[-1], _text(inside, child, name, poison=poison)) for inside, child in placed]
+        return _container_text(entry, inner)
+    if isinstance(entry, TensorEntry):
+        box = Box((0,) * len(entry.shape), entry.shape)
+        find = poison_bytes if poison else expected_bytes
+        return f"{DTYPES[entry.dtype]} {entry.shape} {find('.'.join(map(str, path)), entry, box).hex()}"
+    if poison:
+        return repr(POISON_OBJECT)
+    match entry.form:
+        case "BytesIO":
+            return f"BytesIO({entry.value!r})"
+        case "instance":
+            return f"Instance(value={entry.value!r})"
+    return _value_text(entry.value)
+
+
+def _container_text(nested: Nested, inner: Sequence[tuple[Key, str]]) -> str:
+    match nested.container:
+        case "list":
+            return f"[{', '.join(text for _, text in inner)}]"
+        case "tuple":
+            return f"({', '.join(text for _, text in inner)})"
+    return f"{_TYPES[nested.container]}({', '.join(f'{key!r}: {text}' for key, text in inner)})"
+
+
+def _value_text(value: object) -> str:
+    return f"({', '.join(map(_value_text, value))})" if isinstance(value, tuple) else repr(value)

@@ -1,0 +1,30 @@
+"""The ledger: what is known to be wrong in released torch, so that it does not hide what is new.
+
+An entry names a *failure*, not a region of scenarios: whatever else goes wrong in the same region is still new. Nothing
+is kept from being drawn; a violation that matches an entry is counted and the search goes on. Each entry's minimal
+scenario is a test of its own (``tests/test_known_issues.py``), which fails when the installed torch no longer shows it.
+"""
+
+from __future__ import annotations
+
+from ..verdict import Verdict
+from . import blame, loading, planning, staging, uncoordinated
+from .ledger import KnownIssue, torch_release
+
+__all__ = ["KNOWN_ISSUES", "KnownIssue", "find_known_issue", "torch_release"]
+
+KNOWN_ISSUES: dict[str, KnownIssue] = {
+    issue.id: issue for module in (planning, loading, staging, uncoordinated, blame) for issue in module.ISSUES
+}
+"""The entries by their id."""
+
+
+def find_known_issue(verdict: Verdict) -> KnownIssue | None:
+    """The entry for the verdict's breach, if it is known for the installed torch."""
+    if verdict.breach is None:
+        return None
+    release = torch_release()
+    for issue in KNOWN_ISSUES.values():
+        if issue.affects(release) and issue.matches(verdict, verdict.breach):
+            return issue
+    return None

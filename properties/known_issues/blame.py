@@ -1,0 +1,80 @@
+"""Known issues of blame: failures that are lost, that hang, or that name nobody."""
+
+from __future__ import annotations
+
+from worlds.entries import Nested, ObjectEntry
+from worlds.faults import Fault
+from worlds.operations import Operation, Schedule, WriterOptions
+from worlds.outcome import Raised
+from worlds.scenario import Scenario
+
+from ..verdict import Breach, Verdict
+from ..violations import LostFailure
+from .alone import ends_alone
+from .ledger import KnownIssue
+
+__all__ = ["ISSUES"]
+
+
+def _loses_second_thread(verdict: Verdict, breach: Breach) -> bool:
+    scenario, outcome = verdict.scenario, verdict.outcome.save
+    if breach.kind is not LostFailure or breach.operation != "save" or scenario.writer.thread_count < 2:
+        return False
+    named = {rank for seen in outcome.ranks if isinstance(seen, Raised) for rank, _ in seen.failures or ()}
+    lost = [hit for hit in outcome.hits if scenario.faults[hit.index].rank not in named]
+    return bool(lost) and all(hit.thread and scenario.faults[hit.index].hook == "planner.resolve_data" for hit in lost)
+
+
+ISSUES = (
+    KnownIssue(
+        id="unpicklable-exception",
+        title="a rank whose exception cannot be pickled, or unpickled, leaves the others waiting for ever",
+        loses="the job hangs until its watchdog fires, and the rank that failed is never named",
+        scenario=Scenario(
+            save=Operation(2), load=Operation(2), faults=(Fault("save", 1, "writer.write_data", "Unpicklable"),)
+        ),
+        matches=ends_alone("unpicklable-exception"),
+    ),
+    KnownIssue(
+        id="reset-unprotected",
+        title="a rank whose storage fails in reset() leaves the others waiting for ever",
+        loses="the job hangs until its watchdog fires, and the rank that failed is named to itself alone",
+        scenario=Scenario(save=Operation(2), load=Operation(2), faults=(Fault("save", 1, "writer.reset"),)),
+        matches=ends_alone("reset-unprotected"),
+    ),
+    KnownIssue(
+        id="stateful-unprotected",
+        title="a rank whose Stateful object fails, in state_dict() or load_state_dict(), leaves the others alone",
+        loses="the job hangs, or goes on with one rank that has not taken over what was loaded",
+        scenario=Scenario(
+            entries=(Nested("a", "stateful"),),
+            save=Operation(2),
+            load=Operation(2),
+            faults=(Fault("save", 1, "stateful.state_dict"),),
+        ),
+        matches=ends_alone("stateful-unprotected"),
+    ),
+    KnownIssue(
+        id="uncoordinated-unprotected",
+        title="with use_collectives=False no failure is told to other ranks, which wait for ever in a barrier",
+        loses="the job hangs until its watchdog fires, and the rank that failed is named to itself alone",
+        scenario=Scenario(
+            save=Operation(2, api="uncoordinated"), load=Operation(2), faults=(Fault("save", 1, "writer.write_data"),)
+        ),
+        matches=ends_alone("uncoordinated-unprotected"),
+        documented=True,
+    ),
+    KnownIssue(
+        id="second-writer-thread",
+        title="FileSystemWriter(thread_count=2) loses what its second thread raises, and reports success",
+        loses="a checkpoint that was reported as saved lacks entries",
+        scenario=Scenario(
+            entries=(ObjectEntry("a"),),
+            save=Operation(schedule=Schedule(threads_first=True)),
+            writer=WriterOptions(thread_count=2),
+            faults=(Fault("save", 0, "planner.resolve_data"),),
+        ),
+        matches=_loses_second_thread,
+        upstream="pytorch/pytorch#191391",
+    ),
+)

@@ -1,0 +1,89 @@
+"""What an entry of the ledger is, and what its predicates ask of a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from worlds.entries import TensorEntry
+from worlds.outcome import ErrorRecord, OperationOutcome, Raised
+from worlds.scenario import Scenario
+
+from ..verdict import Breach, Verdict
+from ..violations import Deadlock, Disagreement, LostFailure, UnexpectedFailure, UnprotectedFailure
+
+__all__ = [
+    "FAILED",
+    "KnownIssue",
+    "Release",
+    "blamed",
+    "operation_outcome",
+    "raised_alone",
+    "saved_tensors",
+    "torch_release",
+]
+
+Release = tuple[int, int]
+
+FAILED = (Deadlock, Disagreement, LostFailure, UnexpectedFailure, UnprotectedFailure)
+"""How an operation ends wrongly that does not end well: what is said, and to whom, depends on who else fails."""
+
+
+@dataclass(frozen=True)
+class KnownIssue:
+    """A bug of DCP, or a limitation of it that its documentation tells.
+
+    ``loses`` says in one line what a user loses by it; ``upstream`` is its issue, where there is one. The first release
+    of torch that is free of it is ``fixed_in``, ``None`` while none is known. ``matches`` gets the verdict and its
+    breach: it names the *failure*, so that whatever else goes wrong in the same region is still new.
+    """
+
+    id: str
+    title: str
+    loses: str
+    scenario: Scenario
+    matches: Callable[[Verdict, Breach], bool]
+    upstream: str | None = None
+    fixed_in: Release | None = None
+    documented: bool = False
+
+    def affects(self, release: Release) -> bool:
+        """Whether that release of torch has the bug."""
+        return self.fixed_in is None or release < self.fixed_in
+
+
+def torch_release(version: str = torch.__version__) -> Release:
+    """``(major, minor)`` of a version of torch."""
+    major, minor = version.split(".")[:2]
+    return int(major), int(minor)
+
+
+def operation_outcome(verdict: Verdict, breach: Breach) -> OperationOutcome:
+    """What every rank saw of the operation that the breach is in."""
+    outcome = verdict.outcome.save if breach.operation == "save" else verdict.outcome.load
+    assert outcome is not None
+    return outcome
+
+
+def blamed(outcome: OperationOutcome, phase: str) -> dict[int, ErrorRecord]:
+    """Whom every rank blames for that phase, if all ranks say the same; else nobody."""
+    said = {(seen.phase, seen.failures) if isinstance(seen, Raised) else None for seen in outcome.ranks}
+    if len(said) != 1:
+        return {}
+    (what,) = said
+    return dict(what[1] or ()) if what is not None and what[0] == phase else {}
+
+
+def raised_alone(outcome: OperationOutcome) -> dict[int, ErrorRecord]:
+    """What ranks raised that is no ``CheckpointException``."""
+    ranks = enumerate(outcome.ranks)
+    return {rank: seen.error for rank, seen in ranks if isinstance(seen, Raised) and seen.failures is None}
+
+
+def saved_tensors(scenario: Scenario) -> Iterator[TensorEntry]:
+    """The tensors of the state dict that is saved, wherever they are in it."""
+    for leaf in scenario.leaves("save"):
+        if isinstance(leaf.entry, TensorEntry):
+            yield leaf.entry

@@ -1,0 +1,278 @@
+"""Known issues of loading: what is taken that should be refused, or ends up where it should not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from worlds.entries import Entry, Nested, ObjectEntry, Path, TensorEntry
+from worlds.layouts import ChunkSharding
+from worlds.operations import Operation, PlannerOptions
+from worlds.outcome import Raised, Returned
+from worlds.scenario import Scenario
+from worlds.state_tree import Unit, children, leaves
+
+from ..expected_state import expected_state
+from ..reach import refusals, saved_units
+from ..verdict import Breach, Verdict
+from ..violations import (
+    NotInPlace,
+    NotLoaded,
+    NotRefused,
+    TouchedTarget,
+    UnexpectedFailure,
+    WrongException,
+    WrongKeys,
+    WrongObject,
+    WrongRanks,
+)
+from .ledger import KnownIssue, blamed, operation_outcome, raised_alone
+
+__all__ = ["ISSUES"]
+
+
+def _unit(scenario: Scenario, fqn: str) -> Unit:
+    return next(unit for unit in scenario.units("load") if unit.fqn == fqn)
+
+
+def _is_cast(scenario: Scenario, fqn: str) -> bool:
+    """Whether the tensor has another dtype in the checkpoint, and is the same but for that."""
+    saved, wanted = saved_units(scenario).get(fqn), _unit(scenario, fqn).tensor
+    if saved is None or saved.tensor is None or wanted is None:
+        return False
+    return saved.tensor.shape == wanted.shape and saved.tensor.dtype != wanted.dtype
+
+
+def _is_object_in_checkpoint(scenario: Scenario, fqn: str) -> bool:
+    saved = saved_units(scenario).get(fqn)
+    return saved is not None and saved.tensor is None and _unit(scenario, fqn).tensor is not None
+
+
+def _silently_taken(scenario: Scenario, rank: int) -> set[str]:
+    """Why a rank does not refuse what it should, if there is a known reason for each thing that it should refuse."""
+    names = refusals(scenario, "load").get(rank, ())
+    reasons = {
+        fqn: "cast" if _is_cast(scenario, fqn) else "object" if _is_object_in_checkpoint(scenario, fqn) else ""
+        for fqn in names
+    }
+    return set() if "" in reasons.values() else set(reasons.values())
+
+
+def _why_not_refused(verdict: Verdict, breach: Breach) -> set[str]:
+    scenario = verdict.scenario
+    if breach.operation != "load":
+        return set()
+    outcome = operation_outcome(verdict, breach)
+    named = {rank for seen in outcome.ranks if isinstance(seen, Raised) for rank, _ in seen.failures or ()}
+    silent = {rank: why for rank in refusals(scenario, "load") if (why := _silently_taken(scenario, rank))}
+    if breach.kind is NotRefused:
+        forgotten = set(refusals(scenario, "load")) - named
+        return set().union(*(silent[rank] for rank in forgotten)) if forgotten <= set(silent) else set()
+    # It was taken, and then could not be converted.
+    in_read = all(isinstance(seen, Raised) and seen.phase == "read" for seen in outcome.ranks)
+    failed = named if breach.kind is UnexpectedFailure and in_read else set()
+    if not scenario.save.coordinated:
+        failed = set(raised_alone(outcome))
+    return set().union(*(silent[rank] for rank in failed)) if failed <= set(silent) else set()
+
+
+def _casts(verdict: Verdict, breach: Breach) -> bool:
+    return "cast" in _why_not_refused(verdict, breach)
+
+
+def _replaces_tensor(verdict: Verdict, breach: Breach) -> bool:
+    return "object" in _why_not_refused(verdict, breach)
+
+
+def _makes_string_of_int(verdict: Verdict, breach: Breach) -> bool:
+    """Every rank has the keys that it should have, and beside an int the same as a string."""
+    if breach.kind is not WrongKeys or breach.operation != "load":
+        return False
+    sides = list(_paths(verdict, loaded=True))
+    same = all({_as_text(path) for path in wanted} == {_as_text(path) for path in got} for wanted, got in sides)
+    return same and any(got > wanted for wanted, got in sides)
+
+
+def _as_text(path: Path) -> tuple[str, ...]:
+    return tuple(map(str, path))
+
+
+def _paths(verdict: Verdict, *, loaded: bool) -> Iterator[tuple[set[Path], set[Path]]]:
+    """The paths that the state dict of each rank that returned should have, as after a load or before it, and has."""
+    outcome = verdict.outcome.load
+    assert outcome is not None
+    for rank, seen in enumerate(outcome.ranks):
+        if isinstance(seen, Returned):
+            wanted = expected_state(verdict.scenario, "load", rank, loaded=loaded)
+            yield {state.path for state in wanted}, {state.path for state in seen.state}
+
+
+def _replaces_list(verdict: Verdict, breach: Breach) -> bool:
+    if breach.kind not in (NotInPlace, TouchedTarget) or breach.operation != "load":
+        return False
+    return "is another list than the one" in breach.headline
+
+
+def _does_not_load_objects(verdict: Verdict, breach: Breach) -> bool:
+    options = verdict.scenario.planner
+    if breach.operation != "load" or options.flatten_state_dict or not options.flatten_sharded_tensors:
+        return False
+    if breach.kind is WrongKeys:
+        as_handed_in = all(wanted == got for wanted, got in _paths(verdict, loaded=False))
+        return as_handed_in and any(wanted != got for wanted, got in _paths(verdict, loaded=True))
+    unit = next((unit for unit in verdict.scenario.units("load") if unit.path == breach.path[:1]), None)
+    if unit is None or unit.tensor is not None:
+        return False
+    return breach.kind is NotLoaded or (breach.kind is WrongObject and _is_as_handed_in(verdict, breach.path))
+
+
+def _is_as_handed_in(verdict: Verdict, path: Path) -> bool:
+    """Whether what is there is what was there before the load, on every rank that returned."""
+    outcome = verdict.outcome.load
+    assert outcome is not None
+    for rank, seen in enumerate(outcome.ranks):
+        if isinstance(seen, Returned):
+            before = [
+                state for state in expected_state(verdict.scenario, "load", rank, loaded=False) if state.path == path
+            ]
+            if before != [state for state in seen.state if state.path == path]:
+                return False
+    return True
+
+
+_SAID = re.compile(
+    r"Missing key in checkpoint state_dict: (?P<missing>.*)\."
+    r"|Invalid checkpoint metadata for (?P<other>.*), expected BytesStorageMetadata but found .*",
+    re.DOTALL,
+)
+
+
+def _not_found(verdict: Verdict, breach: Breach) -> dict[int, str]:
+    """The ranks that all blame for a name that is not in the checkpoint as it should be; not those made to fail."""
+    if breach.kind not in (UnexpectedFailure, WrongException, WrongRanks) or breach.operation != "load":
+        return {}
+    found = {}
+    made = {fault.rank for fault in verdict.scenario.faults if fault.operation == "load"}
+    for rank, error in blamed(operation_outcome(verdict, breach), "plan").items():
+        said = _SAID.fullmatch(error.message)
+        if said is not None:
+            found[rank] = said["missing"] if said["missing"] is not None else said["other"]
+        elif rank not in made and rank not in refusals(verdict.scenario, "load"):
+            return {}
+    return found
+
+
+def _takes_padding_for_an_entry(verdict: Verdict, breach: Breach) -> bool:
+    found = _not_found(verdict, breach)
+    return any(name in _padding(verdict.scenario, rank) for rank, name in found.items())
+
+
+def _padding(scenario: Scenario, rank: int) -> set[str]:
+    """The names of what vanishes from a list as sharded tensors are flattened, so that ``None`` takes its place."""
+    return {
+        ".".join(map(str, path))
+        for nested_path, nested in _containers(scenario)
+        if nested.container == "list"
+        for path, entry in children(nested.entries, "load", path=nested_path, sequence=True)
+        if _vanishes(entry, rank)
+    }
+
+
+def _vanishes(entry: Entry, rank: int) -> bool:
+    if isinstance(entry, Nested):
+        return entry.container != "tuple" and all(_vanishes(inner, rank) for inner in entry.entries)
+    return isinstance(entry, TensorEntry) and _is_sharded_elsewhere(entry, rank)
+
+
+def _is_sharded_elsewhere(entry: TensorEntry, rank: int) -> bool:
+    """Whether it is a ``ShardedTensor`` of which the rank has no shard."""
+    layout = entry.loaded
+    return layout is not None and layout.kind == "ShardedTensor" and not layout.parts(entry.shape, rank)
+
+
+def _takes_checkpoint_for_an_old_one(verdict: Verdict, breach: Breach) -> bool:
+    without_tensors = {
+        ".".join(map(str, path))
+        for path, nested in _containers(verdict.scenario)
+        if not any(isinstance(leaf.entry, TensorEntry) for leaf in leaves((nested,), "load"))
+    }
+    tensors = [unit.tensor for unit in verdict.scenario.units("load") if unit.tensor is not None]
+    return any(
+        name in without_tensors and any(_is_sharded_elsewhere(tensor, rank) for tensor in tensors)
+        for rank, name in _not_found(verdict, breach).items()
+    )
+
+
+def _containers(scenario: Scenario) -> Iterator[tuple[Path, Nested]]:
+    """The containers of the state dict that is loaded into, at any depth."""
+    found = list(children(scenario.entries, "load"))
+    for path, entry in found:
+        if isinstance(entry, Nested):
+            yield path, entry
+            found += children(entry.entries, "load", path=path, sequence=entry.is_sequence)
+
+
+_INT_KEY = Nested("a", "dict", (ObjectEntry(0),))
+_LIST = Nested("a", "list", (TensorEntry(0),))
+
+ISSUES = (
+    KnownIssue(
+        id="dtype-cast",
+        title="a tensor is loaded into one of another dtype without a word",
+        loses="a wrong target dtype goes unnoticed: values are rounded, cut or wrapped around in silence",
+        scenario=Scenario(entries=(TensorEntry("a", loaded=None), TensorEntry("a", dtype="float64", saved=None))),
+        matches=_casts,
+        upstream="pytorch/pytorch#187138",
+    ),
+    KnownIssue(
+        id="object-into-tensor",
+        title="an object in the checkpoint takes the place of the tensor that was to be loaded",
+        loses="the tensor keeps its old values, and the state dict silently holds something else in its place",
+        scenario=Scenario(entries=(ObjectEntry("a", loaded=None), TensorEntry("a", saved=None))),
+        matches=_replaces_tensor,
+    ),
+    KnownIssue(
+        id="int-keys",
+        title="an object under an int key is loaded under the key's text, beside the int",
+        loses="the object under the int keeps its old value, in silence (as in a scheduler's or optimizer's state)",
+        scenario=Scenario(entries=(_INT_KEY,)),
+        matches=_makes_string_of_int,
+        upstream="pytorch/pytorch#153842",
+    ),
+    KnownIssue(
+        id="empty-dict-in-list",
+        title="a list with an empty dict before something else is saved, and then cannot be loaded",
+        loses="a checkpoint that was reported as saved cannot be loaded into the state dict that it was made of",
+        scenario=Scenario(entries=(Nested("a", "list", (Nested(0), TensorEntry(1))),)),
+        matches=_takes_padding_for_an_entry,
+    ),
+    KnownIssue(
+        id="mistaken-for-2.3",
+        title="a rank without a shard of a ShardedTensor takes the checkpoint for one of torch 2.3, and asks it for "
+        "dicts of objects",
+        loses="a checkpoint cannot be loaded with a ShardedTensor that leaves a rank out beside a dict of objects",
+        scenario=Scenario(
+            entries=(
+                TensorEntry("a", (1,), loaded=ChunkSharding(0, (0,))),
+                Nested("b", "dict", (ObjectEntry("c"),)),
+            ),
+            save=Operation(2),
+            load=Operation(2),
+        ),
+        matches=_takes_checkpoint_for_an_old_one,
+    ),
+    KnownIssue(
+        id="list-replaced",
+        title="a load puts a new list where one was that holds a tensor or a dict, even if it fails",
+        loses="whoever else holds the list does not see the objects in it that were loaded",
+        scenario=Scenario(entries=(_LIST,)),
+        matches=_replaces_list,
+    ),
+    KnownIssue(
+        id="unflattened-objects",
+        title="with flatten_state_dict=False no object is loaded, unless flatten_sharded_tensors=False as well",
+        loses="everything that is no tensor keeps its old value, and the load reports success",
+        scenario=Scenario(entries=(ObjectEntry("a"),), planner=PlannerOptions(flatten_state_dict=False)),
+        matches=_does_not_load_objects,
+    ),
+)

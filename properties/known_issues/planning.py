@@ -1,0 +1,97 @@
+"""Known issues of planning a save: legal input that cannot be saved."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+from worlds.entries import TensorEntry
+from worlds.layouts import ChunkSharding, EnumerableSharding, Tile
+from worlds.operations import Operation
+from worlds.outcome import ErrorRecord
+from worlds.scenario import Scenario
+
+from ..verdict import Breach, Verdict
+from ..violations import BadChunks, UnexpectedFailure
+from .alone import ends_alone, overshoots
+from .ledger import KnownIssue, blamed, operation_outcome, saved_tensors
+
+__all__ = ["ISSUES"]
+
+_ends_alone_behind, _ends_alone_sizeless = ends_alone("chunk-behind-the-end"), ends_alone("bits-dtypes")
+
+
+def _coordinator_said(verdict: Verdict, breach: Breach) -> ErrorRecord | None:
+    """What the save's coordinator alone is blamed for in 'plan', by all."""
+    if breach.kind is not UnexpectedFailure or breach.operation != "save":
+        return None
+    named = blamed(operation_outcome(verdict, breach), "plan")
+    coordinator = verdict.scenario.save.coordinator
+    return named[coordinator] if set(named) == {coordinator} else None
+
+
+def _refused_plan(verdict: Verdict, breach: Breach, what: str) -> bool:
+    error = _coordinator_said(verdict, breach)
+    text = re.compile(rf"Failed to validate global plan: key:.* {what}", re.DOTALL)
+    return error is not None and error.type == "ValueError" and text.match(error.message) is not None
+
+
+def _has_chunk_behind_the_end(verdict: Verdict, breach: Breach) -> bool:
+    if not any(map(overshoots, saved_tensors(verdict.scenario))):
+        return False
+    if breach.kind is BadChunks:  # in what a rank makes of its state dict alone, without the coordinator's check
+        return breach.headline.endswith(" is outside")
+    return _refused_plan(verdict, breach, "has out of bounds chunk") or _ends_alone_behind(verdict, breach)
+
+
+def _has_dtype_without_size(verdict: Verdict, breach: Breach) -> bool:
+    error = _coordinator_said(verdict, breach)
+    if error is None:
+        return _ends_alone_sizeless(verdict, breach)
+    said = error.type == "TypeError" and error.message.startswith("torch.iinfo() requires an integer input type")
+    return said and any("bits" in entry.dtype for entry in saved_tensors(verdict.scenario))
+
+
+def _takes_an_empty_chunk_for_another(verdict: Verdict, breach: Breach) -> bool:
+    return _refused_plan(verdict, breach, "invalid fill tensor-volume") and any(
+        map(_has_two_tiles_at_one_place, saved_tensors(verdict.scenario))
+    )
+
+
+def _has_two_tiles_at_one_place(entry: TensorEntry) -> bool:
+    if not isinstance(entry.saved, EnumerableSharding):
+        return False
+    pairs = itertools.combinations(entry.saved.tiles, 2)
+    return any(one.offsets == other.offsets and bool(one.box) != bool(other.box) for one, other in pairs)
+
+
+ISSUES = (
+    KnownIssue(
+        id="chunk-behind-the-end",
+        title="a tensor with fewer rows than its ChunkShardingSpec's equal chunks need cannot be saved",
+        loses="a legal sharding cannot be checkpointed at all: 1 row over 3 ranks, 5 over 4, 9 over 8",
+        scenario=Scenario(entries=(TensorEntry("a", (1,), saved=ChunkSharding(0, (0, 0, 0))),)),
+        matches=_has_chunk_behind_the_end,
+    ),
+    KnownIssue(
+        id="bits-dtypes",
+        title="a tensor of a bits dtype cannot be saved, although torch.save can: its size is asked of torch.iinfo",
+        loses="a state dict with one such tensor cannot be checkpointed, whatever else it holds",
+        scenario=Scenario(entries=(TensorEntry("a", dtype="bits8"),)),
+        matches=_has_dtype_without_size,
+    ),
+    KnownIssue(
+        id="empty-chunk-in-the-way",
+        title="a chunk without elements that begins where another one does is saved in its place",
+        loses="a tensor cannot be saved that is on one rank, and empty on another",
+        scenario=Scenario(
+            entries=(
+                TensorEntry(
+                    "a", (1,), saved=EnumerableSharding((Tile(0, (0,), (0,)), Tile(1, (0,), (1,))), "Checkpointable")
+                ),
+            ),
+            save=Operation(2),
+        ),
+        matches=_takes_an_empty_chunk_for_another,
+    ),
+)

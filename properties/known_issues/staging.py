@@ -1,0 +1,97 @@
+"""Known issues of ``async_save``: what its staging copies wrongly, or cannot copy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from worlds.entries import TensorEntry
+from worlds.layouts import ChunkSharding, EnumerableSharding, MeshSharding, Plain, Replicate, Tile
+from worlds.operations import Operation, Stager
+from worlds.scenario import Scenario
+
+from ..verdict import Breach, Verdict
+from ..violations import WrongBits
+from .alone import DEFAULT_STAGERS, ends_alone
+from .ledger import KnownIssue
+
+__all__ = ["ISSUES"]
+
+
+def _stages(scenario: Scenario, stagers: Sequence[Stager]) -> bool:
+    return scenario.save.api == "async" and scenario.save.stager in stagers
+
+
+def _wrong_tensor(verdict: Verdict, breach: Breach) -> TensorEntry | None:
+    """The tensor, as it was saved, whose bits were wrong after the load."""
+    if breach.kind is not WrongBits or breach.operation != "load":
+        return None
+    fqn = ".".join(map(str, breach.path))
+    entries = (leaf.entry for leaf in verdict.scenario.leaves("save") if leaf.fqn == fqn)
+    return next((entry for entry in entries if isinstance(entry, TensorEntry)), None)
+
+
+def _loses_lazy_bits(verdict: Verdict, breach: Breach) -> bool:
+    entry = _wrong_tensor(verdict, breach)
+    lazy = entry is not None and entry.saved is not None and entry.saved.memory in ("conjugated", "negated")
+    return lazy and _stages(verdict.scenario, DEFAULT_STAGERS)
+
+
+def _stages_no_copy(verdict: Verdict, breach: Breach) -> bool:
+    entry = _wrong_tensor(verdict, breach)
+    scalar = entry is not None and entry.shape == () and isinstance(entry.saved, MeshSharding)
+    # What the caller wrote over it once async_save() had returned.
+    overwritten = all(" seen ee" in line for line in breach.detail)
+    return scalar and overwritten and _stages(verdict.scenario, ("writer",))
+
+
+_NEGATED = TensorEntry("a", saved=Plain(memory="negated"))
+_SCALAR = TensorEntry("a", saved=MeshSharding((1,), (Replicate(),)))
+_WINDOW = TensorEntry("a", saved=MeshSharding((1,), (Replicate(),), memory="window"))
+_SHARDED = TensorEntry("a", (1,), saved=ChunkSharding(0, (0,)))
+_TILED = TensorEntry("a", saved=EnumerableSharding((Tile(0, (), ()),), holder="Checkpointable"))
+_STAGED = Operation(api="async", stager="default")
+
+ISSUES = (
+    KnownIssue(
+        id="staging-lazy-bits",
+        title="async_save with a DefaultStager forgets that a tensor is conjugated or negated",
+        loses="the checkpoint silently holds the conjugate, or the negative, of what was to be saved",
+        scenario=Scenario(entries=(_NEGATED,), save=_STAGED),
+        matches=_loses_lazy_bits,
+    ),
+    KnownIssue(
+        id="staging-scalar-dtensor",
+        title="async_save does not copy a 0-d DTensor where the storage writer does the staging",
+        loses="the checkpoint silently holds a step counter, or a loss scale, of a later step than the rest",
+        scenario=Scenario(entries=(_SCALAR,), save=Operation(api="async")),
+        matches=_stages_no_copy,
+    ),
+    KnownIssue(
+        id="staging-sharded-tensor",
+        title="async_save with a DefaultStager cannot stage a ShardedTensor",
+        loses="the save fails, or hangs where another rank has none; who failed is not said",
+        scenario=Scenario(entries=(_SHARDED,), save=_STAGED),
+        matches=ends_alone("staging-sharded-tensor"),
+    ),
+    KnownIssue(
+        id="staging-dtensor-view",
+        title="async_save cannot stage a DTensor whose local tensor does not begin where its storage does",
+        loses="the save fails, or hangs where another rank has none; who failed is not said",
+        scenario=Scenario(entries=(_WINDOW,), save=_STAGED),
+        matches=ends_alone("staging-dtensor-view"),
+    ),
+    KnownIssue(
+        id="staging-checkpointable",
+        title="async_save takes a tensor of DCP's checkpointable protocol for a plain one",
+        loses="such a tensor cannot be saved asynchronously; who failed is not said to other ranks",
+        scenario=Scenario(entries=(_TILED,), save=Operation(api="async")),
+        matches=ends_alone("staging-checkpointable"),
+    ),
+    KnownIssue(
+        id="staging-exotic-dtype",
+        title="async_save cannot stage a 0-d or an empty tensor of a bits or float4 dtype, which save can save",
+        loses="the save fails, or hangs where another rank has none; who failed is not said",
+        scenario=Scenario(entries=(TensorEntry("a", dtype="bits16"),), save=Operation(api="async")),
+        matches=ends_alone("staging-exotic-dtype"),
+    ),
+)

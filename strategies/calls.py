@@ -1,0 +1,93 @@
+"""Strategies for how a save or a load is called: its ranks, API and options, and the order in which the ranks run."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from worlds.operations import Api, Operation, PlannerOptions, Schedule, WriterOptions
+
+from .tensors import ranks, world_sizes
+
+__all__ = ["operations", "planner_options", "schedules", "writer_options"]
+
+_SAVES: tuple[Api, ...] = ("current", "current", "legacy", "async", "uncoordinated")
+_LOADS: tuple[Api, ...] = ("current", "legacy")
+
+
+def schedules(*, world_size: int) -> SearchStrategy[Schedule]:
+    """Orders in which the ranks of a world run; shrinks towards the natural one."""
+    orders = st.permutations(range(world_size)).map(lambda order: () if order == sorted(order) else tuple(order))
+    return st.builds(Schedule, st.just(()) | orders, st.booleans())
+
+
+@st.composite
+def operations(
+    draw: DrawFn,
+    *,
+    min_world_size: int = 1,
+    max_world_size: int = 8,
+    load: bool = False,
+    scheduled: bool = True,
+) -> Operation:
+    """Saves, or with ``load`` loads: the ranks, the API, the coordinator where the API lets it be chosen, the schedule.
+
+    Shrinks towards one rank that calls ``save`` or ``load``. One rank also runs without ``torch.distributed``
+    initialised, or by itself (``no_dist``); several are also a sub-group of a larger world, or have their keys in
+    another order on each rank. Without ``scheduled``, the ranks run in their natural order.
+    """
+    size = draw(world_sizes(min_size=min_world_size, max_size=max_world_size), label="world size")
+    api = draw(st.sampled_from(_LOADS if load else _SAVES), label="api")
+    # All this is drawn for every size and API, so that nothing more has to be drawn, and what follows does not shift,
+    # when one of those changes: in shrinking, and where Hypothesis makes one example of parts of another.
+    coordinator = draw(ranks(world_size=size), label="coordinator, if legacy")
+    alone = draw(st.sampled_from(("group", "group", "without", "no_dist")), label="if alone")
+    bystanders = draw(st.sampled_from((0, 0, 0, 0, 1, 2)), label="ranks that take no part")
+    places = draw(st.permutations(range(size + 2)), label="places in the whole world")
+    rotated = draw(st.sampled_from((False, False, False, True)), label="keys in another order")
+    stager = draw(st.sampled_from(("writer", "default", "shared", "background")), label="stager, if async")
+    schedule = draw(schedules(world_size=size), label="schedule") if scheduled else Schedule()
+    distributed = size > 1 or alone != "without"
+    return Operation(
+        world_size=size,
+        coordinator=coordinator if api == "legacy" else 0,
+        api=api,
+        distributed=distributed,
+        schedule=schedule,
+        members=_members(places, size, bystanders) if bystanders and distributed else (),
+        no_dist=size == 1 and alone == "no_dist",
+        rotated=rotated,
+        stager=stager if api == "async" else "writer",  # type: ignore[arg-type]
+    )
+
+
+def _members(places: list[int], size: int, bystanders: int) -> tuple[int, ...]:
+    """The ranks of a group of that size in a world that has so many ranks more."""
+    inside = [place for place in places if place < size + bystanders]
+    return tuple(sorted(inside[:size]))
+
+
+def writer_options() -> SearchStrategy[WriterOptions]:
+    """Options of the file system writer; shrinks towards its defaults, but for the fsync that no world needs."""
+    options = st.builds(
+        WriterOptions,
+        single_file_per_rank=st.booleans(),
+        sync_files=st.booleans(),
+        thread_count=st.just(1) | st.integers(2, 4),
+        per_thread_copy_ahead=st.sampled_from((10_000_000, 0)),
+        overwrite=st.booleans(),
+    )
+    return st.just(WriterOptions()) | options
+
+
+def planner_options() -> SearchStrategy[PlannerOptions]:
+    """Options of the default planners; shrinks towards their defaults."""
+    options = st.builds(
+        PlannerOptions,
+        flatten_state_dict=st.booleans(),
+        flatten_sharded_tensors=st.booleans(),
+        dedup_save_to_lowest_rank=st.booleans(),
+        enable_plan_caching=st.booleans(),
+        allow_partial_load=st.booleans(),
+    )
+    return st.just(PlannerOptions()) | options

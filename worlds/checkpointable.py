@@ -1,0 +1,84 @@
+"""A tensor that is checkpointable by DCP's own protocol: it says itself which blocks of a global tensor it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex, TensorProperties
+from torch.distributed.checkpoint.planner import TensorWriteData, WriteItem, WriteItemType
+
+from .layouts import Box
+
+__all__ = ["CheckpointableTensor"]
+
+
+class CheckpointableTensor(torch.Tensor):
+    """A tensor of the global shape that consists of local blocks; see ``torch.distributed._checkpointable``."""
+
+    tiles: list[torch.Tensor]
+    boxes: list[Box]
+
+    @staticmethod
+    def __new__(
+        cls, shape: Sequence[int], dtype: torch.dtype, tiles: Sequence[torch.Tensor], boxes: Sequence[Box]
+    ) -> CheckpointableTensor:
+        """A tensor of that global ``shape`` which holds ``tiles``, each at its place in ``boxes``."""
+        tensor = torch.Tensor._make_wrapper_subclass(cls, tuple(shape), dtype=dtype)
+        assert isinstance(tensor, CheckpointableTensor)
+        tensor.tiles = list(tiles)
+        tensor.boxes = list(boxes)
+        return tensor
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Whatever makes one tensor of one makes it tile by tile; nothing else is done with such a tensor."""
+        if func not in _TILE_BY_TILE:
+            raise NotImplementedError(f"{func} of a checkpointable tensor")
+        tensor = args[0]
+        tiles = [func(tile, *_TILE_BY_TILE[func](tile, args[1:]), **(kwargs or {})) for tile in tensor.tiles]
+        return cls(tensor.shape, tensor.dtype, tiles, tensor.boxes)
+
+    def __create_write_items__(self, fqn: str, tensor: Any) -> list[WriteItem]:
+        """One item for each block."""
+        properties = TensorProperties(dtype=self.dtype)
+        return [
+            WriteItem(
+                index=MetadataIndex(fqn, chunk.offsets),
+                type=WriteItemType.SHARD,
+                tensor_data=TensorWriteData(chunk=chunk, properties=properties, size=tensor.size()),
+            )
+            for chunk in self.__create_chunk_list__()
+        ]
+
+    def __create_chunk_list__(self) -> list[ChunkStorageMetadata]:
+        """The blocks."""
+        return [ChunkStorageMetadata(torch.Size(box.offsets), torch.Size(box.sizes)) for box in self.boxes]
+
+    def __get_tensor_shard__(self, index: MetadataIndex) -> torch.Tensor:
+        """The block that begins where ``index`` says."""
+        for box, tile in zip(self.boxes, self.tiles, strict=True):
+            if torch.Size(box.offsets) == index.offset:
+                return tile
+        raise ValueError(f"no block at {index.offset} of {index.fqn!r}")
+
+
+def _as_given(_: torch.Tensor, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return args
+
+
+def _of_the_tile(tile: torch.Tensor, _: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (tile.shape,)
+
+
+_TILE_BY_TILE: dict[Any, Callable[[torch.Tensor, tuple[Any, ...]], tuple[Any, ...]]] = {
+    torch.ops.aten.detach.default: _as_given,
+    torch.ops.aten.clone.default: _as_given,
+    torch.ops.aten._to_copy.default: _as_given,
+    torch.ops.aten.zeros_like.default: _as_given,
+    torch.ops.aten.new_empty.default: _of_the_tile,
+}
+"""The operators, with the arguments that each tile gets."""

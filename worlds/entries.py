@@ -1,0 +1,145 @@
+"""The entries of a state dict, as plain data: tensors, other objects, and containers of both.
+
+An entry is there at save unless ``saved`` is ``None``, and at load unless ``loaded`` is ``None``; so one that is
+missing on one side is an entry like any other, and two entries with one key, one of them saved and the other loaded,
+are a state dict whose shape, dtype or kind has changed in between.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from .concise import Concise
+from .dtypes import DTYPES
+from .invalid import require
+from .layouts import EnumerableSharding, Layout, Memory, Plain
+
+__all__ = ["Container", "Entry", "Key", "Nested", "ObjectEntry", "Path", "TensorEntry", "Value"]
+
+Key = str | int
+Path = tuple[Key, ...]
+"""Where something is in a state dict: the key in each container on the way to it, an index in lists and tuples."""
+
+_LEAVES = (type(None), bool, int, float, str, bytes)
+Value = None | bool | int | float | str | bytes | tuple["Value", ...]
+
+_LAZY: dict[Memory, tuple[str, ...]] = {
+    "conjugated": ("complex64", "complex128"),
+    "negated": ("float32", "float64"),
+    "gradient": ("float32", "float64", "float16", "bfloat16", "complex64", "complex128"),
+}
+"""The dtypes that a memory other than a plain arrangement of bytes is for."""
+
+_PLAIN = Plain()
+
+
+@dataclass(frozen=True, repr=False)
+class TensorEntry(Concise):
+    """A tensor of the state dict, and how the ranks hold it at save and at load.
+
+    ``fill`` says which bits it has: ``"distinct"`` (as unequal as the dtype allows), ``"special"`` (NaNs with payloads,
+    infinities, negative zeros, extreme integers) or ``"constant"`` (all elements equal); see :mod:`worlds.values`.
+    """
+
+    _positional: ClassVar[int] = 2
+
+    key: Key
+    shape: tuple[int, ...] = ()
+    dtype: str = "float32"
+    saved: Layout | None = _PLAIN
+    loaded: Layout | None = _PLAIN
+    fill: Literal["distinct", "special", "constant"] = "distinct"
+
+    def __post_init__(self) -> None:
+        require(all(extent >= 0 for extent in self.shape), f"{self.key!r} has a negative extent: {self.shape}")
+        require(self.dtype in DTYPES, f"{self.key!r} has a dtype that this torch cannot save: {self.dtype!r}")
+        require(self.fill in ("distinct", "special", "constant"), f"{self.key!r} has an unknown fill: {self.fill!r}")
+        for layout in (self.saved, self.loaded):
+            if layout is not None:
+                layout.check(self.shape)
+                self._check_memory(layout)
+        memory = self.loaded.memory if self.loaded is not None else "contiguous"
+        require(memory != "expanded", f"{self.key!r} is to be loaded into a tensor whose elements are all one")
+
+    def _check_memory(self, layout: Layout) -> None:
+        memory: Memory = layout.memory
+        allowed = _LAZY.get(memory, (self.dtype,))
+        require(self.dtype in allowed, f"{self.key!r} of {self.dtype} cannot be {memory}")
+        constant = self.fill == "constant" or math.prod(self.shape) < 2
+        require(memory != "expanded" or constant, f"{self.key!r} is expanded, which takes equal elements")
+        if isinstance(layout, EnumerableSharding) and layout.holder == "ShardedTensor":
+            require(len(self.shape) > 0, f"{self.key!r} has no dims for a ShardedTensor to shard")
+
+    def layout(self, operation: Literal["save", "load"]) -> Layout | None:
+        """How the ranks hold it in that operation, ``None`` where it is not there."""
+        return self.saved if operation == "save" else self.loaded
+
+
+@dataclass(frozen=True, repr=False)
+class ObjectEntry(Concise):
+    """A non-tensor object of the state dict, equal on the ranks that have it.
+
+    ``form`` says what it is: the value itself, a ``BytesIO`` that holds it, or an instance of a class that does.
+    """
+
+    _positional: ClassVar[int] = 2
+
+    key: Key
+    value: Value = None
+    form: Literal["value", "BytesIO", "instance"] = "value"
+    saved: Plain | None = _PLAIN
+    loaded: Plain | None = _PLAIN
+
+    def __post_init__(self) -> None:
+        require(_is_value(self.value), f"{self.key!r} has a value that a scenario cannot hold: {self.value!r}")
+        require(self.form in ("value", "BytesIO", "instance"), f"{self.key!r} has an unknown form: {self.form!r}")
+        bytes_io = self.form == "BytesIO"
+        require(isinstance(self.value, bytes) or not bytes_io, f"{self.key!r} is a BytesIO of what is not bytes")
+        for layout in (self.saved, self.loaded):
+            require(layout is None or layout.memory == "contiguous", f"{self.key!r} is no tensor and has no memory")
+
+    def layout(self, operation: Literal["save", "load"]) -> Plain | None:
+        """Which ranks have it in that operation, ``None`` where it is not there."""
+        return self.saved if operation == "save" else self.loaded
+
+
+Container = Literal["dict", "ordered", "list", "tuple", "stateful"]
+
+
+@dataclass(frozen=True, repr=False)
+class Nested(Concise):
+    """A container in the state dict: a dict, an ``OrderedDict``, a list, a tuple, or a ``Stateful`` object.
+
+    In a list and a tuple the entries stand in their order, and their keys are only names for them here. A ``Stateful``
+    object is one whose ``state_dict()`` are the entries; DCP asks for them where it stands at the top.
+    """
+
+    _positional: ClassVar[int] = 3
+
+    key: Key
+    container: Container = "dict"
+    entries: tuple[Entry, ...] = ()
+
+    def __post_init__(self) -> None:
+        require(self.container in ("dict", "ordered", "list", "tuple", "stateful"), f"no container: {self.container!r}")
+        for entry in self.entries:
+            stateful = isinstance(entry, Nested) and entry.container == "stateful"
+            require(not stateful, f"{entry.key!r} is a Stateful object inside {self.key!r}, where DCP does not look")
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether places count, and not keys."""
+        return self.container in ("list", "tuple")
+
+
+Entry = TensorEntry | ObjectEntry | Nested
+
+
+def _is_value(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_value, value))
+    if isinstance(value, float):
+        return math.isfinite(value)  # NaN is unequal to itself, and the repr of infinity is no Python
+    return isinstance(value, _LEAVES)

@@ -1,0 +1,111 @@
+"""Where a local tensor lies in memory: in memory of our own, between guards, and arranged as the scenario asks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+
+from .dtypes import DTYPES
+from .layouts import Memory
+from .values import tensor_bits
+
+__all__ = ["GuardedMemory", "make_local"]
+
+_GUARD = b"\xa5" * 64  # on either side: a cache line, and a multiple of every itemsize
+_ROOM = 64  # bytes on either side of a window in a larger storage
+
+
+class GuardedMemory:
+    """The memory of one local tensor, with bytes around it and between its elements that nobody is to write to."""
+
+    def __init__(self, size: int) -> None:
+        self._content = bytearray(_GUARD + b"\xa5" * size + _GUARD)
+        self._gaps: torch.Tensor | None = None
+        self.storage = torch.frombuffer(self._content, dtype=torch.uint8, count=size, offset=len(_GUARD))
+
+    def claim(self, bits: torch.Tensor) -> None:
+        """Those bytes, a view of ``storage``, are the tensor's, and all others are not."""
+        gaps = torch.ones(self.storage.shape, dtype=torch.bool)
+        gaps.as_strided(bits.shape, bits.stride(), bits.storage_offset()).zero_()
+        self._gaps = gaps if bool(gaps.any()) else None
+
+    def is_intact(self) -> bool:
+        """Whether nothing was written beside what was claimed."""
+        if not (self._content.startswith(_GUARD) and self._content.endswith(_GUARD)):
+            return False
+        return self._gaps is None or bool((self.storage[self._gaps] == _GUARD[0]).all())
+
+
+def make_local(bits: torch.Tensor, dtype: str, memory: Memory, guarded: list[GuardedMemory]) -> torch.Tensor:
+    """A tensor of that dtype that lies in memory as asked and has the bytes ``bits``, of shape ``(*shape, itemsize)``.
+
+    The memory goes to ``guarded``.
+    """
+    typed = DTYPES[dtype]
+    if bits.numel() == 0:
+        return torch.empty(bits.shape[:-1], dtype=typed, requires_grad=memory == "gradient")
+    lazy = _LAZY.get(memory)
+    if lazy is not None:
+        physical, logical = lazy
+        return logical(
+            make_local(tensor_bits(physical(_typed(bits.contiguous(), typed))), dtype, "contiguous", guarded)
+        )
+    room, arrange = _ARRANGEMENTS.get(memory, _ARRANGEMENTS["contiguous"])
+    shape, width = tuple(bits.shape[:-1]), bits.shape[-1]
+    own = GuardedMemory(room(math.prod(shape), width))
+    target = arrange(own.storage, shape, width)
+    own.claim(target)
+    guarded.append(own)
+    if memory == "expanded":
+        own.storage.copy_(bits.reshape(-1, width)[0])
+    else:
+        target.copy_(bits)
+    tensor = _typed(target, typed)
+    return tensor.requires_grad_() if memory == "gradient" else tensor
+
+
+def _typed(bits: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return bits.view(dtype).squeeze(-1)
+
+
+Arrange = Callable[[torch.Tensor, Sequence[int], int], torch.Tensor]
+
+
+def _contiguous(storage: torch.Tensor, shape: Sequence[int], width: int) -> torch.Tensor:
+    return storage.view(*shape, width)
+
+
+def _transposed(storage: torch.Tensor, shape: Sequence[int], width: int) -> torch.Tensor:
+    dims = range(len(shape))
+    return storage.view(*reversed(shape), width).permute(*reversed(dims), len(shape))
+
+
+def _strided(storage: torch.Tensor, shape: Sequence[int], width: int) -> torch.Tensor:
+    return storage.view(*shape, 2, width)[..., 0, :]
+
+
+def _window(storage: torch.Tensor, shape: Sequence[int], width: int) -> torch.Tensor:
+    return storage[_ROOM:-_ROOM].view(*shape, width)
+
+
+def _expanded(storage: torch.Tensor, shape: Sequence[int], width: int) -> torch.Tensor:
+    return storage.expand(*shape, width)
+
+
+_ARRANGEMENTS: dict[Memory, tuple[Callable[[int, int], int], Arrange]] = {
+    "contiguous": (lambda count, width: count * width, _contiguous),
+    "transposed": (lambda count, width: count * width, _transposed),
+    "strided": (lambda count, width: 2 * count * width, _strided),
+    "window": (lambda count, width: count * width + 2 * _ROOM, _window),
+    "expanded": (lambda _, width: width, _expanded),
+}
+"""How many bytes it takes, from the number of elements and their size; and where in them the elements are."""
+
+_Function = Callable[[torch.Tensor], torch.Tensor]
+_LAZY: dict[Memory, tuple[_Function, _Function]] = {
+    "conjugated": (torch.conj_physical, torch.conj),
+    "negated": (torch.neg, torch._neg_view),
+}
+"""What turns the values into what lies in memory, and what says so of the tensor."""

@@ -1,0 +1,121 @@
+"""How a save or a load is called, as plain data: its world and group, the API, the options, the order of the ranks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from .concise import Concise
+from .invalid import require
+
+__all__ = ["Api", "Operation", "PlannerOptions", "Schedule", "Stager", "WriterOptions"]
+
+Api = Literal["current", "legacy", "async", "uncoordinated"]
+"""``save``/``load``, ``save_state_dict``/``load_state_dict``, ``async_save``, ``save(use_collectives=False)``."""
+
+Stager = Literal["writer", "default", "shared", "background"]
+"""What copies the state dict for ``async_save``: the writer itself; a ``DefaultStager``; one that puts the copy into
+shared memory; one that copies in a thread of its own."""
+
+
+@dataclass(frozen=True, repr=False)
+class Schedule(Concise):
+    """Which runnable rank goes first: ranks in this order, then the others in their own; ``()`` is the natural order.
+
+    With ``threads_first``, a thread that a rank starts runs at once, until it ends or waits; else it starts when the
+    rank waits for it.
+    """
+
+    order: tuple[int, ...] = ()
+    threads_first: bool = False
+
+    def __post_init__(self) -> None:
+        require(len(set(self.order)) == len(self.order), f"a schedule names a rank twice: {self.order}")
+
+
+@dataclass(frozen=True, repr=False)
+class Operation(Concise):
+    """One save or load: its ranks, its coordinator, and the API that is called.
+
+    ``world_size`` is the number of ranks that take part, and ranks are numbered among them. With ``members`` they are a
+    sub-group: those are their ranks in the whole world, which goes up to the last of them. ``api="legacy"`` is the only
+    one that lets the coordinator be chosen. With ``distributed=False`` there is one rank and no process group; with
+    ``no_dist`` one rank that saves or loads by itself alone. Where ``rotated``, each rank has the keys of its state
+    dict in another order.
+    """
+
+    world_size: int = 1
+    coordinator: int = 0
+    api: Api = "current"
+    distributed: bool = True
+    schedule: Schedule = Schedule()
+    members: tuple[int, ...] = ()
+    no_dist: bool = False
+    rotated: bool = False
+    stager: Stager = "writer"
+
+    def __post_init__(self) -> None:
+        require(self.world_size >= 1, f"a world needs a rank, not {self.world_size}")
+        require(0 <= self.coordinator < self.world_size, f"coordinator {self.coordinator} is not in the world")
+        require(self.api in ("current", "legacy", "async", "uncoordinated"), f"unknown API: {self.api!r}")
+        require(self.coordinator == 0 or self.api == "legacy", "only the legacy API lets the coordinator be chosen")
+        require(self.distributed or self.world_size == 1, "without torch.distributed there is one rank")
+        require(all(0 <= rank < self.world_size for rank in self.schedule.order), "a schedule names a rank too many")
+        require(self.stager == "writer" or self.api == "async", "only async_save has a stager")
+        require(self.stager in ("writer", "default", "shared", "background"), f"unknown stager: {self.stager!r}")
+        require(not self.no_dist or self.world_size == 1, "no_dist is for one rank")
+        self._check_members()
+
+    def _check_members(self) -> None:
+        if self.members:
+            require(self.distributed, "a sub-group takes torch.distributed")
+            require(len(self.members) == self.world_size, f"{len(self.members)} members of {self.world_size} ranks")
+            # torch.distributed.new_group sorts the ranks that it is given.
+            require(sorted(set(self.members)) == list(self.members), f"members are not in order: {self.members}")
+            require(self.members[0] >= 0, f"a member is negative: {self.members}")
+
+    @property
+    def whole_world(self) -> int:
+        """The size of the world that the ranks are in; larger than ``world_size`` where they are a sub-group."""
+        return max(self.world_size, max(self.members, default=-1) + 1)
+
+    def global_rank(self, rank: int) -> int:
+        """The rank within the whole world."""
+        return self.members[rank] if self.members else rank
+
+    @property
+    def coordinated(self) -> bool:
+        """Whether ranks tell each other who failed."""
+        return self.api != "uncoordinated"
+
+
+@dataclass(frozen=True, repr=False)
+class WriterOptions(Concise):
+    """Options of ``FileSystemWriter``. ``sync_files`` is off here: fsync protects from what no world does.
+
+    ``cache_staged_state_dict`` takes pinned memory, and so a GPU, where the writer is the stager of ``async_save``.
+    """
+
+    single_file_per_rank: bool = True
+    sync_files: bool = False
+    thread_count: int = 1
+    per_thread_copy_ahead: int = 10_000_000
+    overwrite: bool = True
+    cache_staged_state_dict: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.thread_count >= 1, f"a writer needs a thread, not {self.thread_count}")
+        require(self.per_thread_copy_ahead >= 0, f"bytes to copy ahead are negative: {self.per_thread_copy_ahead}")
+
+
+@dataclass(frozen=True, repr=False)
+class PlannerOptions(Concise):
+    """Options of ``DefaultSavePlanner`` and ``DefaultLoadPlanner``; those that both have go to both."""
+
+    _positional: ClassVar[int] = 0
+
+    flatten_state_dict: bool = True
+    flatten_sharded_tensors: bool = True
+    dedup_save_to_lowest_rank: bool = False
+    enable_plan_caching: bool = False
+    allow_partial_load: bool = False
