@@ -82,7 +82,8 @@ def _tensors(
 ) -> TensorEntry:
     key = draw(names, label="key")
     shape = draw(tensor_shapes() if shapes is None else shapes, label="shape")
-    dtype = draw(st.just("float32") | dtypes(), label="dtype")
+    usual = weighted((4, st.just("float32")), (1, st.just("complex64")))
+    dtype = draw(weighted((1, usual), (1, dtypes())), label="dtype")
     saved = draw(_held(shape, dtype, sides, target=False), label="saved")
     loaded = draw(_held(shape, dtype, sides, target=True), label="loaded")
     fill = draw(st.sampled_from(("distinct", "distinct", "special", "special", "constant")), label="fill")
