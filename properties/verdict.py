@@ -63,6 +63,7 @@ class Verdict:
         outcome = self.outcome.save if breach.operation == "save" else self.outcome.load
         if outcome is not None:
             yield from _seen_text(self.scenario, breach.operation, outcome)
+            yield from _stacks_text(outcome)
         yield from breach.detail
 
 
@@ -92,6 +93,18 @@ def _seen_text(scenario: Scenario, operation: str, outcome: OperationOutcome) ->
     if hits:
         unique = list(dict.fromkeys(hits))
         yield f"reached   faults: {', '.join(unique[:8])}{' …' if len(unique) > 8 else ''}"
+
+
+def _stacks_text(outcome: OperationOutcome, limit: int = 3) -> Iterator[str]:
+    """Where the ranks that wait stand, in a world that can tell; those that stand in one place together."""
+    groups = [group for group in describe_ranks(outcome.ranks, _stack_of) if group[1]]
+    for ranks, stack in groups[:limit]:
+        yield f"stack     {ranks}:"
+        yield from (f"          {line}".rstrip() for line in stack.splitlines())
+
+
+def _stack_of(seen: RankOutcome) -> str:
+    return seen.stack if isinstance(seen, Deadlocked) else ""
 
 
 def _rank_text(seen: RankOutcome) -> str:

@@ -1,6 +1,7 @@
 """Where it happens: the scenario as plain data, and the engines that run it on every rank."""
 
 from .outcome import Outcome
+from .processes import ProcessWorld
 from .scenario import (
     ChunkSharding,
     Fault,
@@ -21,6 +22,7 @@ __all__ = [
     "ObjectEntry",
     "Operation",
     "Outcome",
+    "ProcessWorld",
     "Scenario",
     "Schedule",
     "SimulatedWorld",

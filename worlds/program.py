@@ -45,8 +45,12 @@ def run_rank(
     return Returned(state.observe(), None if metadata is None else record_metadata(metadata))
 
 
-def default_metadata(scenario: Scenario) -> MetadataRecord:
-    """The metadata that DCP makes of one rank's state dict alone, without a storage and without asking other ranks."""
+def default_metadata(scenario: Scenario, rank: int = 0) -> MetadataRecord:
+    """The metadata that DCP makes of one rank's state dict alone, without a storage and without asking other ranks.
+
+    ``rank`` changes nothing: the state dict is that of the rank that calls.
+    """
+    del rank
     return record_metadata(_create_default_local_metadata(StateDict(scenario, "save").entries))
 
 

@@ -7,23 +7,23 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import torch
 
 from ..abandoned import Abandoned
+from ..hygiene import as_if_first, quiet
+from ..launched import Launched
 from ..outcome import Deadlocked, Hit, OperationOutcome, Outcome, RankOutcome
+from ..patches import Patch, applied
 from ..program import list_files, read_metadata, run_rank
 from ..scenario import Scenario, Schedule
 from .exchange import Exchange
 from .groups import RankContext, group_patches
-from .hygiene import as_if_first, quiet
 from .object_collectives import object_collective_patches
-from .patches import Patch, applied
 from .rank_threads import RankThreads
 from .scheduler import Scheduler, Task
 from .threads import thread_patches
@@ -32,14 +32,6 @@ __all__ = ["Launched", "SimulatedWorld"]
 
 T = TypeVar("T")
 _NATURAL = Schedule()
-
-
-@dataclass(frozen=True)
-class Launched(Generic[T]):
-    """What each rank's body returned, or where it waits for ever; and a line for each time that one went on."""
-
-    ranks: tuple[T | Deadlocked, ...]
-    schedule: tuple[str, ...]
 
 
 class SimulatedWorld:

@@ -16,18 +16,27 @@ from torch.distributed.checkpoint.planner import SavePlanner
 
 from .patches import Patch, applied
 
-__all__ = ["as_if_first", "quiet"]
+__all__ = ["as_if_first", "forget_examples", "quiet"]
+
+
+def forget_examples() -> None:
+    """Empty the class- and module-level state of DCP, as in a process that has saved and loaded nothing yet."""
+    for name in _caches():
+        setattr(SavePlanner, name, {})
+    _version._derived_version = None
+
+
+def _caches() -> dict[str, object]:
+    return {name: value for name, value in vars(SavePlanner).items() if name.startswith("_cached_")}
 
 
 @contextmanager
 def as_if_first() -> Iterator[None]:
     """Class- and module-level state of DCP is empty at the start of the block and put back at its end."""
-    caches = {name: value for name, value in vars(SavePlanner).items() if name.startswith("_cached_")}
+    caches = _caches()
     derived = _version._derived_version
     hook = sys.excepthook
-    for name in caches:
-        setattr(SavePlanner, name, {})
-    _version._derived_version = None
+    forget_examples()
     try:
         yield
     finally:
