@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,12 +33,6 @@ SMALL = Scenario(
     load=Operation(2),
 )
 HANGS = replace(SMALL, faults=(Fault("save", 1, "writer.write_data", "Unpicklable"),))
-
-
-@pytest.fixture(scope="module")
-def processes() -> Iterator[ProcessWorld]:
-    with ProcessWorld() as world:
-        yield world
 
 
 def unscheduled(operation: OperationOutcome | None) -> OperationOutcome | None:

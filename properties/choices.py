@@ -1,0 +1,55 @@
+"""What a run chooses: the world that the laws run in, and with that how many examples a profile has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import pytest
+
+from worlds import ProcessWorld, SimulatedWorld
+
+from .check import World
+
+__all__ = ["WORLDS", "WorldChoice", "add_world_option", "chosen_world", "only_in", "skip_in_other_world"]
+
+
+@dataclass(frozen=True)
+class WorldChoice:
+    """A world by its name: how to make it, and the examples of a shard of each law in each profile."""
+
+    make: Callable[[], AbstractContextManager[World]]
+    examples: Mapping[str, int]
+
+
+WORLDS = {
+    SimulatedWorld.name: WorldChoice(SimulatedWorld, {"quick": 15, "ci": 600, "nightly": 20_000}),
+    # An example costs twenty times as much, and a hang a second.
+    ProcessWorld.name: WorldChoice(ProcessWorld, {"quick": 5, "ci": 120, "nightly": 4_000}),
+}
+
+only_in = pytest.mark.only_in
+"""Marks a law that makes sense in the worlds of these names alone."""
+
+
+def add_world_option(parser: pytest.Parser) -> None:
+    """Let ``--world`` choose."""
+    names = ", ".join(WORLDS)
+    group = parser.getgroup("dcp-stress")
+    group.addoption("--world", metavar="WORLD", default=SimulatedWorld.name, help=f"where the laws run: {names}")
+
+
+def chosen_world(config: pytest.Config) -> str:
+    """The name of the world that was chosen; raises ``pytest.UsageError`` with one line if there is none."""
+    name: str = config.getoption("--world")
+    if name not in WORLDS:
+        raise pytest.UsageError(f"there is no world {name!r}: --world takes {', '.join(WORLDS)}")
+    return name
+
+
+def skip_in_other_world(item: pytest.Item) -> None:
+    """Skip a law that makes no sense in the world of this run."""
+    marker = item.get_closest_marker("only_in")
+    if marker is not None and chosen_world(item.config) not in marker.args:
+        pytest.skip(f"makes sense in the {' or '.join(marker.args)} world alone")
