@@ -16,7 +16,7 @@ from properties.check import FAULT_HITS, KNOWN_HITS, World
 from properties.choices import WORLDS, add_world_option, chosen_world, skip_in_other_world
 from properties.sharding import SHARDS, seed_shard
 from properties.summary import fault_table, known_issue_lines
-from worlds import SimulatedWorld
+from worlds import ProcessWorld, SimulatedWorld
 
 # Drawing is quick and an example is not: what Hypothesis finds too slow is DCP itself. It is not to explain a failure
 # either: the lines that it would name are the judge's, and the violation says more.
@@ -51,9 +51,23 @@ _faults: Counter[tuple[str, str, str, str]] = Counter()
 
 
 @pytest.fixture(scope="session")
-def world(pytestconfig: pytest.Config) -> Iterator[World]:
+def world(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> World:
     """The world that the laws run in."""
-    with WORLDS[chosen_world(pytestconfig)].make() as made:
+    made: World = request.getfixturevalue(chosen_world(pytestconfig))
+    return made
+
+
+@pytest.fixture(scope="session")
+def simulated() -> Iterator[World]:
+    """The simulated world."""
+    with SimulatedWorld() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def processes() -> Iterator[World]:
+    """The process world; all share it, since to start one takes seconds."""
+    with ProcessWorld() as made:
         yield made
 
 

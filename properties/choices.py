@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import settings
 
 from worlds import ProcessWorld, SimulatedWorld
 
-from .check import World
-
-__all__ = ["WORLDS", "WorldChoice", "add_world_option", "chosen_world", "only_in", "skip_in_other_world"]
+__all__ = ["WORLDS", "WorldChoice", "add_world_option", "chosen_world", "fewer", "only_in", "skip_in_other_world"]
 
 
 @dataclass(frozen=True)
 class WorldChoice:
-    """A world by its name: how to make it, and the examples of a shard of each law in each profile."""
+    """A world, by its name and the name of its fixture: the examples of a shard of each law in each profile."""
 
-    make: Callable[[], AbstractContextManager[World]]
     examples: Mapping[str, int]
 
 
 WORLDS = {
-    SimulatedWorld.name: WorldChoice(SimulatedWorld, {"quick": 15, "ci": 600, "nightly": 20_000}),
+    SimulatedWorld.name: WorldChoice({"quick": 15, "ci": 600, "nightly": 20_000}),
     # An example costs twenty times as much, and a hang a second.
-    ProcessWorld.name: WorldChoice(ProcessWorld, {"quick": 5, "ci": 120, "nightly": 4_000}),
+    ProcessWorld.name: WorldChoice({"quick": 5, "ci": 120, "nightly": 4_000}),
 }
 
 only_in = pytest.mark.only_in
 """Marks a law that makes sense in the worlds of these names alone."""
+
+
+def fewer(divisor: int) -> settings:
+    """Of a law whose examples cost that many times what those of others do, in the simulated world.
+
+    So a profile with many examples of the others has a sample of these, and a long run a long one.
+    """
+    assert settings.default is not None
+    examples = settings.default.max_examples
+    usual = WORLDS[SimulatedWorld.name].examples[settings.get_current_profile_name()]
+    return settings(max_examples=max(2, min(examples, usual // divisor)))
 
 
 def add_world_option(parser: pytest.Parser) -> None:

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from worlds import ProcessWorld, SimulatedWorld
+from worlds import SimulatedWorld
 
 
 @pytest.fixture(scope="session")
-def world() -> Iterator[SimulatedWorld]:
+def world(simulated: SimulatedWorld) -> SimulatedWorld:
     """The simulated world."""
-    with SimulatedWorld() as simulated:
-        yield simulated
-
-
-@pytest.fixture(scope="session")
-def processes() -> Iterator[ProcessWorld]:
-    """The process world; tests share it, since to start one takes seconds."""
-    with ProcessWorld() as world:
-        yield world
+    return simulated
