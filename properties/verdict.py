@@ -12,7 +12,7 @@ from worlds.scenario import Scenario
 from .oracle import Expectation, OperationExpectation, Stage
 from .violations import Violation
 
-__all__ = ["Breach", "Verdict", "describe_ranks"]
+__all__ = ["Breach", "Verdict", "describe_ranks", "rank_text"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _fault_text(scenario: Scenario, rank: int, faults: tuple[int, ...]) -> str:
 
 
 def _seen_text(scenario: Scenario, operation: str, outcome: OperationOutcome) -> Iterator[str]:
-    groups = describe_ranks(outcome.ranks, _rank_text)
+    groups = describe_ranks(outcome.ranks, rank_text)
     for index, (ranks, text) in enumerate(groups):
         yield f"{'seen      ' + operation + ': ' if index == 0 else ' ' * (12 + len(operation))}{ranks}: {text}"
     hits = [f"{scenario.faults[hit.index].hook} on rank {scenario.faults[hit.index].rank}" for hit in outcome.hits]
@@ -107,7 +107,8 @@ def _stack_of(seen: RankOutcome) -> str:
     return seen.stack if isinstance(seen, Deadlocked) else ""
 
 
-def _rank_text(seen: RankOutcome) -> str:
+def rank_text(seen: RankOutcome) -> str:
+    """What a rank saw, in one line."""
     match seen:
         case Returned():
             return "returned"

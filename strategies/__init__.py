@@ -1,6 +1,7 @@
 """What may happen: Hypothesis strategies that draw scenarios, for anyone to import."""
 
 from .failures import failing_ranks, faults
+from .kills import killed_scenarios, kills
 from .states import fqns, object_values, state_dicts, tensor_entries
 from .tensors import chunk_sharding_specs, dtypes, ranks, tensor_shapes, world_sizes
 from .whole import operations, scenarios, schedules, writer_options
@@ -11,6 +12,8 @@ __all__ = [
     "failing_ranks",
     "faults",
     "fqns",
+    "killed_scenarios",
+    "kills",
     "object_values",
     "operations",
     "ranks",

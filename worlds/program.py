@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch.distributed.checkpoint as dcp
@@ -24,14 +25,21 @@ __all__ = ["default_metadata", "list_files", "read_metadata", "run_rank"]
 
 
 def run_rank(
-    scenario: Scenario, operation: Literal["save", "load"], rank: int, path: str, hits: list[Hit]
+    scenario: Scenario,
+    operation: Literal["save", "load"],
+    rank: int,
+    path: str,
+    hits: list[Hit],
+    prepare: Callable[[StateDict], None] | None = None,
 ) -> RankOutcome:
     """Save to, or load from, the directory ``path`` as that rank, in whatever ``torch.distributed`` is set up.
 
-    The faults that are reached go to ``hits``. Whatever DCP raises comes back as data; what the scenario itself raises,
-    before DCP is called, is an error of the tester and is raised.
+    The faults that are reached go to ``hits``; ``prepare`` may change the state dict first. Whatever DCP raises comes
+    back as data; what the scenario itself raises, before DCP is called, is an error of the tester and is raised.
     """
     state = StateDict(scenario, operation)
+    if prepare is not None:
+        prepare(state)
     injection = Injection(scenario, operation, rank, hits)
     call = _save if operation == "save" else _load
     try:

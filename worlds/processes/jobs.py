@@ -14,6 +14,7 @@ from ..hygiene import forget_examples
 from ..outcome import Hit, RankOutcome
 from ..program import run_rank
 from ..scenario import Scenario
+from ..state import StateDict
 from .rank import rank_reports
 
 __all__ = ["Hits", "call", "join", "operate"]
@@ -34,7 +35,15 @@ def join(store: str, rank: int, world_size: int, timeout: float) -> None:
     dist.init_process_group("gloo", store=file, rank=rank, world_size=world_size, timeout=limit)
 
 
-def operate(scenario: Scenario, name: Literal["save", "load"], rank: int, path: str, fresh: bool) -> RankOutcome:
+def operate(
+    scenario: Scenario,
+    name: Literal["save", "load"],
+    rank: int,
+    path: str,
+    *,
+    fresh: bool,
+    prepare: Callable[[StateDict], None] | None = None,
+) -> RankOutcome:
     """Save or load as that rank; the threads that DCP started for it have ended when this returns.
 
     Where it is ``fresh``, an example begins: nothing of DCP is as an earlier one left it.
@@ -42,7 +51,7 @@ def operate(scenario: Scenario, name: Literal["save", "load"], rank: int, path: 
     if fresh:
         forget_examples()
     before = set(threading.enumerate())
-    outcome = run_rank(scenario, name, rank, path, Hits())
+    outcome = run_rank(scenario, name, rank, path, Hits(), prepare)
     _join_threads(before)
     return outcome
 

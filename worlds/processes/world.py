@@ -17,6 +17,7 @@ from ..launched import Launched
 from ..outcome import OperationOutcome, Outcome
 from ..program import list_files, read_metadata
 from ..scenario import Scenario, Schedule
+from ..state import StateDict
 from . import jobs
 from .pool import Answers, Pool
 from .spawner import Spawner
@@ -39,10 +40,14 @@ class ProcessWorld:
 
     name = "processes"
 
-    def __init__(self, *, max_processes: int = 40, timeout: float = 1800, patience: float = 300) -> None:
+    def __init__(
+        self, *, max_processes: int = 40, timeout: float = 1800, survivors_timeout: float = 3, patience: float = 300
+    ) -> None:
         self._max_processes = max_processes
         self._timeout = timeout
         self._patience = patience
+        self.survivors_timeout = survivors_timeout
+        """The timeout of a group, in seconds, in whose ranks some die; short, since it may have to be waited for."""
         self._pools: OrderedDict[_Key, Pool] = OrderedDict()
         self._numbers = count()
         self._directory: str | None = None
@@ -110,7 +115,7 @@ class ProcessWorld:
         assert self._spawner is not None
         return self._spawner
 
-    def new_pool(self, world_size: int, *, distributed: bool = True, timeout: float, **options: Any) -> Pool:
+    def new_pool(self, world_size: int, *, distributed: bool = True, **options: Any) -> Pool:
         """A pool of its own, for whoever does more than :meth:`run`, and closes it."""
         pool = Pool(self.spawner(), world_size, patience=self._patience, **options)
         if not distributed:
@@ -118,28 +123,40 @@ class ProcessWorld:
         pool.groups = 1
         store = f"{self._directory}/store-{next(self._numbers)}"
         try:
-            pool.run(lambda rank: partial(jobs.join, store, rank, world_size, timeout)).raise_broken()
+            pool.run(lambda rank: partial(jobs.join, store, rank, world_size, self._timeout)).raise_broken()
         except BaseException:
             pool.close()
             raise
         return pool
 
     def _run(self, scenario: Scenario, path: str) -> Outcome:
-        save = self._operate(scenario, "save", path)
+        save = self.operate(scenario, "save", path)
         if not save.returned:
             return Outcome(save)
         metadata, error = read_metadata(path)
         files = list_files(path)
         # In the same processes, as in the simulated world, what the save has left in DCP is there at the load.
         same = _key(scenario, "save") == _key(scenario, "load")
-        load = self._operate(scenario, "load", path, fresh=not same)
+        load = self.operate(scenario, "load", path, fresh=not same)
         return Outcome(save, load, metadata, error, files)
 
-    def _operate(
-        self, scenario: Scenario, name: Literal["save", "load"], path: str, *, fresh: bool = True
+    def operate(
+        self,
+        scenario: Scenario,
+        name: Literal["save", "load"],
+        path: str,
+        *,
+        fresh: bool = True,
+        prepare: Callable[[StateDict], None] | None = None,
     ) -> OperationOutcome:
+        """Save to, or load from, the directory ``path`` alone, with ranks of which nothing is remembered if ``fresh``.
+
+        ``prepare``, which must be picklable, may change each rank's state dict first.
+        """
         key = _key(scenario, name)
-        answers = self._on_pool(key, lambda rank: partial(jobs.operate, scenario, name, rank, path, fresh))
+        answers = self._on_pool(
+            key, lambda rank: partial(jobs.operate, scenario, name, rank, path, fresh=fresh, prepare=prepare)
+        )
         answers.raise_broken()
         return OperationOutcome(tuple(answers.ranks[rank] for rank in range(key[0])), answers.reached_in_order())
 
@@ -158,7 +175,7 @@ class ProcessWorld:
             world_size, distributed = key
             while self._pools and self._processes() + world_size > self._max_processes:
                 self._pools.popitem(last=False)[1].close()
-            self._pools[key] = self.new_pool(world_size, distributed=distributed, timeout=self._timeout)
+            self._pools[key] = self.new_pool(world_size, distributed=distributed)
         self._pools.move_to_end(key)
         return self._pools[key]
 
