@@ -2,6 +2,7 @@
 
 from .failures import failing_ranks, faults
 from .kills import killed_scenarios, kills
+from .sequences import save_sequences
 from .states import fqns, object_values, state_dicts, tensor_entries
 from .tensors import chunk_sharding_specs, dtypes, ranks, tensor_shapes, world_sizes
 from .whole import operations, scenarios, schedules, writer_options
@@ -17,6 +18,7 @@ __all__ = [
     "object_values",
     "operations",
     "ranks",
+    "save_sequences",
     "scenarios",
     "schedules",
     "state_dicts",

@@ -14,10 +14,9 @@ from types import TracebackType
 from typing import Any, Literal, TypeVar
 
 from ..launched import Launched
-from ..outcome import OperationOutcome, Outcome
+from ..outcome import OperationOutcome, Outcome, RankOutcome
 from ..program import list_files, read_metadata
 from ..scenario import Scenario, Schedule
-from ..state import StateDict
 from . import jobs
 from .pool import Answers, Pool
 from .spawner import Spawner
@@ -102,6 +101,10 @@ class ProcessWorld:
         answers.raise_broken()
         return Launched(tuple(answers.ranks[rank] for rank in range(world_size)), ())
 
+    def keeps(self, scenario: Scenario, name: Literal["save", "load"]) -> bool:
+        """Whether the ranks that ran this operation are still there for the next one."""
+        return _key(scenario, name) in self._pools
+
     def new_directory(self) -> str:
         """A new directory for an example, that goes with this world at the latest."""
         self._start()
@@ -147,16 +150,16 @@ class ProcessWorld:
         path: str,
         *,
         fresh: bool = True,
-        prepare: Callable[[StateDict], None] | None = None,
+        job: Callable[..., RankOutcome] = jobs.operate,
+        **options: Any,
     ) -> OperationOutcome:
         """Save to, or load from, the directory ``path`` alone, with ranks of which nothing is remembered if ``fresh``.
 
-        ``prepare``, which must be picklable, may change each rank's state dict first.
+        Each rank runs ``job``, which has the parameters of :func:`worlds.processes.jobs.operate`; it must be picklable,
+        as must the ``options``.
         """
         key = _key(scenario, name)
-        answers = self._on_pool(
-            key, lambda rank: partial(jobs.operate, scenario, name, rank, path, fresh=fresh, prepare=prepare)
-        )
+        answers = self._on_pool(key, lambda rank: partial(job, scenario, name, rank, path, fresh=fresh, **options))
         answers.raise_broken()
         return OperationOutcome(tuple(answers.ranks[rank] for rank in range(key[0])), answers.reached_in_order())
 
