@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from properties.check import FAULT_HITS, KNOWN_HITS, World
-from properties.choices import WORLDS, add_world_option, chosen_world, skip_in_other_world
+from properties.choices import WORLDS, add_world_option, chosen_world, largest_world, serve_rank_0, skip_in_other_world
 from properties.sharding import SHARDS, seed_shard
 from properties.summary import fault_table, known_issue_lines
-from worlds import ProcessWorld, SimulatedWorld
+from strategies import limit_world_sizes
+from worlds import ProcessWorld, SimulatedWorld, TorchrunWorld
 
 # Drawing is quick and an example is not: what Hypothesis finds too slow is DCP itself. It is not to explain a failure
 # either: the lines that it would name are the judge's, and the violation says more.
@@ -71,6 +72,19 @@ def processes() -> Iterator[World]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def torchrun(pytestconfig: pytest.Config) -> Iterator[World]:
+    """The ranks of the job that this process is rank 0 of."""
+    directory, timeout = (pytestconfig.getoption(name) for name in ("--checkpoint-dir", "--group-timeout"))
+    with TorchrunWorld(directory, timeout=timeout) as made:
+        yield made
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    return serve_rank_0(config)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     add_world_option(parser)
 
@@ -81,6 +95,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if profile is not None and profile not in PROFILES:
         raise pytest.UsageError(f"there is no profile {profile!r}: --hypothesis-profile takes {', '.join(PROFILES)}")
     _register_profiles(WORLDS[chosen_world(config)].examples)
+    limit_world_sizes(largest_world(config))
 
 
 def pytest_report_header(config: pytest.Config) -> str:

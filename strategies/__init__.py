@@ -1,5 +1,6 @@
 """What may happen: Hypothesis strategies that draw scenarios, for anyone to import."""
 
+from ._bounds import limit_world_sizes
 from .failures import failing_ranks, faults
 from .kills import killed_scenarios, kills
 from .sequences import save_sequences
@@ -15,6 +16,7 @@ __all__ = [
     "fqns",
     "killed_scenarios",
     "kills",
+    "limit_world_sizes",
     "object_values",
     "operations",
     "ranks",

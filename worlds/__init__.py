@@ -14,6 +14,7 @@ from .scenario import (
     WriterOptions,
 )
 from .simulated import SimulatedWorld
+from .torchrun import TorchrunWorld
 
 __all__ = [
     "ChunkSharding",
@@ -27,5 +28,6 @@ __all__ = [
     "Schedule",
     "SimulatedWorld",
     "TensorEntry",
+    "TorchrunWorld",
     "WriterOptions",
 ]

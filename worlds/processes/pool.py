@@ -20,7 +20,7 @@ from .activity import Activity, activity
 from .messages import LOOK, Broken, Done, Reached, Seen, Standing
 from .spawner import RankProcess, Spawner
 
-__all__ = ["Answers", "Pool", "RankFailed"]
+__all__ = ["Answers", "Pool", "RankFailed", "all_wait", "deadlocked", "places"]
 
 _TICK = 0.05  # seconds between two looks
 _QUIET_LOOKS = 8  # that must show nothing new
@@ -39,6 +39,8 @@ class Answers:
     reached: dict[int, list[Any]] = field(default_factory=dict)
     """What each rank told of on its way."""
     broken: dict[int, Broken] = field(default_factory=dict)
+    answered: set[int] = field(default_factory=set)
+    """The ranks whose job has returned."""
     groups: set[tuple[int, int]] = field(default_factory=set)
     """How many groups there are, and how many collectives the default one saw: out of step, it is of no use."""
 
@@ -154,6 +156,7 @@ class _Waiting:
                 self._answers.reached.setdefault(rank, []).append(what)
             case Done(value, groups, collectives):
                 self._answers.ranks[rank] = value
+                self._answers.answered.add(rank)
                 self._answers.groups.add((groups, collectives))
             case Broken():
                 self._answers.broken[rank] = message
@@ -179,7 +182,7 @@ class _Waiting:
     def _give_up(self) -> None:
         for rank in self._unfinished():
             threads = self._watch.seen[rank].threads if rank in self._watch.seen else ()
-            self._answers.ranks[rank] = _deadlocked(threads, self._pool._patience)
+            self._answers.ranks[rank] = deadlocked(threads, self._pool._patience)
 
 
 class _Watch:
@@ -194,7 +197,7 @@ class _Watch:
         """Whether it is sure by now; to be asked again and again. ``look`` asks each rank where it stands."""
         if not self.seen:
             self.seen = look()
-            if len(self.seen) < len(processes) or not _all_wait(self.seen):
+            if len(self.seen) < len(processes) or not all_wait(self.seen):
                 self.seen = {}
                 return False
             self._before = self._activity(processes)
@@ -208,7 +211,7 @@ class _Watch:
         if self._quiet < _QUIET_LOOKS:
             return False
         again = look()
-        same = _places(again) == _places(self.seen) and self._activity(processes) == now
+        same = places(again) == places(self.seen) and self._activity(processes) == now
         if not same:
             self.seen = {}
         return same
@@ -218,16 +221,18 @@ class _Watch:
         return activity(processes, counted, {seen.watcher for seen in self.seen.values()})
 
 
-def _places(seen: dict[int, Seen]) -> dict[int, list[tuple[object, ...]]]:
+def places(seen: dict[int, Seen]) -> dict[int, list[tuple[object, ...]]]:
+    """Where the threads of the ranks stand, so that it is equal as long as none has moved."""
     return {rank: [(thread.native_id, *thread.place) for thread in one.threads] for rank, one in seen.items()}
 
 
-def _all_wait(seen: dict[int, Seen]) -> bool:
+def all_wait(seen: dict[int, Seen]) -> bool:
     """Whether every thread of every rank waits for another one, and each rank for other ranks or for itself."""
     return all(thread.waits is not None for one in seen.values() for thread in one.threads)
 
 
-def _deadlocked(threads: Sequence[Standing], patience: float) -> Deadlocked:
+def deadlocked(threads: Sequence[Standing], patience: float) -> Deadlocked:
+    """The outcome of a rank with these threads that hangs, or took longer than ``patience`` seconds."""
     in_collective = [thread for thread in threads if thread.collective]
     first = next(iter([*in_collective, *threads]), None)
     if first is None or first.waits is None:

@@ -25,22 +25,27 @@ from .collectives import count_collectives, forget_counts
 from .look import look_around
 from .messages import LOOK, Broken, Done, Reached, Seen
 
-__all__ = ["rank_reports", "serve"]
+__all__ = ["broken", "group_state", "rank_reports", "report_to", "serve"]
 
 _PARENT_LOOKS = 1.0  # seconds between two looks whether the parent is still there, where the system does not tell
 
 _report: Callable[[Any], None] | None = None
 
 
+def report_to(report: Callable[[Any], None]) -> None:
+    """From now on this process is a rank, and ``report`` is told what it reaches."""
+    global _report
+    _report = report
+
+
 def rank_reports(what: Any) -> None:
     """Tell the driver at once of something that was reached, in case that the rank never ends; only in a rank."""
     assert _report is not None, "this is no rank process"
-    _report(Reached(what))
+    _report(what)
 
 
 def serve(descriptor: int, parent: int) -> NoReturn:
     """Be a rank that is driven over the socket ``descriptor``, until that closes or the process ``parent`` is gone."""
-    global _report
     _die_with(parent)
     connection = Connection(descriptor)
     sending = threading.Lock()
@@ -50,7 +55,7 @@ def serve(descriptor: int, parent: int) -> NoReturn:
         with sending:
             connection.send_bytes(data)
 
-    _report = send
+    report_to(lambda what: send(Reached(what)))
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_watch, args=(connection, send, jobs, parent), name="watcher", daemon=True).start()
     count_collectives()
@@ -63,21 +68,23 @@ def _run(job: bytes) -> Done | Broken:
     forget_counts()
     try:
         value = pickle.loads(job)()
-        done = Done(value, *_groups())
+        done = Done(value, *group_state())
         pickle.dumps(done)
     except BaseException as error:  # whatever it is, the rank goes on and the driver decides
-        return _broken(error)
+        return broken(error)
     return done
 
 
-def _groups() -> tuple[int, int]:
+def group_state() -> tuple[int, int]:
+    """How many process groups there are, and how many collectives of the default one were."""
     group: Any = dist.group.WORLD
     if group is None:
         return 0, 0
     return len(c10d._world.pg_map), group._get_sequence_number_for_group()
 
 
-def _broken(error: BaseException) -> Broken:
+def broken(error: BaseException) -> Broken:
+    """What a job raised, as a message."""
     text = "".join(traceback.format_exception(error))
     try:
         data: bytes | None = pickle.dumps(error)
