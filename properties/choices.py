@@ -50,7 +50,7 @@ def fewer(divisor: int) -> settings:
     """
     assert settings.default is not None
     examples = settings.default.max_examples
-    usual = WORLDS[SimulatedWorld.name].examples[settings.get_current_profile_name()]
+    usual = WORLDS[SimulatedWorld.name].examples.get(settings.get_current_profile_name(), examples)
     return settings(max_examples=max(2, min(examples, usual // divisor)))
 
 

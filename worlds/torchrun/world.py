@@ -123,7 +123,7 @@ class TorchrunWorld:
             raise WorldTooLarge(f"a world of {world_size} ranks does not fit into a job of {self.size}")
         run = Run(
             next(self._numbers),
-            self._group_of(world_size) if distributed else None,
+            self._group_of(world_size, distributed),
             tuple(pickle.dumps(job(rank)) for rank in range(world_size)),
         )
         self._say(run)
@@ -136,8 +136,11 @@ class TorchrunWorld:
             self._group = None
         return answers
 
-    def _group_of(self, world_size: int) -> str:
-        """The name of the group of that size: the last one's, or that of a new one."""
+    def _group_of(self, world_size: int, distributed: bool) -> str | None:
+        """The name of the group of that size: the last one's, or that of a new one; ``None`` for no group at all."""
+        if not distributed:
+            self._group = None  # since the rank leaves it
+            return None
         if self._group is None or self._group[0] != world_size:
             self._group = (world_size, f"group-{next(self._groups)}")
         return self._group[1]
