@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import PurePath
 from types import FrameType
+from typing import Any
 
 import torch.distributed as dist
 
@@ -80,9 +81,14 @@ def _waiting(thread: threading.Thread, frame: FrameType) -> Waiting:
     if root is not None:
         name += f" with root {root}"
     group = group_of(arguments.get("group"))
-    return Waiting(
-        name, tuple(dist.get_process_group_ranks(group)) if group is not None else (), count_of(thread.ident)
-    )
+    return Waiting(name, _ranks(group), count_of(thread.ident))
+
+
+def _ranks(group: Any) -> tuple[int, ...]:
+    try:
+        return () if group is None else tuple(dist.get_process_group_ranks(group))
+    except (KeyError, ValueError):  # it is being made, or has been given up, in another thread
+        return ()
 
 
 def _waits_without_limit(frames: list[FrameType]) -> Waiting | None:

@@ -33,6 +33,8 @@ class Member:
         self._timeout = timedelta(seconds=timeout)
         self._group: str | None = None
         self._reached: list[Any] = []
+        self._thread: threading.Thread | None = None
+        self._left: list[threading.Thread] = []
         count_collectives()
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -47,14 +49,18 @@ class Member:
         reached: list[Any] = []
         self._reached = reached
         report_to(reached.append)
-        threading.Thread(target=self._work, args=(run, reached), name=f"rank {self.rank}", daemon=True).start()
+        if self._thread is not None and self._thread.is_alive():
+            self._left.append(self._thread)
+        self._thread = threading.Thread(target=self._work, args=(run, reached), name=f"rank {self.rank}", daemon=True)
+        self._thread.start()
 
     def place(self) -> Place:
-        """Where the threads stand, but for the one that asks."""
+        """Where the threads stand, but for the one that asks and those that were left."""
         number = threading.get_native_id()
-        threads = tuple(one for one in look_around(threading.get_ident()) if one.native_id != number)
+        left = {thread.native_id or 0 for thread in self._left if thread.is_alive()}
+        threads = tuple(one for one in look_around(threading.get_ident()) if one.native_id not in left)
         counted = {thread.native_id for thread in threads}
-        return Place(Seen(threads, number), activity([os.getpid()], counted, {number}), tuple(self._reached))
+        return Place(Seen(threads, number), activity([os.getpid()], counted, {number, *left}), tuple(self._reached))
 
     def leave(self) -> None:
         """Give up the process group."""
