@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import hypothesis
@@ -12,11 +12,13 @@ import torch
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
-from properties.check import FAULT_HITS, KNOWN_HITS
+from properties.check import FAULT_HITS, KNOWN_HITS, World
+from properties.choices import WORLDS, add_world_option, chosen_world, largest_world, serve_rank_0, skip_in_other_world
 from properties.determinism import ignore_constants_of_modules
 from properties.sharding import SHARDS, seed_shard
 from properties.summary import fault_table, known_issue_lines
-from worlds import SimulatedWorld
+from strategies import limit_world_sizes
+from worlds import ProcessWorld, SimulatedWorld, TorchrunWorld
 
 # Drawing is quick and an example is not: what Hypothesis finds too slow is DCP itself. It is not to explain a failure
 # either: the lines that it would name are the judge's, and the violation says more.
@@ -31,27 +33,63 @@ ignore_constants_of_modules()
 
 PROFILES = ("quick", "ci", "nightly")
 
-# Hypothesis has a profile "ci" of its own, which it loads where it sees a CI: this one takes its place.
-settings.register_profile("quick", _COMMON, max_examples=15, derandomize=True, database=None)
-settings.register_profile("ci", _COMMON, max_examples=600, derandomize=True, database=None)
-settings.register_profile(
-    "nightly",
-    _COMMON,
-    max_examples=20_000,
-    derandomize=False,
-    database=DirectoryBasedExampleDatabase(".hypothesis/examples"),
-)
-settings.load_profile("quick")  # what --hypothesis-profile names is loaded after this
+
+def _register_profiles(examples: Mapping[str, int]) -> None:
+    # Hypothesis has a profile "ci" of its own, which it loads where it sees a CI: this one takes its place.
+    settings.register_profile("quick", _COMMON, max_examples=examples["quick"], derandomize=True, database=None)
+    settings.register_profile("ci", _COMMON, max_examples=examples["ci"], derandomize=True, database=None)
+    settings.register_profile(
+        "nightly",
+        _COMMON,
+        max_examples=examples["nightly"],
+        derandomize=False,
+        database=DirectoryBasedExampleDatabase(".hypothesis/examples"),
+    )
+    settings.load_profile("quick")  # what --hypothesis-profile names is loaded after this
+
+
+_register_profiles(WORLDS[SimulatedWorld.name].examples)
 
 _known: Counter[str] = Counter()
 _faults: Counter[tuple[str, str, str, str]] = Counter()
 
 
 @pytest.fixture(scope="session")
-def world() -> Iterator[SimulatedWorld]:
+def world(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> World:
     """The world that the laws run in."""
-    with SimulatedWorld() as simulated:
-        yield simulated
+    made: World = request.getfixturevalue(chosen_world(pytestconfig))
+    return made
+
+
+@pytest.fixture(scope="session")
+def simulated() -> Iterator[World]:
+    """The simulated world."""
+    with SimulatedWorld() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def processes() -> Iterator[World]:
+    """The process world; all share it, since to start one takes seconds."""
+    with ProcessWorld() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def torchrun(pytestconfig: pytest.Config) -> Iterator[World]:
+    """The ranks of the job that this process is rank 0 of."""
+    directory, timeout = (pytestconfig.getoption(name) for name in ("--checkpoint-dir", "--group-timeout"))
+    with TorchrunWorld(directory, timeout=timeout) as made:
+        yield made
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    return serve_rank_0(config)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_world_option(parser)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -59,18 +97,21 @@ def pytest_configure(config: pytest.Config) -> None:
     profile = config.getoption("--hypothesis-profile", None)
     if profile is not None and profile not in PROFILES:
         raise pytest.UsageError(f"there is no profile {profile!r}: --hypothesis-profile takes {', '.join(PROFILES)}")
+    _register_profiles(WORLDS[chosen_world(config)].examples)
+    limit_world_sizes(largest_world(config))
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     profile = settings.get_current_profile_name()
     examples = settings.default.max_examples if settings.default is not None else 0
     return (
-        f"dcp-stress: torch {torch.__version__}, world {SimulatedWorld.name}, profile {profile} "
+        f"dcp-stress: torch {torch.__version__}, world {chosen_world(config)}, profile {profile} "
         f"({SHARDS} × {examples} examples for each law), hypothesis {hypothesis.__version__}"
     )
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    skip_in_other_world(item)
     seed_shard(item)
 
 
@@ -78,8 +119,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     report = yield
     if report.failed and item.nodeid.startswith("properties/"):
-        profile = settings.get_current_profile_name()
-        report.sections.append(("Run just this again", f"pytest --hypothesis-profile={profile} '{item.nodeid}'"))
+        options = f"--hypothesis-profile={settings.get_current_profile_name()}"
+        if (name := chosen_world(item.config)) != SimulatedWorld.name:
+            options = f"--world={name} {options}"
+        report.sections.append(("Run just this again", f"pytest {options} '{item.nodeid}'"))
     return report
 
 

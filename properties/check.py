@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from worlds.launched import Launched
 from worlds.operations import Schedule
 from worlds.outcome import Outcome
 from worlds.scenario import Scenario
-from worlds.simulated import Launched
 
 from .judge import judge
 from .known_issues import find_known_issue

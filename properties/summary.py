@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from worlds.hooks import HOOKS
 
+from .judge_sequence import SEQUENCE_ISSUES
+from .killed_issues import KILLED_ISSUES
 from .known_issues import KNOWN_ISSUES
 
 __all__ = ["fault_table", "known_issue_lines"]
@@ -15,7 +17,7 @@ __all__ = ["fault_table", "known_issue_lines"]
 def known_issue_lines(hits: Mapping[str, int]) -> Iterator[str]:
     """A line for each known issue that was met, the most frequent first."""
     for name, count in sorted(hits.items(), key=lambda hit: (-hit[1], hit[0])):
-        issue = KNOWN_ISSUES[name]
+        issue = KNOWN_ISSUES.get(name) or KILLED_ISSUES.get(name) or SEQUENCE_ISSUES[name]
         upstream = f" ({issue.upstream})" if issue.upstream else ""
         yield f"{count:6} × {name}: {issue.title}{upstream}"
 

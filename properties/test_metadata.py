@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from hypothesis import given
 
 from properties.check import World, check, pass_or_raise
@@ -9,7 +11,7 @@ from properties.judge import judge_default_metadata
 from properties.sharding import sharded
 from strategies import scenarios
 from worlds import Scenario
-from worlds.outcome import Deadlocked
+from worlds.outcome import Deadlocked, Died
 from worlds.program import default_metadata
 
 
@@ -21,13 +23,11 @@ def test_metadata(shard: int, world: World, scenario: Scenario) -> None:
 
 
 @sharded
-@given(scenario=scenarios(failing="nothing"))
+@given(scenario=scenarios(failing="nothing", core=True))
 def test_default_metadata(shard: int, world: World, scenario: Scenario) -> None:
     """What a rank says of a state dict without asking the others is true of the whole, whoever holds the chunks."""
     save = scenario.save
-    launched = world.launch(
-        lambda rank: default_metadata(scenario, rank), save.world_size, distributed=save.distributed
-    )
-    records = [record for record in launched.ranks if not isinstance(record, Deadlocked)]
+    launched = world.launch(partial(default_metadata, scenario), save.world_size, distributed=save.distributed)
+    records = [record for record in launched.ranks if not isinstance(record, Deadlocked | Died)]
     assert len(records) == save.world_size
     pass_or_raise(judge_default_metadata(scenario, records))

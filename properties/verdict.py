@@ -14,7 +14,7 @@ from .oracle import Expectation, OperationExpectation, Stage
 from .reach import REFUSAL
 from .violations import Violation
 
-__all__ = ["Breach", "Verdict", "describe_ranks"]
+__all__ = ["Breach", "Verdict", "describe_ranks", "rank_text"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Verdict:
         outcome = self.outcome.save if breach.operation == "save" else self.outcome.load
         if outcome is not None:
             yield from _seen_text(self.scenario, breach.operation, outcome)
+            yield from _stacks_text(outcome)
         yield from breach.detail
 
 
@@ -92,7 +93,7 @@ def _fault_text(scenario: Scenario, rank: int, faults: tuple[int, ...]) -> str:
 
 
 def _seen_text(scenario: Scenario, operation: str, outcome: OperationOutcome) -> Iterator[str]:
-    groups = describe_ranks(outcome.ranks, _rank_text)
+    groups = describe_ranks(outcome.ranks, rank_text)
     for index, (ranks, text) in enumerate(groups):
         yield f"{'seen      ' + operation + ': ' if index == 0 else ' ' * (12 + len(operation))}{ranks}: {text}"
     hits = [f"{scenario.faults[hit.index].hook} on rank {scenario.faults[hit.index].rank}" for hit in outcome.hits]
@@ -101,7 +102,20 @@ def _seen_text(scenario: Scenario, operation: str, outcome: OperationOutcome) ->
         yield f"reached   faults: {', '.join(unique[:8])}{' …' if len(unique) > 8 else ''}"
 
 
-def _rank_text(seen: RankOutcome) -> str:
+def _stacks_text(outcome: OperationOutcome, limit: int = 3) -> Iterator[str]:
+    """Where the ranks that wait stand, in a world that can tell; those that stand in one place together."""
+    groups = [group for group in describe_ranks(outcome.ranks, _stack_of) if group[1]]
+    for ranks, stack in groups[:limit]:
+        yield f"stack     {ranks}:"
+        yield from (f"          {line}".rstrip() for line in stack.splitlines())
+
+
+def _stack_of(seen: RankOutcome) -> str:
+    return seen.stack if isinstance(seen, Deadlocked) else ""
+
+
+def rank_text(seen: RankOutcome) -> str:
+    """What a rank saw, in one line."""
     match seen:
         case Returned():
             return "returned"

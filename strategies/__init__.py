@@ -1,9 +1,12 @@
 """What may happen: Hypothesis strategies that draw scenarios, for anyone to import."""
 
+from ._bounds import limit_world_sizes
 from .calls import operations, planner_options, schedules, writer_options
 from .failures import failing_ranks, faults
+from .kills import killed_scenarios, kills
 from .layouts import chunk_sharding_specs, enumerable_sharding_specs, layouts, memories, mesh_shardings, replicas
 from .mismatches import mismatched_entries
+from .sequences import save_sequences
 from .states import fqns, nested_entries, object_entries, object_values, state_dicts, tensor_entries
 from .tensors import dtypes, ranks, tensor_shapes, world_sizes
 from .whole import scenarios
@@ -15,7 +18,10 @@ __all__ = [
     "failing_ranks",
     "faults",
     "fqns",
+    "killed_scenarios",
+    "kills",
     "layouts",
+    "limit_world_sizes",
     "memories",
     "mesh_shardings",
     "mismatched_entries",
@@ -26,6 +32,7 @@ __all__ = [
     "planner_options",
     "ranks",
     "replicas",
+    "save_sequences",
     "scenarios",
     "schedules",
     "state_dicts",

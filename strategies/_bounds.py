@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from hypothesis.errors import InvalidArgument
 
-__all__ = ["check_bounds", "check_rank"]
+__all__ = ["check_bounds", "check_rank", "limit_world_sizes", "within_limit"]
+
+_largest: int | None = None
+
+
+def limit_world_sizes(largest: int | None) -> None:
+    """From now on no strategy draws a world of more ranks: where worlds are as large as a job is, say."""
+    global _largest
+    if largest is not None:
+        check_bounds("world_size", 1, largest)
+    _largest = largest
+
+
+def within_limit(most: int) -> int:
+    """``most``, or the limit that was set, if that is less."""
+    return most if _largest is None else min(most, _largest)
 
 
 def check_bounds(name: str, low: int, high: int, *, at_least: int = 0) -> None:

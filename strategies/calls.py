@@ -29,15 +29,17 @@ def operations(
     max_world_size: int = 8,
     load: bool = False,
     scheduled: bool = True,
+    core: bool = False,
 ) -> Operation:
     """Saves, or with ``load`` loads: the ranks, the API, the coordinator where the API lets it be chosen, the schedule.
 
     Shrinks towards one rank that calls ``save`` or ``load``. One rank also runs without ``torch.distributed``
     initialised, or by itself (``no_dist``); several are also a sub-group of a larger world, or have their keys in
-    another order on each rank. Without ``scheduled``, the ranks run in their natural order.
+    another order on each rank. Without ``scheduled``, the ranks run in their natural order; with ``core``, all ranks of
+    the world save or load together, and wait until it is done.
     """
     size = draw(world_sizes(min_size=min_world_size, max_size=max_world_size), label="world size")
-    api = draw(st.sampled_from(_LOADS if load else _SAVES), label="api")
+    api = draw(st.sampled_from(_LOADS if load or core else _SAVES), label="api")
     # All this is drawn for every size and API, so that nothing more has to be drawn, and what follows does not shift,
     # when one of those changes: in shrinking, and where Hypothesis makes one example of parts of another.
     coordinator = draw(ranks(world_size=size), label="coordinator, if legacy")
@@ -54,9 +56,9 @@ def operations(
         api=api,
         distributed=distributed,
         schedule=schedule,
-        members=_members(places, size, bystanders) if bystanders and distributed else (),
-        no_dist=size == 1 and alone == "no_dist",
-        rotated=rotated,
+        members=_members(places, size, bystanders) if bystanders and distributed and not core else (),
+        no_dist=size == 1 and alone == "no_dist" and not core,
+        rotated=rotated and not core,
         stager=stager if api == "async" else "writer",  # type: ignore[arg-type]
     )
 

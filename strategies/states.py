@@ -14,7 +14,7 @@ from worlds.layouts import Layout, Plain
 
 from ._bounds import check_bounds, check_rank
 from ._weighted import weighted
-from .layouts import layouts, memories, replicas
+from .layouts import chunk_sharding_specs, layouts, memories, replicas
 from .tensors import dtypes, tensor_shapes
 
 __all__ = ["fqns", "nested_entries", "object_entries", "object_values", "state_dicts", "tensor_entries"]
@@ -57,6 +57,8 @@ class _Sides:
     """Every rank has it, at save and at load."""
     whole: bool = False
     """It is in a container that is one object: plain tensors only."""
+    core: bool = False
+    """It is on every rank, at save and at load, plain or by a chunk sharding, and contiguous."""
 
 
 @st.composite
@@ -87,7 +89,7 @@ def _tensors(
     saved = draw(_held(shape, dtype, sides, target=False), label="saved")
     loaded = draw(_held(shape, dtype, sides, target=True), label="loaded")
     fill = draw(st.sampled_from(("distinct", "distinct", "special", "special", "constant")), label="fill")
-    absent = draw(st.sampled_from((False,) * 9 + (True,)), label="not loaded")
+    absent = draw(st.sampled_from((False,) * 9 + (True,)), label="not loaded") and not sides.core
     if saved.memory == "expanded":
         fill = "constant"
     there = sides.everywhere or sides.whole or not absent
@@ -98,6 +100,9 @@ def _held(shape: tuple[int, ...], dtype: str, sides: _Sides, *, target: bool) ->
     if sides.whole:
         return memories(dtype=dtype, target=target).map(lambda memory: Plain((), memory))
     world = sides.load_world if target else sides.save_world
+    if sides.core:
+        plain: SearchStrategy[Layout] = st.just(Plain())
+        return plain | chunk_sharding_specs(dims=len(shape), world_size=world) if shape and world else plain
     return layouts(shape=shape, dtype=dtype, world_size=world, target=target, everywhere=sides.everywhere)
 
 
@@ -113,11 +118,13 @@ def _objects(draw: DrawFn, names: SearchStrategy[Key], sides: _Sides) -> ObjectE
     key = draw(names, label="key")
     value = draw(object_values(), label="value")
     form = draw(st.sampled_from(("value", "value", "instance", "BytesIO")), label="form")
-    everywhere = sides.everywhere or sides.whole
+    everywhere = sides.everywhere or sides.whole or sides.core
     saved = draw(replicas(world_size=max(1, sides.save_world), everywhere=everywhere), label="saved on")
     loaded = draw(replicas(world_size=max(1, sides.load_world), everywhere=everywhere), label="loaded on")
     absent = draw(st.sampled_from((False,) * 9 + (True,)), label="not loaded")
     content = draw(st.binary(max_size=8), label="content, if a BytesIO")
+    if sides.core:
+        form = "value"
     if form == "BytesIO":
         value = content
     return ObjectEntry(key, value, form, saved, None if absent and not everywhere else loaded)  # type: ignore[arg-type]
@@ -189,21 +196,24 @@ def state_dicts(
     names: SearchStrategy[str] | None = None,
     objects: bool = True,
     max_depth: int = 2,
+    core: bool = False,
 ) -> SearchStrategy[tuple[Entry, ...]]:
     """The entries of state dicts, each under a name of its own; without ``objects``, tensors only.
 
     Shrinks towards few entries. ``save_world`` and ``load_world`` are world sizes, or 0 for no world; containers are in
-    each other to ``max_depth``, and there are none with 0.
+    each other to ``max_depth``, and there are none with 0. With ``core``, there are none either, and every entry is on
+    every rank, plain or by a chunk sharding.
     """
     check_bounds("entries", min_entries, max_entries)
     for size in (save_world, load_world):
         check_rank("rank", 0, max(size, 1))
     named = fqns() if names is None else names
-    sides = _Sides(save_world, load_world)
+    sides = _Sides(save_world, load_world, core=core)
+    nests = objects and max_depth and not core
     tensors: SearchStrategy[Entry] = _tensors(named, sides)
     # As many alternatives without objects as with them, so that what is drawn keeps its meaning in shrinking.
     others: SearchStrategy[Entry] = _objects(named, sides) if objects else tensors
-    nested: SearchStrategy[Entry] = _nested(named, sides, max_depth, top=True) if objects and max_depth else tensors
+    nested: SearchStrategy[Entry] = _nested(named, sides, max_depth, top=True) if nests else tensors
     entries = weighted((3, tensors), (1, others), (1, nested))
 
     def lists(at_least: int) -> SearchStrategy[list[Entry]]:

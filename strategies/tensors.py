@@ -8,7 +8,7 @@ from hypothesis.strategies import SearchStrategy
 
 from worlds.dtypes import DTYPES
 
-from ._bounds import check_bounds
+from ._bounds import check_bounds, within_limit
 
 __all__ = ["dtypes", "ranks", "tensor_shapes", "world_sizes"]
 
@@ -20,6 +20,7 @@ def world_sizes(*, min_size: int = 1, max_size: int = 8) -> SearchStrategy[int]:
     devices never saw what 7 ranks showed (pytorch/pytorch#153283), so every size is drawn.
     """
     check_bounds("size", min_size, max_size, at_least=1)
+    max_size = max(min_size, within_limit(max_size))
     few = st.integers(min_size, max(min_size, min(4, max_size)))
     return few | few | st.integers(min_size, max_size)
 

@@ -14,7 +14,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from worlds.entries import Entry, Nested, ObjectEntry
 from worlds.faults import Fault
 from worlds.layouts import Plain
-from worlds.operations import Operation
+from worlds.operations import Operation, PlannerOptions
 from worlds.scenario import Scenario
 
 from ._bounds import check_bounds
@@ -42,20 +42,23 @@ def scenarios(
     max_world_size: int = 8,
     min_entries: int = 0,
     max_entries: int = 3,
+    core: bool = False,
 ) -> Scenario:
     """Whole scenarios: a save, and a load of what was saved in a world that is often another one.
 
     ``failing`` says where faults are: nowhere, at the save, at the load, or anywhere, which includes nowhere. With
     ``mismatched``, something is to be loaded that is not in the checkpoint, or is there with another shape, dtype or
     kind. Shrinks towards few ranks, few entries, small shapes, one fault and default options. The layout at load is
-    drawn independently of the one at save, since most of what DCP does at load is to bring the two together.
+    drawn independently of the one at save, since most of what DCP does at load is to bring the two together. With
+    ``core``, it is blocking calls with the planners' default options, and flat state dicts of plain tensors, chunk
+    shardings and objects: for laws on what happens around a save or load.
     """
     check_bounds("world_size", min_world_size, max_world_size, at_least=1)
     check_bounds("entries", min_entries, max_entries)
     # First what has always as many draws, last what has few or many: where Hypothesis repeats a part of one example in
     # another, what is drawn behind it shifts and falls back to the simplest, which would be the first hook in half of
     # all examples.
-    some = partial(operations, min_world_size=min_world_size, max_world_size=max_world_size, scheduled=False)
+    some = partial(operations, min_world_size=min_world_size, max_world_size=max_world_size, scheduled=False, core=core)
     save = draw(some(), label="save")
     other = draw(some(load=True), label="load, if in another world")
     same = not draw(st.sampled_from((False, True, True)), label="another world at load") or save.api == "uncoordinated"
@@ -63,7 +66,7 @@ def scenarios(
     where = draw(st.sampled_from(_PLACES), label="failing") if failing == "anything" else failing
     failures = draw(_faults(where, save, load), label="faults")
     writer = draw(writer_options(), label="writer")
-    planner = draw(planner_options(), label="planner")
+    planner = PlannerOptions() if core else draw(planner_options(), label="planner")
     container = draw(st.sampled_from(("dict", "dict", "dict", "module")), label="container")
     entries = draw(
         state_dicts(
@@ -73,10 +76,11 @@ def scenarios(
             max_entries=max_entries,
             names=_ATTRIBUTES if container == "module" else None,
             objects=container == "dict",
+            core=core,
         ),
         label="entries",
     )
-    if draw(st.sampled_from((False,) * 15 + (True,)), label="colliding names") and container == "dict":
+    if draw(st.sampled_from((False,) * 15 + (True,)), label="colliding names") and container == "dict" and not core:
         entries = colliding_entries(entries)
     if mismatched and container == "dict":
         entries = draw(mismatched_entries(entries), label="mismatched entries")

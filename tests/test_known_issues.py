@@ -10,7 +10,7 @@ from properties import judge
 from properties.known_issues import KNOWN_ISSUES, KnownIssue, find_known_issue, torch_release
 from properties.verdict import Breach, Verdict
 from properties.violations import UnexpectedFailure, Violation
-from worlds import Fault, Scenario, SimulatedWorld
+from worlds import Fault, ProcessWorld, Scenario, SimulatedWorld
 
 ISSUES = pytest.mark.parametrize("issue", KNOWN_ISSUES.values(), ids=lambda issue: issue.id)
 
@@ -22,6 +22,16 @@ def test_minimal_scenario_shows_the_issue(issue: KnownIssue, world: SimulatedWor
     verdict = judge(issue.scenario, world.run(issue.scenario))
     assert not verdict, f"this torch no longer shows it: set fixed_in of {issue.id!r} in properties/known_issues.py"
     assert find_known_issue(verdict) is issue, verdict.violation()
+
+
+@ISSUES
+def test_real_ranks_show_the_issue_too(issue: KnownIssue, processes: ProcessWorld) -> None:
+    if not issue.affects(torch_release()):
+        pytest.skip(f"fixed in torch {issue.fixed_in}")
+    verdict = judge(issue.scenario, processes.run(issue.scenario))
+    if processes.name in issue.shows_in:
+        assert not verdict, f"the simulated world shows it, and real ranks do not: {issue.id}"
+    assert verdict or find_known_issue(verdict) is issue, verdict.violation()
 
 
 @ISSUES
@@ -46,6 +56,17 @@ def test_entry_is_no_longer_known_where_it_is_fixed() -> None:
     assert issue.affects((2, 13))
     assert not issue.affects((2, 14))
     assert torch_release("2.15.0+cpu") == (2, 15)
+
+
+@pytest.mark.parametrize("error", ["OSError", "StrRaises"])
+def test_what_fails_after_a_lost_thread_is_the_same_issue(error: str, world: SimulatedWorld) -> None:
+    """Found by real threads, which come in another order than the simulated world's natural one."""
+    issue = KNOWN_ISSUES["second-writer-thread"]
+    scenario = replace(issue.scenario, faults=(*issue.scenario.faults, Fault("save", 0, "writer.finish", error)))
+    verdict = judge(scenario, world.run(scenario))
+    assert find_known_issue(verdict) is issue, verdict
+    other = replace(scenario, writer=replace(scenario.writer, thread_count=1))
+    assert find_known_issue(replace(verdict, scenario=other)) is None
 
 
 def test_rank_that_raised_in_reset_is_not_excused_for_another_exception(world: SimulatedWorld) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from properties.choices import WORLDS
+
 ROOT = Path(__file__).parents[1]
 
 PLANT = """
@@ -44,6 +46,26 @@ def test_header_names_torch_world_and_profile(arguments: list[str], says: str) -
     done = run("--collect-only", "properties/test_round_trip.py", *arguments)
     [line] = [line for line in done.stdout.splitlines() if line.startswith("dcp-stress: ")]
     assert line.startswith(f"dcp-stress: torch {torch.__version__}, world simulated, {says} examples for each law)")
+
+
+def test_header_names_the_world_that_was_chosen_and_its_examples() -> None:
+    done = run("--collect-only", "properties/test_round_trip.py", "--world=processes", "--hypothesis-profile=ci")
+    assert f", world processes, profile ci (4 × {WORLDS['processes'].examples['ci']} examples" in done.stdout
+
+
+def test_unknown_world_ends_in_one_line() -> None:
+    done = run("--world=real", "properties/test_round_trip.py", "--collect-only")
+    assert done.returncode == 4
+    assert done.stderr.strip().splitlines() == [
+        "ERROR: there is no world 'real': --world takes simulated, processes, torchrun"
+    ]
+
+
+def test_law_runs_on_real_ranks_and_one_that_makes_no_sense_there_says_so() -> None:
+    laws = ["properties/test_round_trip.py", "properties/test_no_deadlock.py"]
+    done = run(*laws, "--world=processes", "-k", "(round_trip or order) and shard-0", "-rs")
+    assert "1 passed, 1 skipped" in done.stdout, done.stdout
+    assert "makes sense in the simulated world alone" in done.stdout
 
 
 def test_unknown_profile_ends_in_one_line() -> None:

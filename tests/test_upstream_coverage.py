@@ -16,7 +16,7 @@ from hypothesis import is_hypothesis_test
 from properties import judge, test_blame, test_metadata, test_round_trip
 from properties.judge import judge_default_metadata
 from worlds import ChunkSharding, Fault, ObjectEntry, Operation, Scenario, SimulatedWorld, TensorEntry
-from worlds.outcome import Deadlocked, MetadataRecord, Raised, TensorState
+from worlds.outcome import Deadlocked, Died, MetadataRecord, Raised, TensorState
 from worlds.program import default_metadata
 
 OBJECT = ObjectEntry("bytes", (1, 2, 3, 4))
@@ -192,7 +192,7 @@ def test_metadata_row_holds(row: Row, world: SimulatedWorld) -> None:
 
 def metadata_of_each_rank(scenario: Scenario, world: SimulatedWorld) -> list[MetadataRecord]:
     launched = world.launch(lambda rank: default_metadata(scenario, rank), scenario.save.world_size)
-    return [record for record in launched.ranks if not isinstance(record, Deadlocked)]
+    return [record for record in launched.ranks if not isinstance(record, Deadlocked | Died)]
 
 
 def test_module_holds_both_kinds_of_tensors(world: SimulatedWorld) -> None:

@@ -15,8 +15,10 @@ from .layouts import (
 )
 from .operations import Operation, PlannerOptions, Schedule, WriterOptions
 from .outcome import Outcome
+from .processes import ProcessWorld
 from .scenario import Scenario
 from .simulated import SimulatedWorld
+from .torchrun import TorchrunWorld
 
 __all__ = [
     "ChunkSharding",
@@ -30,6 +32,7 @@ __all__ = [
     "Outcome",
     "Plain",
     "PlannerOptions",
+    "ProcessWorld",
     "Replicate",
     "Scenario",
     "Schedule",
@@ -38,5 +41,6 @@ __all__ = [
     "StridedShard",
     "TensorEntry",
     "Tile",
+    "TorchrunWorld",
     "WriterOptions",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .entries import Path
 
@@ -170,9 +170,13 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Deadlocked:
-    """The rank waits for ever: every rank that has not left waits too."""
+    """The rank waits for ever: every rank that has not left waits too.
+
+    ``stack`` is its Python stack, the innermost call last, where the world can tell it; no two worlds agree on it.
+    """
 
     waiting: Waiting
+    stack: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True)

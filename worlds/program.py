@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch.distributed as dist
@@ -14,26 +15,38 @@ from .abandoned import Abandoned
 from .calls import load, save
 from .inject import Injection
 from .metadata import record_metadata
-from .operations import Operation
 from .outcome import ErrorRecord, FileRecord, Hit, MetadataRecord, Raised, RankOutcome, Returned
 from .record import error_origin, record_error
 from .scenario import Scenario
 from .state import StateDict
 
-__all__ = ["default_metadata", "list_files", "read_metadata", "run_rank"]
+__all__ = ["default_metadata", "list_files", "make_group", "read_metadata", "run_rank"]
+
+
+def make_group(members: tuple[int, ...]) -> Any:
+    """The process group of those ranks, which every rank of the world has to make."""
+    return dist.new_group(list(members))
 
 
 def run_rank(
-    scenario: Scenario, operation: Literal["save", "load"], rank: int, path: str, hits: list[Hit]
+    scenario: Scenario,
+    operation: Literal["save", "load"],
+    rank: int,
+    path: str,
+    hits: list[Hit],
+    *,
+    prepare: Callable[[StateDict], None] | None = None,
+    group_of: Callable[[tuple[int, ...]], Any] = make_group,
 ) -> RankOutcome | None:
     """Save to, or load from, the directory ``path`` as that rank, in whatever ``torch.distributed`` is set up.
 
     ``rank`` is the rank in the whole world; one that takes no part has no outcome. The faults that are reached go to
-    ``hits``. Whatever DCP raises comes back as data; what the scenario itself raises, before DCP is called, is an error
-    of the tester and is raised.
+    ``hits``; ``prepare`` may change the state dict first; ``group_of`` gives the process group of a sub-group. Whatever
+    DCP raises comes back as data; what the scenario itself raises, before DCP is called, is an error of the tester and
+    is raised.
     """
     options = scenario.operation(operation)
-    group = _make_group(options)
+    group = group_of(options.members) if options.members else None
     if options.members:
         if rank not in options.members:
             return None
@@ -42,6 +55,8 @@ def run_rank(
     state = StateDict(
         scenario, operation, rank, group=group, place_faults=lambda stateful: injection.place("stateful", stateful)
     )
+    if prepare is not None:
+        prepare(state)
     call = save if operation == "save" else load
     try:
         metadata = call(scenario, state, injection, path, group)
@@ -52,11 +67,6 @@ def run_rank(
     finally:
         injection.forget()
     return Returned(state.observe(), None if metadata is None else record_metadata(metadata))
-
-
-def _make_group(operation: Operation) -> Any:
-    """The process group of the members, which every rank of the world has to make; ``None`` for the default one."""
-    return dist.new_group(list(operation.members)) if operation.members else None
 
 
 def default_metadata(scenario: Scenario, rank: int) -> MetadataRecord:

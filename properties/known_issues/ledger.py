@@ -37,7 +37,8 @@ class KnownIssue:
 
     ``loses`` says in one line what a user loses by it; ``upstream`` is its issue, where there is one. The first release
     of torch that is free of it is ``fixed_in``, ``None`` while none is known. ``matches`` gets the verdict and its
-    breach: it names the *failure*, so that whatever else goes wrong in the same region is still new.
+    breach: it names the *failure*, so that whatever else goes wrong in the same region is still new. In the worlds that
+    ``shows_in`` names, the scenario shows it each time; in the others it may.
     """
 
     id: str
@@ -48,6 +49,7 @@ class KnownIssue:
     upstream: str | None = None
     fixed_in: Release | None = None
     documented: bool = False
+    shows_in: tuple[str, ...] = ("simulated", "processes")
 
     def affects(self, release: Release) -> bool:
         """Whether that release of torch has the bug."""

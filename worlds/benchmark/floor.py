@@ -13,7 +13,7 @@ from typing import Any
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.planner import LoadPlan, SavePlan
 
-from ..outcome import Deadlocked, EntryState
+from ..outcome import Deadlocked, Died, EntryState
 from ..scenario import Scenario
 from ..simulated import Launched, SimulatedWorld
 from ..state import StateDict
@@ -107,7 +107,7 @@ class Floor:
 def _built(launched: Launched[StateDict]) -> list[StateDict]:
     states: list[StateDict] = []
     for state in launched.ranks:
-        if isinstance(state, Deadlocked):
-            raise Failed(f"a rank waits for ever while it builds its state dict: {state.waiting}")
+        if isinstance(state, Deadlocked | Died):
+            raise Failed(f"a rank did not build its state dict: {state}")
         states.append(state)
     return states

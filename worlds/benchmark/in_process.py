@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import count
 
+from ..hygiene import quiet
 from ..simulated import SimulatedWorld
-from ..simulated.hygiene import quiet
 from .child import report
 from .cost import Cost, alternate
 from .example import Failed, benchmark_scenario, save_and_load

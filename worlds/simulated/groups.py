@@ -17,8 +17,8 @@ from torch._C._distributed_c10d import HashStore
 from torch.distributed import distributed_c10d as c10d
 from torch.testing._internal.distributed.multi_threaded_pg import AllReduce, ProcessLocalGroup, ThreadLocalWorld
 
+from ..patches import Patch
 from .exchange import Arrival, Exchange
-from .patches import Patch
 from .scheduler import current_task
 
 __all__ = ["RankContext", "RankLocalWorld", "SimulatedGroup", "group_patches", "rank_context"]

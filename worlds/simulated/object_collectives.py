@@ -15,8 +15,8 @@ from typing import Any
 import torch.distributed as dist
 from torch.distributed import distributed_c10d as c10d
 
+from ..patches import Patch
 from .groups import SimulatedGroup
-from .patches import Patch
 
 __all__ = ["object_collective_patches"]
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..outcome import Waiting
-from .patches import Patch
+from ..patches import Patch
 from .scheduler import Task, _local, current_task
 
 __all__ = ["SimulatedLock", "thread_patches"]

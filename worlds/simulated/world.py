@@ -7,24 +7,25 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import torch
 
 from ..abandoned import Abandoned
+from ..hygiene import as_if_first, quiet
+from ..launched import Launched
 from ..operations import Schedule
 from ..outcome import Deadlocked, Hit, OperationOutcome, Outcome, RankOutcome
+from ..patches import Patch, applied
 from ..program import list_files, read_metadata, run_rank
 from ..scenario import Scenario
 from .exchange import Exchange
 from .groups import RankContext, group_patches
-from .hygiene import as_if_first, quiet
 from .object_collectives import object_collective_patches
-from .patches import Patch, applied
+from .rank_local import OfEachRank
 from .rank_threads import RankThreads
 from .scheduler import Scheduler, Task
 from .threads import thread_patches
@@ -33,14 +34,6 @@ __all__ = ["Launched", "SimulatedWorld"]
 
 T = TypeVar("T")
 _NATURAL = Schedule()
-
-
-@dataclass(frozen=True)
-class Launched(Generic[T]):
-    """What each rank's body returned, or where it waits for ever; and a line for each time that one went on."""
-
-    ranks: tuple[T | Deadlocked, ...]
-    schedule: tuple[str, ...]
 
 
 class SimulatedWorld:
@@ -82,7 +75,7 @@ class SimulatedWorld:
         """
         path = tempfile.mkdtemp(prefix=f"dcp-stress-{os.getpid()}-", dir=self._directory)
         try:
-            with quiet(), as_if_first():
+            with quiet(), as_if_first(OfEachRank):
                 return self._run(scenario, f"{path}/checkpoint")
         finally:
             shutil.rmtree(path, ignore_errors=True)

@@ -6,7 +6,7 @@ import logging
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,23 +16,33 @@ from torch.distributed.checkpoint import _version
 from torch.distributed.checkpoint.planner import SavePlanner
 
 from .patches import Patch, applied
-from .scheduler import current_task
 
-__all__ = ["as_if_first", "quiet"]
+__all__ = ["as_if_first", "forget_examples", "quiet"]
+
+
+def forget_examples() -> None:
+    """Empty the class- and module-level state of DCP, as in a process that has saved and loaded nothing yet."""
+    for name in _caches():
+        setattr(SavePlanner, name, {})
+    _version._derived_version = None
+
+
+def _caches() -> dict[str, object]:
+    return {name: value for name, value in vars(SavePlanner).items() if name.startswith("_cached_")}
 
 
 @contextmanager
-def as_if_first() -> Iterator[None]:
+def as_if_first(make_cache: Callable[[], MutableMapping[Any, Any]] = dict) -> Iterator[None]:
     """Class- and module-level state of DCP is empty at the start of the block and put back at its end.
 
-    What a process has one of, each simulated rank has one of.
+    Each cache is in a mapping as ``make_cache`` makes it.
     """
-    caches = {name: value for name, value in vars(SavePlanner).items() if name.startswith("_cached_")}
+    caches = _caches()
     derived = _version._derived_version
     hook = sys.excepthook
+    forget_examples()
     for name in caches:
-        setattr(SavePlanner, name, _OfEachRank())
-    _version._derived_version = None
+        setattr(SavePlanner, name, make_cache())
     try:
         yield
     finally:
@@ -40,32 +50,6 @@ def as_if_first() -> Iterator[None]:
             setattr(SavePlanner, name, value)
         _version._derived_version = derived
         sys.excepthook = hook  # init_process_group() wraps it anew each time
-
-
-class _OfEachRank(MutableMapping[Any, Any]):
-    """A dict for each simulated rank, and one for whoever is none."""
-
-    def __init__(self) -> None:
-        self._dicts: dict[int | None, dict[Any, Any]] = {}
-
-    def _mine(self) -> dict[Any, Any]:
-        task = current_task()
-        return self._dicts.setdefault(None if task is None else task.rank, {})
-
-    def __getitem__(self, key: Any) -> Any:
-        return self._mine()[key]
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self._mine()[key] = value
-
-    def __delitem__(self, key: Any) -> None:
-        del self._mine()[key]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._mine())
-
-    def __len__(self) -> int:
-        return len(self._mine())
 
 
 @contextmanager

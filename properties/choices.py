@@ -1,0 +1,104 @@
+"""What a run chooses: the world that the laws run in, and with that how many examples a profile has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import settings
+
+from worlds import ProcessWorld, SimulatedWorld, TorchrunWorld
+from worlds.torchrun import NoJob, job_rank, job_size, serve
+
+__all__ = [
+    "WORLDS",
+    "WorldChoice",
+    "add_world_option",
+    "chosen_world",
+    "fewer",
+    "largest_world",
+    "only_in",
+    "serve_rank_0",
+    "skip_in_other_world",
+]
+
+
+@dataclass(frozen=True)
+class WorldChoice:
+    """A world, by its name and the name of its fixture: the examples of a shard of each law in each profile."""
+
+    examples: Mapping[str, int]
+
+
+WORLDS = {
+    SimulatedWorld.name: WorldChoice({"quick": 15, "ci": 600, "nightly": 20_000}),
+    # An example costs twenty times as much, and a hang a second.
+    ProcessWorld.name: WorldChoice({"quick": 5, "ci": 120, "nightly": 4_000}),
+    TorchrunWorld.name: WorldChoice({"quick": 5, "ci": 120, "nightly": 4_000}),
+}
+
+only_in = pytest.mark.only_in
+"""Marks a law that makes sense in the worlds of these names alone."""
+
+
+def fewer(divisor: int) -> settings:
+    """Of a law whose examples cost that many times what those of others do, in the simulated world.
+
+    So a profile with many examples of the others has a sample of these, and a long run a long one.
+    """
+    assert settings.default is not None
+    examples = settings.default.max_examples
+    usual = WORLDS[SimulatedWorld.name].examples.get(settings.get_current_profile_name(), examples)
+    return settings(max_examples=max(2, min(examples, usual // divisor)))
+
+
+def add_world_option(parser: pytest.Parser) -> None:
+    """Let ``--world`` choose."""
+    names = ", ".join(WORLDS)
+    group = parser.getgroup("dcp-stress")
+    group.addoption("--world", metavar="WORLD", default=SimulatedWorld.name, help=f"where the laws run: {names}")
+    group.addoption("--max-world-size", metavar="N", type=int, help="draw no world of more ranks")
+    group.addoption("--checkpoint-dir", metavar="DIR", help="where the checkpoints of a job go")
+    group.addoption("--group-timeout", metavar="S", type=float, default=120, help="of a job's groups, in seconds")
+
+
+def chosen_world(config: pytest.Config) -> str:
+    """The name of the world that was chosen; raises ``pytest.UsageError`` with one line if there is none."""
+    name: str = config.getoption("--world")
+    if name not in WORLDS:
+        raise pytest.UsageError(f"there is no world {name!r}: --world takes {', '.join(WORLDS)}")
+    return name
+
+
+def largest_world(config: pytest.Config) -> int | None:
+    """The ranks of the largest world that may be drawn, if there is a limit; or else ``pytest.UsageError`` as above."""
+    asked: int | None = config.getoption("--max-world-size")
+    if asked is not None and asked < 1:
+        raise pytest.UsageError(f"--max-world-size takes a number of ranks, 1 or more, not {asked}")
+    if chosen_world(config) != TorchrunWorld.name:
+        return asked
+    try:
+        size = job_size()
+    except NoJob as error:
+        raise pytest.UsageError(str(error)) from None
+    if asked is not None and asked > size:
+        raise pytest.UsageError(f"--max-world-size={asked} is more than the {size} ranks of the job")
+    if config.getoption("numprocesses", None):
+        raise pytest.UsageError("a job of torchrun runs one law at a time: leave out -n")
+    return size if asked is None else asked
+
+
+def serve_rank_0(config: pytest.Config) -> int | None:
+    """Where this process is another rank of a job than 0: do what that one says, and return the exit status."""
+    if config.getoption("--world") != TorchrunWorld.name or "RANK" not in os.environ or job_rank() == 0:
+        return None
+    return serve(timeout=config.getoption("--group-timeout"))
+
+
+def skip_in_other_world(item: pytest.Item) -> None:
+    """Skip a law that makes no sense in the world of this run."""
+    marker = item.get_closest_marker("only_in")
+    if marker is not None and chosen_world(item.config) not in marker.args:
+        pytest.skip(f"makes sense in the {' or '.join(marker.args)} world alone")

@@ -1,0 +1,77 @@
+"""The ledger of what goes wrong in released torch when ranks die, and the check that knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from worlds import Operation, ProcessWorld, Scenario, TensorEntry
+from worlds.killed import Kill, KilledScenario
+from worlds.layouts import ChunkSharding
+from worlds.processes.killed import run_killed
+
+from .check import KNOWN_HITS
+from .judge_killed import KilledBreach, MixedCheckpoint, judge_killed
+from .known_issues.ledger import Release, torch_release
+
+__all__ = ["KILLED_ISSUES", "KilledIssue", "check_killed", "find_killed_issue"]
+
+
+@dataclass(frozen=True)
+class KilledIssue:
+    """As :class:`properties.known_issues.KnownIssue`, of a scenario in which ranks die."""
+
+    id: str
+    title: str
+    loses: str
+    killed: KilledScenario
+    matches: Callable[[KilledBreach], bool]
+    upstream: str | None = None
+    fixed_in: Release | None = None
+
+    def affects(self, release: Release) -> bool:
+        """Whether that release of torch has the bug."""
+        return self.fixed_in is None or release < self.fixed_in
+
+
+def check_killed(killed: KilledScenario, world: ProcessWorld) -> None:
+    """Raise the violation if a law breaks when those ranks die, unless it is a known issue; that is counted."""
+    __tracebackhide__ = True
+    breach = judge_killed(killed, run_killed(world, killed))
+    if breach is None:
+        return
+    known = find_killed_issue(breach)
+    if known is None:
+        breach.violation().throw()
+    KNOWN_HITS[known.id] += 1
+
+
+def find_killed_issue(breach: KilledBreach) -> KilledIssue | None:
+    """The entry for the breach, if it is known for the installed torch."""
+    release = torch_release()
+    matching = (issue for issue in KILLED_ISSUES.values() if issue.affects(release) and issue.matches(breach))
+    return next(matching, None)
+
+
+def _mixes_saves_at_one_path(breach: KilledBreach) -> bool:
+    killed = breach.killed
+    return breach.kind is MixedCheckpoint and killed.operation == "save" and killed.path == "same"
+
+
+_HALVES = ChunkSharding(0, (0, 1))
+_ISSUES = (
+    KilledIssue(
+        id="mixed-after-death",
+        title="a save over an earlier checkpoint overwrites its files in place: a rank that dies leaves a mixture",
+        loses="a job that restarts from there loads, without any error, weights that are in part of another step",
+        killed=KilledScenario(
+            Scenario((TensorEntry("a", (2,), saved=_HALVES),), Operation(2)),
+            (Kill(0, "writer.write_data"),),
+            path="same",
+        ),
+        matches=_mixes_saves_at_one_path,
+    ),
+)
+
+KILLED_ISSUES: dict[str, KilledIssue] = {issue.id: issue for issue in _ISSUES}
+"""The entries by their id."""

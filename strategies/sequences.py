@@ -1,0 +1,85 @@
+"""Strategies for saves that follow each other: the same state, nearly the same, and another, with a failure between."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import event
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from worlds.entries import TensorEntry
+from worlds.layouts import Layout, Plain
+from worlds.scenario import Scenario
+from worlds.sequences import SaveSequence
+
+from ._bounds import check_bounds
+from .failures import faults
+from .layouts import chunk_sharding_specs
+from .tensors import dtypes, tensor_shapes
+from .whole import scenarios
+
+__all__ = ["save_sequences"]
+
+_CHANGES = ("nothing", "dtype", "shape", "sharding", "fewer", "more", "order", "failure")
+
+
+@st.composite
+def save_sequences(draw: DrawFn, *, max_world_size: int = 3, min_steps: int = 2, max_steps: int = 4) -> SaveSequence:
+    """Sequences of ``min_steps`` to ``max_steps`` saves by the same ranks, each a small change of one before it.
+
+    The dtype, shape or sharding of one tensor changes, an entry comes or goes, their order is another, or ranks fail.
+    Shrinks towards two saves of the same. What a process remembers of a save shows where the next one differs in what
+    it does not look at.
+    """
+    check_bounds("world_size", 1, max_world_size, at_least=1)
+    check_bounds("steps", min_steps, max_steps, at_least=1)
+    steps = [draw(scenarios(failing="nothing", max_world_size=max_world_size, min_entries=1, core=True), label="first")]
+    changes = st.lists(st.sampled_from(_CHANGES), min_size=min_steps - 1, max_size=max_steps - 1)
+    for change in draw(changes, label="changes"):
+        before = draw(st.sampled_from(steps), label="of")
+        event(f"a save with another {change}" if change != "nothing" else "the same save again")
+        steps.append(draw(_changed(replace(before, faults=()), change), label=change))
+    return SaveSequence(tuple(steps))
+
+
+def _changed(step: Scenario, change: str) -> SearchStrategy[Scenario]:
+    if change == "failure":
+        failures = faults(operation="save", world_size=step.save.world_size, coordinator=step.save.coordinator)
+        return failures.map(lambda failing: replace(step, faults=failing))
+    if change == "fewer":
+        return st.sampled_from(range(len(step.entries) or 1)).map(lambda index: _without(step, index))
+    if change == "more":
+        return st.just(_with_another(step))
+    if change == "order":
+        return st.permutations(step.entries).map(lambda entries: replace(step, entries=tuple(entries)))
+    tensors = [entry for entry in step.entries if isinstance(entry, TensorEntry)]
+    if not tensors or change == "nothing":
+        return st.just(step)
+    return st.sampled_from(tensors).flatmap(lambda entry: _with_other_tensor(step, entry, change))
+
+
+def _without(step: Scenario, index: int) -> Scenario:
+    return replace(step, entries=step.entries[:index] + step.entries[index + 1 :])
+
+
+def _with_another(step: Scenario) -> Scenario:
+    taken = {entry.key for entry in step.entries}
+    name = next(name for name in ("new", "newer", "newest", "latest") if name not in taken)
+    return replace(step, entries=(*step.entries, TensorEntry(name, (2,))))
+
+
+def _with_other_tensor(step: Scenario, entry: TensorEntry, change: str) -> SearchStrategy[Scenario]:
+    def put(other: TensorEntry) -> Scenario:
+        return replace(step, entries=tuple(other if one is entry else one for one in step.entries))
+
+    if change == "dtype":
+        return dtypes().map(lambda dtype: put(replace(entry, dtype=dtype)))
+    if change == "shape":
+        dims = len(entry.shape)
+        return tensor_shapes(min_dims=dims, max_dims=dims).map(lambda shape: put(replace(entry, shape=shape)))
+    if not entry.shape or not step.save.distributed:
+        return st.just(step)
+    specs = chunk_sharding_specs(dims=len(entry.shape), world_size=step.save.world_size)
+    layouts: SearchStrategy[Layout] = st.just(Plain()) | specs
+    return layouts.map(lambda layout: put(replace(entry, saved=layout)))

@@ -1,0 +1,109 @@
+"""Saves that follow each other: as drawn, as run by ranks that remember, and as compared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import Phase, find, given, seed, settings
+from torch.distributed.checkpoint.planner import SavePlanner
+
+from properties.judge_sequence import (
+    SEQUENCE_ISSUES,
+    SequenceIssue,
+    compare_caching,
+    find_sequence_issue,
+)
+from properties.known_issues import torch_release
+from strategies import save_sequences
+from worlds import Fault, InvalidScenario, Operation, ProcessWorld, Scenario, TensorEntry
+from worlds.outcome import Raised
+from worlds.processes.sequences import run_sequence
+from worlds.sequences import SaveSequence, SequenceOutcome
+
+STEP = Scenario((TensorEntry("a", (3,)), TensorEntry("b", (2,))), Operation(2), Operation(2))
+
+
+def test_steps_are_saved_in_one_world() -> None:
+    with pytest.raises(InvalidScenario, match="different worlds"):
+        SaveSequence((STEP, replace(STEP, save=Operation(3))))
+
+
+def test_shrinks_to_two_saves_of_the_same() -> None:
+    smallest = find(save_sequences(), lambda _: True, settings=settings(database=None, max_examples=200))
+    assert len(smallest.steps) == 2
+    assert smallest.steps[0] == smallest.steps[1] == Scenario((TensorEntry("a"),))
+
+
+def test_changes_and_failures_in_between_are_drawn() -> None:
+    drawn: list[SaveSequence] = []
+
+    @seed(0)
+    @settings(max_examples=150, database=None, phases=[Phase.generate])
+    @given(sequence=save_sequences())
+    def collect(sequence: SaveSequence) -> None:
+        drawn.append(sequence)
+
+    collect()
+    pairs = [pair for one in drawn for pair in zip(one.steps, one.steps[1:], strict=False)]
+    assert any(one == other for one, other in pairs)
+    assert any(other.faults for _, other in pairs)
+    assert any(one.faults and not other.faults for one, other in pairs), "a save after one that failed"
+    names = [tuple({entry.key for entry in step.entries} for step in pair) for pair in pairs]
+    assert any(one < other for one, other in names)
+    assert any(one > other for one, other in names)
+
+
+def cached_plans(_: int) -> int:
+    return len(SavePlanner._cached_final_save_plan)
+
+
+def test_ranks_remember_within_a_sequence_that_caches_and_not_beyond(processes: ProcessWorld) -> None:
+    run_sequence(processes, SaveSequence((STEP, STEP)), caching=True)
+    assert processes.launch(cached_plans, 2).ranks == (1, 1)
+    run_sequence(processes, SaveSequence((STEP, STEP)), caching=False)
+    assert processes.launch(cached_plans, 2).ranks == (0, 0)
+
+
+def test_caching_does_not_show_where_shapes_and_keys_change_and_a_save_fails(processes: ProcessWorld) -> None:
+    failing = replace(STEP, faults=(Fault("save", 1, "writer.write_data"),))
+    larger = replace(STEP, entries=(TensorEntry("a", (5,)), TensorEntry("b", (2,))))
+    sequence = SaveSequence((STEP, failing, larger, replace(STEP, entries=STEP.entries[1:]), STEP))
+    plain, cached = (run_sequence(processes, sequence, caching=caching) for caching in (False, True))
+    assert len(plain.steps) == 5
+    assert isinstance(plain.steps[1].save.ranks[0], Raised)
+    assert compare_caching(sequence, plain, cached) is None
+
+
+def test_sequence_ends_where_its_ranks_do(processes: ProcessWorld) -> None:
+    hangs = replace(STEP, faults=(Fault("save", 1, "writer.reset"),))
+    outcome = run_sequence(processes, SaveSequence((STEP, hangs, STEP)), caching=True)
+    assert len(outcome.steps) == 2
+
+
+@pytest.mark.parametrize("issue", SEQUENCE_ISSUES.values(), ids=lambda issue: issue.id)
+def test_minimal_sequence_shows_the_issue(issue: SequenceIssue, processes: ProcessWorld) -> None:
+    if not issue.affects(torch_release()):
+        pytest.skip(f"fixed in torch {issue.fixed_in}")
+    plain, cached = (run_sequence(processes, issue.sequence, caching=caching) for caching in (False, True))
+    breach = compare_caching(issue.sequence, plain, cached)
+    assert breach is not None, f"this torch no longer shows it: set fixed_in of {issue.id!r}"
+    assert find_sequence_issue(breach) is issue
+    text = str(breach.violation())
+    assert text.startswith("step 1 of 2: with enable_plan_caching the metadata are others")
+    assert "sequence = SaveSequence(" in text
+    other = replace(breach, cached=replace(cached.steps[1], metadata=None))
+    assert find_sequence_issue(other) is None
+
+
+def test_any_other_difference_is_a_new_one(processes: ProcessWorld) -> None:
+    sequence = SaveSequence((STEP, STEP))
+    outcome = run_sequence(processes, sequence, caching=False)
+    last = outcome.steps[1]
+    assert last.load is not None
+    for changed in (replace(last, files=()), replace(last, load=None), replace(last, metadata=None)):
+        breach = compare_caching(sequence, outcome, SequenceOutcome((outcome.steps[0], changed)))
+        assert breach is not None
+        assert breach.step == 1
+        assert find_sequence_issue(breach) is None
+    assert compare_caching(sequence, outcome, outcome) is None

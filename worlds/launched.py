@@ -1,0 +1,23 @@
+"""What came of a function that ran on every rank of a world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from .outcome import Deadlocked, Died
+
+__all__ = ["Launched"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Launched(Generic[T]):
+    """What each rank's body returned, or that it waits for ever or died; and a line for each time that one went on.
+
+    There are no such lines where the world does not decide who runs.
+    """
+
+    ranks: tuple[T | Deadlocked | Died, ...]
+    schedule: tuple[str, ...]

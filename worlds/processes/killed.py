@@ -1,0 +1,99 @@
+"""Runs a scenario in which ranks die, and looks at what they leave behind."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch.distributed import distributed_c10d as c10d
+from torch.distributed._shard.sharded_tensor import ShardedTensor
+
+from ..killed import OLD_BITS, OLD_OBJECT, Kill, KilledOutcome, KilledScenario
+from ..outcome import OperationOutcome, RankOutcome
+from ..state import StateDict
+from . import jobs
+from .death import arm
+from .world import ProcessWorld
+
+__all__ = ["run_killed"]
+
+
+def run_killed(world: ProcessWorld, killed: KilledScenario) -> KilledOutcome:
+    """Leave an earlier checkpoint, save or load with ranks that die, and load with ranks that live."""
+    directory = world.new_directory()
+    try:
+        return _run(world, killed, f"{directory}/earlier", f"{directory}/new")
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _run(world: ProcessWorld, killed: KilledScenario, earlier: str, new: str) -> KilledOutcome:
+    scenario = killed.scenario
+    saves = killed.operation == "save"
+    before = world.operate(scenario, "save", earlier, prepare=make_old if saves else None)
+    if not before.returned:
+        return KilledOutcome(before)
+    files = _digests(earlier)
+    target = new if saves and killed.path == "another" else earlier
+    operation, died = _operate(world, killed, target)
+    overwritten = saves and killed.path == "same"
+    after = files if overwritten else _digests(earlier)
+    changed = tuple(sorted(name for name in files.keys() | after.keys() if files.get(name) != after.get(name)))
+    later = world.operate(scenario, "load", target)
+    return KilledOutcome(before, operation, died, changed, later)
+
+
+def _operate(world: ProcessWorld, killed: KilledScenario, path: str) -> tuple[OperationOutcome, tuple[int, ...]]:
+    """The operation in which ranks die, in a world of its own that ends with it."""
+    operation = killed.scenario.operation(killed.operation)
+    pool = world.new_pool(operation.world_size, distributed=operation.distributed, sees_deadlocks=False)
+    try:
+        answers = pool.run(lambda rank: partial(_operate_and_die, killed, rank, path, world.survivors_timeout))
+    finally:
+        pool.close()
+    answers.raise_broken()
+    ranks = tuple(answers.ranks[rank] for rank in range(operation.world_size))
+    return OperationOutcome(ranks), answers.reached_in_order()
+
+
+def _operate_and_die(killed: KilledScenario, rank: int, path: str, timeout: float) -> RankOutcome | None:
+    """In a rank: the timeout is short only now that the group is made, which takes a while on a busy machine."""
+    if dist.is_initialized():
+        c10d._set_pg_timeout(timedelta(seconds=timeout))
+    mine: Sequence[tuple[int, Kill]] = [one for one in enumerate(killed.kills) if one[1].rank == rank]
+    arm(killed.operation, mine)
+    return jobs.operate(killed.scenario, killed.operation, rank, path, fresh=True)
+
+
+def make_old(state: StateDict) -> None:
+    """Give each element of each tensor, and each object, another value than it has; dtypes and shapes stay."""
+    for fqn, value in state.entries.items():
+        if isinstance(value, ShardedTensor):
+            for shard in value.local_shards():
+                _flip(shard.tensor)
+        elif isinstance(value, torch.Tensor):
+            _flip(value)
+        else:
+            state.entries[fqn] = OLD_OBJECT
+
+
+def _flip(tensor: torch.Tensor) -> None:
+    data = torch.empty(0, dtype=torch.uint8).set_(tensor.detach().untyped_storage())
+    data.bitwise_xor_(1 if tensor.dtype == torch.bool else OLD_BITS)
+
+
+def _digests(directory: str) -> dict[str, str]:
+    """The files below a directory, and what they hold."""
+    found = {}
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            path = Path(folder, name)
+            found[str(path.relative_to(directory))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
