@@ -138,7 +138,8 @@ def _later(
     if killed.operation == "load" and failed:
         yield EarlierChanged, "later: a load fails of a checkpoint that ranks died loading"
     if failed:
-        if len(failed) < len(later.ranks) or not failed[0].failures or len(set(failed)) > 1:
+        said = {(seen.phase, seen.failures) for seen in failed}
+        if len(failed) < len(later.ranks) or not failed[0].failures or len(said) > 1:
             yield UnnamedFailure, "later: the load does not fail on all ranks alike, naming who could not load"
         return
     found: set[str] = set()
