@@ -11,47 +11,24 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-
 from worlds.errors import NEVER_ARRIVES, fault_message
 from worlds.outcome import Deadlocked, ErrorRecord, OperationOutcome, Raised
 from worlds.scenario import ChunkSharding, Fault, ObjectEntry, Operation, Scenario, Schedule, TensorEntry, WriterOptions
 
+from .ledger import LedgerEntry, torch_release
 from .oracle import names_fault
 from .verdict import Breach, Verdict
 from .violations import BadChunks, Deadlock, Disagreement, LostFailure, UnexpectedFailure, UnprotectedFailure
 
 __all__ = ["KNOWN_ISSUES", "KnownIssue", "find_known_issue", "torch_release"]
 
-Release = tuple[int, int]
 
+@dataclass(frozen=True, kw_only=True)
+class KnownIssue(LedgerEntry):
+    """An entry for what a scenario shows in a world. ``matches`` gets the verdict and its breach."""
 
-@dataclass(frozen=True)
-class KnownIssue:
-    """A bug or a documented limitation of DCP.
-
-    ``loses`` says in one line what a user loses by it; ``upstream`` is its issue, where there is one. The first release
-    of torch that is free of it is ``fixed_in``, ``None`` while none is known. ``matches`` gets the verdict and its
-    breach.
-    """
-
-    id: str
-    title: str
-    loses: str
     scenario: Scenario
     matches: Callable[[Verdict, Breach], bool]
-    upstream: str | None = None
-    fixed_in: Release | None = None
-
-    def affects(self, release: Release) -> bool:
-        """Whether that release of torch has the bug."""
-        return self.fixed_in is None or release < self.fixed_in
-
-
-def torch_release(version: str = torch.__version__) -> Release:
-    """``(major, minor)`` of a version of torch."""
-    major, minor = version.split(".")[:2]
-    return int(major), int(minor)
 
 
 def find_known_issue(verdict: Verdict) -> KnownIssue | None:

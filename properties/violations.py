@@ -35,7 +35,7 @@ __all__ = [
     "WrongTensor",
 ]
 
-Law = Literal["round trip", "blame", "no deadlock", "metadata"]
+Law = Literal["round trip", "blame", "no deadlock", "metadata", "planning"]
 
 
 class Violation(AssertionError):
