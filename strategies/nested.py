@@ -12,7 +12,7 @@ from worlds.plans import Cut, Layout, Leaf, NestedState
 
 from .plans import LARGE_WORLD
 
-__all__ = ["layouts", "nested_states"]
+__all__ = ["fully_sharded_layouts", "layouts", "nested_states"]
 
 # One letter first of all, so that names meet; then what is awkward in a path, and what is no string.
 _KEYS = st.sampled_from(("a", "b", "a.b", "", "0", ".", "a.0")) | st.sampled_from(("a", "b", "c")) | st.integers(0, 2)
@@ -82,6 +82,25 @@ def layouts(draw: DrawFn, *, max_ranks: int = LARGE_WORLD, looked_at: int | None
         tuple(_as_fully_sharded(placements, mesh)),
         every if looked_at is None else some,
     )
+
+
+@st.composite
+def fully_sharded_layouts(draw: DrawFn) -> Layout:
+    """Layouts of FSDP on top of tensor parallelism on one dim, replicated too, on up to 1,024 ranks.
+
+    As FSDP2 makes them: the ranks of tensor parallelism are the last mesh dim, and their number is the split factor of
+    the one before. Shrinks towards a tensor without rows on one rank. Rows that do not divide evenly matter: each of
+    the two cuts rounds up for itself.
+    """
+    rows = draw(st.integers(0, 12) | st.integers(0, 40) | st.integers(0, 3 * LARGE_WORLD), label="rows")
+    few, some = st.integers(1, 6), st.integers(1, 32)
+    data, tensor = draw(st.tuples(few, few) | st.tuples(few, few) | st.tuples(some, some), label="mesh")
+    ranks = draw(st.lists(st.integers(0, LARGE_WORLD - 1), min_size=1, max_size=6), label="ranks")
+    replicated = draw(st.booleans(), label="replicated") and 2 * data * tensor <= LARGE_WORLD
+    cuts = (Cut(0, tensor), Cut(0))
+    mesh = (2, data, tensor) if replicated else (data, tensor)
+    looked_at = tuple(sorted({rank % math.prod(mesh) for rank in ranks}))
+    return Layout((rows,), mesh, (None, *cuts) if replicated else cuts, looked_at)
 
 
 def _as_fully_sharded(placements: list[Cut | None], mesh: list[int]) -> list[Cut | None]:

@@ -13,7 +13,7 @@ from hypothesis.strategies import SearchStrategy
 
 from properties.planning.model import index_of, tiling_defect
 from properties.planning.nested_model import leaves, mappings, text_of
-from strategies.nested import layouts, nested_states
+from strategies.nested import fully_sharded_layouts, layouts, nested_states
 from strategies.plans import (
     broken_tilings,
     chunked_shapes,
@@ -64,6 +64,7 @@ from worlds.plans import (
         (chunked_shapes(), ChunkedShape((0,))),
         (nested_states(), NestedState({}, ("c",))),
         (layouts(), Layout()),
+        (fully_sharded_layouts(), Layout((0,), (1, 1), (Cut(0, 1), Cut(0)))),
     ],
 )
 def test_shrinks_to_smallest(strategy: SearchStrategy[Any], smallest: Any) -> None:

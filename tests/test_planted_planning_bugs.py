@@ -215,6 +215,17 @@ BUGS = (
         lambda case: isinstance(case, Layout) and max(case.shape) <= 3 and len(case.ranks) == 1,
     ),
     Bug(
+        "the offset of a strided shard taken from its second row",
+        _utils,
+        "_get_first_offset",
+        "int(offsets[0])",
+        "int(offsets[min(1, len(offsets) - 1)])",
+        shards.judge_fully_sharded,
+        nests.fully_sharded_layouts(),
+        (WrongOffsets,),
+        lambda case: case.shape[0] <= 3 and math.prod(case.mesh) <= 2 and case.ranks == (0,),
+    ),
+    Bug(
         "two names that meet, and one of them lost",
         _nested_dict,
         "flatten_state_dict",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -32,7 +33,7 @@ from .breach import (
     WrongItems,
     WrongOffsets,
 )
-from .model import could_be_last, item_bytes, tiling_defect
+from .model import could_be_last, index_of, item_bytes, tiling_defect
 from .nested_model import assembled, leaves, mappings, same
 
 
@@ -178,6 +179,16 @@ def is_strided(case: Layout, breach: PlanBreach) -> bool:
     strided = {cut.dim for cut in case.placements if cut is not None and cut.split > 1}
     gaps = {dim for dim, axis in enumerate(breach.subject) if int(axis[-1]) - int(axis[0]) != len(axis) - 1}
     return breach.kind is WrongOffsets and bool(gaps) and gaps <= strided
+
+
+def follows_the_placements(case: Layout, breach: PlanBreach) -> bool:
+    """Rows that do not divide evenly, and the box is that of the placements, taken from left to right."""
+    if breach.kind is not WrongOffsets or not isinstance(breach.subject, int):
+        return False
+    parts = math.prod(size for cut, size in zip(case.placements, case.mesh, strict=True) if cut is not None)
+    index = index_of(case, breach.subject)
+    followed = Box(tuple(int(axis[0]) if len(axis) else case.shape[0] for axis in index), tuple(map(len, index)))
+    return case.shape[0] % parts != 0 and breach.seen == followed
 
 
 def _in_one(case: NestedState) -> Any:

@@ -36,7 +36,7 @@ from .breach import PlanBreach
 from .caching import judge_comparison, judge_merge
 from .nested import judge_flatten, judge_flatten_sharded_tensors, judge_paths, judge_traverse
 from .saves import judge_conflict, judge_dedup, judge_split
-from .shards import judge_chunk_spec, judge_enumerable_spec, judge_local_box, judge_validation
+from .shards import judge_chunk_spec, judge_enumerable_spec, judge_fully_sharded, judge_local_box, judge_validation
 
 __all__ = ["PLANNING_ISSUES", "PlanningIssue", "find_planning_issue"]
 
@@ -127,6 +127,7 @@ _ISSUES = (
         loses="a legal sharding cannot be checkpointed at all: 1 row over 3 ranks, 5 over 4, 9 over 8",
         shown_by=((judge_chunk_spec, ChunkedShape((1,), 0, 3)),),
         matches=explain.empty_chunks_behind_the_end,
+        upstream="pytorch/pytorch#121002",
     ),
     PlanningIssue(
         id="cached-plan-of-another-dtype",
@@ -155,6 +156,13 @@ _ISSUES = (
         loses="loading into such a DTensor fills it with other elements, and says nothing; saving it fails",
         shown_by=((judge_local_box, Layout((3,), (2,), (Cut(0, 2),))),),
         matches=explain.is_strided,
+    ),
+    PlanningIssue(
+        id="fsdp-and-tp-uneven",
+        title="FSDP on top of tensor parallelism, rows that do not divide evenly: _StridedShard gives other shards",
+        loses="save() reports success and a row is missing, so that it cannot be loaded (7 rows over 3 × 2); or fails",
+        shown_by=((judge_fully_sharded, Layout((7,), (3, 2), (Cut(0, 2), Cut(0)), (4,))),),
+        matches=explain.follows_the_placements,
     ),
     PlanningIssue(
         id="empty-dict-lost",

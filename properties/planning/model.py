@@ -19,6 +19,7 @@ __all__ = [
     "chunk_rows",
     "could_be_last",
     "index_of",
+    "index_right_to_left",
     "is_box",
     "item_bytes",
     "read_defect",
@@ -147,6 +148,20 @@ def index_of(layout: Layout, rank: int) -> list[Array]:
 
 def _joined(pieces: list[Array], parts: int, which: int) -> Array:
     return np.concatenate([_part(piece, parts, which) for piece in pieces])
+
+
+def index_right_to_left(layout: Layout, rank: int) -> list[Array]:
+    """As :func:`index_of`, of a layout in which the last mesh dim was sharded first: each cut keeps one chunk.
+
+    That is how FSDP on top of tensor parallelism comes to its shards, and what ``_StridedShard`` documents that it
+    stands for.
+    """
+    coordinate = coordinate_of(rank, layout.mesh)
+    index: list[Array] = [np.arange(extent, dtype=np.int64) for extent in layout.shape]
+    for cut, parts, which in reversed(list(zip(layout.placements, layout.mesh, coordinate, strict=True))):
+        if cut is not None:
+            index[cut.dim] = _part(index[cut.dim], parts, which)
+    return index
 
 
 def is_box(index: Sequence[Array]) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch.distributed._shard.metadata import ShardMetadata
 from torch.distributed._shard.sharded_tensor.metadata import TensorProperties
@@ -18,9 +20,17 @@ from worlds.plans import Box, ChunkedShape, Cut, Layout, Tiled, Validation, coor
 
 from .breach import AcceptedWrong, PlanBreach, PlanRaised, RefusedRight, WrongOffsets, result_of
 from .build import tensor_metadata, without_log
-from .model import chunk_rows, index_of, is_box, tiling_defect
+from .model import chunk_rows, index_of, index_right_to_left, is_box, tiling_defect
 
-__all__ = ["judge_chunk_spec", "judge_enumerable_spec", "judge_local_box", "judge_offsets", "judge_validation"]
+__all__ = [
+    "expected_box",
+    "judge_chunk_spec",
+    "judge_enumerable_spec",
+    "judge_fully_sharded",
+    "judge_local_box",
+    "judge_offsets",
+    "judge_validation",
+]
 
 
 def judge_validation(case: Validation) -> Iterator[PlanBreach]:
@@ -117,22 +127,35 @@ def _local_box(case: Layout, rank: int) -> Box | Exception:
     return found if isinstance(found, Exception) else Box(tuple(found[1]), tuple(found[0]))
 
 
+def expected_box(case: Layout, index: Sequence[npt.NDArray[np.int64]]) -> Box:
+    """The box of a rank's elements by their first one and their number; where there is none along a dim, at its end."""
+    cut = {cut.dim for cut in case.placements if cut is not None}
+    starts = [
+        int(axis[0]) if len(axis) else (extent if dim in cut else 0)
+        for dim, (axis, extent) in enumerate(zip(index, case.shape, strict=True))
+    ]
+    return Box(tuple(starts), tuple(map(len, index)))
+
+
 def judge_offsets(case: Layout) -> Iterator[PlanBreach]:
     """A rank's local shape, and where its first element is in the global tensor; where it has none, the end."""
     for rank in case.ranks:
-        index = index_of(case, rank)
-        cut = {cut.dim for cut in case.placements if cut is not None}
-        starts = [
-            int(axis[0]) if len(axis) else (extent if dim in cut else 0)
-            for dim, (axis, extent) in enumerate(zip(index, case.shape, strict=True))
-        ]
-        expected = Box(tuple(starts), tuple(map(len, index)))
-        seen = _local_box(case, rank)
-        if isinstance(seen, Exception):
-            headline = f"DTensor: raised {type(seen).__name__} for rank {rank}: {seen}"
-            yield PlanBreach(PlanRaised, headline, expected, seen)
-        elif seen != expected:
-            yield PlanBreach(WrongOffsets, f"DTensor: rank {rank} is said to have {seen}", expected, seen)
+        yield from _box_is(case, rank, expected_box(case, index_of(case, rank)))
+
+
+def judge_fully_sharded(case: Layout) -> Iterator[PlanBreach]:
+    """What DCP takes for a rank's chunk is what FSDP on top of tensor parallelism gives to the rank."""
+    for rank in case.ranks:
+        yield from _box_is(case, rank, expected_box(case, index_right_to_left(case, rank)))
+
+
+def _box_is(case: Layout, rank: int, expected: Box) -> Iterator[PlanBreach]:
+    seen = _local_box(case, rank)
+    if isinstance(seen, Exception):
+        headline = f"DTensor: raised {type(seen).__name__} for rank {rank}: {seen}"
+        yield PlanBreach(PlanRaised, headline, expected, seen)
+    elif seen != expected:
+        yield PlanBreach(WrongOffsets, f"DTensor: rank {rank} is said to have {seen}", expected, seen, rank)
 
 
 def judge_local_box(case: Layout) -> Iterator[PlanBreach]:
