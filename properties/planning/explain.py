@@ -56,7 +56,9 @@ def weighed_as_whole(case: Plans | Split, breach: PlanBreach) -> bool:
     if breach.kind is not Unbalanced or not isinstance(breach.subject, list):
         return False
     if isinstance(case, Split):
-        loads = [[_whole_bytes(item) for item in bucket if item.box is not None] for bucket in breach.subject]
+        tensors = [[item for item in bucket if item.box is not None] for bucket in breach.subject]
+        # Unlike dedup, this one gives no weight to what is empty.
+        loads = [[_whole_bytes(item) if whole(item.shape).numel else 0 for item in bucket] for bucket in tensors]
         largest = max(size for bucket in loads for size in bucket)
         return max(map(sum, loads)) - min(map(sum, loads)) <= largest
     holders: dict[object, set[int]] = {}
@@ -117,11 +119,12 @@ def refused_for_empty_chunks(case: Validation | Tiled, breach: PlanBreach) -> bo
 
 
 def disagrees_on_dtype_or_shape(case: Conflict, breach: PlanBreach) -> bool:
-    """Two tensors are taken for one that begin at the same place, or are chunks of one shape."""
+    """The chunks tile the first one's shape, and of two that begin at the same place the first one alone does."""
     one, other = case.one, case.other
     if breach.kind is not AcceptedWrong or one.box is None or other.box is None:
         return False
-    return one.box.offsets == other.box.offsets or one.shape == other.shape
+    kept = (one.box,) if one.box.offsets == other.box.offsets else (one.box, other.box)
+    return tiling_defect(Tiled(one.shape, kept)) is None
 
 
 def empty_chunks_behind_the_end(case: ChunkedShape, breach: PlanBreach) -> bool:

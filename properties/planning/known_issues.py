@@ -60,7 +60,7 @@ _ISSUES = (
     PlanningIssue(
         id="empty-chunk-at-the-same-offset",
         title="dedup takes an empty chunk and another that begins at the same place for duplicates",
-        loses="a sharded tensor with an empty shard where another begins cannot be saved: its data is planned away",
+        loses="a tensor with an empty shard where another begins cannot be saved, or is saved and cannot be loaded",
         shown_by=((judge_dedup, Plans(2, _SHARDS)),),
         matches=explain.shares_its_offset,
     ),
@@ -146,7 +146,7 @@ _ISSUES = (
     PlanningIssue(
         id="cached-plans-of-fewer-ranks",
         title="with plan caching, plans of more ranks than are cached are cut off when they are merged",
-        loses="a save by a larger group than the one before plans nothing for the ranks that are new",
+        loses="in a save by a larger group than the one before, one rank raises and the others wait for ever",
         shown_by=((judge_merge, Merge(1, (False, True))),),
         matches=explain.cut_off,
     ),
@@ -160,7 +160,7 @@ _ISSUES = (
     PlanningIssue(
         id="fsdp-and-tp-uneven",
         title="FSDP on top of tensor parallelism, rows that do not divide evenly: _StridedShard gives other shards",
-        loses="save() reports success and a row is missing, so that it cannot be loaded (7 rows over 3 × 2); or fails",
+        loses="save() and load() report success, and a row is not restored (7 rows over 3 × 2); or save() fails (13)",
         shown_by=((judge_fully_sharded, Layout((7,), (3, 2), (Cut(0, 2), Cut(0)), (4,))),),
         matches=explain.follows_the_placements,
     ),
