@@ -106,7 +106,9 @@ def has_more_dims(case: Validation | Conflict, breach: PlanBreach) -> bool:
         return False
     cut = Tiled(tiled.shape, tuple(Box(box.offsets[:dims], box.sizes[:dims]) for box in tiled.boxes))
     in_one_plan = isinstance(case, Validation) and case.plans == 1
-    return tiling_defect(cut) is None or (in_one_plan and _has_only_gaps(cut))
+    # The other dims count for the volume alone, and so may hide a gap.
+    hidden = sum(box.numel for box in tiled.boxes) == whole(tiled.shape).numel
+    return tiling_defect(cut) is None or ((in_one_plan or hidden) and _has_only_gaps(cut))
 
 
 def refused_for_empty_chunks(case: Validation | Tiled, breach: PlanBreach) -> bool:
