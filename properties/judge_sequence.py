@@ -14,7 +14,7 @@ from worlds.sequences import SaveSequence, SequenceOutcome
 
 from .agreement import depends_on_threads
 from .check import KNOWN_HITS
-from .known_issues.ledger import Release, torch_release
+from .ledger import LedgerEntry, torch_release
 from .verdict import describe_ranks, rank_text
 from .violations import Violation
 
@@ -52,21 +52,12 @@ class SequenceBreach:
         return CachingShows("\n".join(lines))
 
 
-@dataclass(frozen=True)
-class SequenceIssue:
+@dataclass(frozen=True, kw_only=True)
+class SequenceIssue(LedgerEntry):
     """As :class:`properties.known_issues.KnownIssue`, of saves that follow each other."""
 
-    id: str
-    title: str
-    loses: str
     sequence: SaveSequence
     matches: Callable[[SequenceBreach], bool]
-    upstream: str | None = None
-    fixed_in: Release | None = None
-
-    def affects(self, release: Release) -> bool:
-        """Whether that release of torch has the bug."""
-        return self.fixed_in is None or release < self.fixed_in
 
 
 def check_sequence(sequence: SaveSequence, world: ProcessWorld) -> None:

@@ -12,26 +12,17 @@ from worlds.processes.killed import run_killed
 
 from .check import KNOWN_HITS
 from .judge_killed import KilledBreach, MixedCheckpoint, judge_killed
-from .known_issues.ledger import Release, torch_release
+from .ledger import LedgerEntry, torch_release
 
 __all__ = ["KILLED_ISSUES", "KilledIssue", "check_killed", "find_killed_issue"]
 
 
-@dataclass(frozen=True)
-class KilledIssue:
+@dataclass(frozen=True, kw_only=True)
+class KilledIssue(LedgerEntry):
     """As :class:`properties.known_issues.KnownIssue`, of a scenario in which ranks die."""
 
-    id: str
-    title: str
-    loses: str
     killed: KilledScenario
     matches: Callable[[KilledBreach], bool]
-    upstream: str | None = None
-    fixed_in: Release | None = None
-
-    def affects(self, release: Release) -> bool:
-        """Whether that release of torch has the bug."""
-        return self.fixed_in is None or release < self.fixed_in
 
 
 def check_killed(killed: KilledScenario, world: ProcessWorld) -> None:

@@ -10,14 +10,23 @@ from worlds.hooks import HOOKS
 from .judge_sequence import SEQUENCE_ISSUES
 from .killed_issues import KILLED_ISSUES
 from .known_issues import KNOWN_ISSUES
+from .ledger import LedgerEntry
+from .planning.known_issues import PLANNING_ISSUES
 
 __all__ = ["fault_table", "known_issue_lines"]
+
+_ENTRIES: Mapping[str, LedgerEntry] = {
+    **KNOWN_ISSUES,
+    **KILLED_ISSUES,
+    **SEQUENCE_ISSUES,
+    **PLANNING_ISSUES,
+}
 
 
 def known_issue_lines(hits: Mapping[str, int]) -> Iterator[str]:
     """A line for each known issue that was met, the most frequent first."""
     for name, count in sorted(hits.items(), key=lambda hit: (-hit[1], hit[0])):
-        issue = KNOWN_ISSUES.get(name) or KILLED_ISSUES.get(name) or SEQUENCE_ISSUES[name]
+        issue = _ENTRIES[name]
         upstream = f" ({issue.upstream})" if issue.upstream else ""
         yield f"{count:6} × {name}: {issue.title}{upstream}"
 

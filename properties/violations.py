@@ -37,7 +37,7 @@ __all__ = [
     "WrongTensor",
 ]
 
-Law = Literal["round trip", "blame", "no deadlock", "metadata", "refusal"]
+Law = Literal["round trip", "blame", "no deadlock", "metadata", "refusal", "planning"]
 
 
 class Violation(AssertionError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 from hypothesis.strategies import SearchStrategy
@@ -10,7 +12,7 @@ from worlds.dtypes import DTYPES
 
 from ._bounds import check_bounds, within_limit
 
-__all__ = ["dtypes", "ranks", "tensor_shapes", "world_sizes"]
+__all__ = ["bounded_shape", "dtypes", "ranks", "tensor_shapes", "world_sizes"]
 
 
 def world_sizes(*, min_size: int = 1, max_size: int = 8) -> SearchStrategy[int]:
@@ -47,16 +49,17 @@ def tensor_shapes(
     # Empty extents are a corner and not the rule: a tenth of three independent draws each would be too many.
     extents = st.integers(1, max_extent) | st.integers(1, max_extent) | st.integers(0, max_extent)
     dims = st.lists(extents, min_size=min_dims, max_size=max_dims)
-    return dims.map(lambda extents: _bounded(extents, max_elements)).map(tuple)
+    return dims.map(lambda extents: bounded_shape(extents, max_elements))
 
 
-def _bounded(extents: list[int], max_elements: int) -> list[int]:
+def bounded_shape(extents: Sequence[int], max_elements: int) -> tuple[int, ...]:
     """The extents, later ones cut where the product would be too large: a map, since a filter would draw again."""
-    bounded, room = [], max_elements
+    bounded: list[int] = []
+    room = max_elements
     for extent in extents:
         bounded.append(min(extent, room))
         room //= max(1, bounded[-1])
-    return bounded
+    return tuple(bounded)
 
 
 def dtypes() -> SearchStrategy[str]:

@@ -12,7 +12,7 @@ from hypothesis.errors import InvalidArgument
 
 from properties.judge_killed import MixedCheckpoint, judge_killed
 from properties.killed_issues import KILLED_ISSUES, KilledIssue, find_killed_issue
-from properties.known_issues import torch_release
+from properties.ledger import torch_release
 from strategies import killed_scenarios, kills
 from worlds import ChunkSharding, InvalidScenario, ObjectEntry, Operation, ProcessWorld, Scenario, TensorEntry
 from worlds.killed import OLD_OBJECT, Kill, KilledOutcome, KilledScenario, kill_places

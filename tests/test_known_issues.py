@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from properties import judge
-from properties.known_issues import KNOWN_ISSUES, KnownIssue, find_known_issue, torch_release
+from properties.known_issues import KNOWN_ISSUES, KnownIssue, find_known_issue
+from properties.ledger import torch_release
 from properties.verdict import Breach, Verdict
 from properties.violations import UnexpectedFailure, Violation
 from worlds import Fault, ProcessWorld, Scenario, SimulatedWorld

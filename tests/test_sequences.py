@@ -14,7 +14,7 @@ from properties.judge_sequence import (
     compare_caching,
     find_sequence_issue,
 )
-from properties.known_issues import torch_release
+from properties.ledger import torch_release
 from strategies import save_sequences
 from worlds import Fault, InvalidScenario, Operation, ProcessWorld, Scenario, TensorEntry
 from worlds.outcome import Raised

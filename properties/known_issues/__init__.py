@@ -7,11 +7,12 @@ scenario is a test of its own (``tests/test_known_issues.py``), which fails when
 
 from __future__ import annotations
 
+from ..ledger import torch_release
 from ..verdict import Verdict
 from . import blame, loading, planning, staging, uncoordinated
-from .ledger import KnownIssue, torch_release
+from .entry import KnownIssue
 
-__all__ = ["KNOWN_ISSUES", "KnownIssue", "find_known_issue", "torch_release"]
+__all__ = ["KNOWN_ISSUES", "KnownIssue", "find_known_issue"]
 
 KNOWN_ISSUES: dict[str, KnownIssue] = {
     issue.id: issue for module in (planning, loading, staging, uncoordinated, blame) for issue in module.ISSUES

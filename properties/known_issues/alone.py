@@ -19,7 +19,7 @@ from worlds.scenario import Scenario
 
 from ..oracle import names_fault, names_refusal
 from ..verdict import Breach, Verdict
-from .ledger import FAILED, operation_outcome, saved_tensors
+from .entry import FAILED, operation_outcome, saved_tensors
 
 __all__ = ["ends_alone", "overshoots"]
 

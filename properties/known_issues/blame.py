@@ -12,7 +12,7 @@ from ..oracle import names_fault
 from ..verdict import Breach, Verdict
 from ..violations import LostFailure, PassedFailure, UnexpectedFailure, WrongException, WrongRanks
 from .alone import ends_alone
-from .ledger import KnownIssue, blamed
+from .entry import KnownIssue, blamed
 
 __all__ = ["ISSUES"]
 

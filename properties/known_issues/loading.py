@@ -26,7 +26,7 @@ from ..violations import (
     WrongObject,
     WrongRanks,
 )
-from .ledger import KnownIssue, blamed, operation_outcome, raised_alone
+from .entry import KnownIssue, blamed, operation_outcome, raised_alone
 
 __all__ = ["ISSUES"]
 

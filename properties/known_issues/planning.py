@@ -14,7 +14,7 @@ from worlds.scenario import Scenario
 from ..verdict import Breach, Verdict
 from ..violations import BadChunks, UnexpectedFailure
 from .alone import ends_alone, overshoots
-from .ledger import KnownIssue, blamed, operation_outcome, saved_tensors
+from .entry import KnownIssue, blamed, operation_outcome, saved_tensors
 
 __all__ = ["ISSUES"]
 

@@ -12,7 +12,7 @@ from worlds.scenario import Scenario
 from ..verdict import Breach, Verdict
 from ..violations import WrongBits
 from .alone import DEFAULT_STAGERS, ends_alone
-from .ledger import KnownIssue
+from .entry import KnownIssue
 
 __all__ = ["ISSUES"]
 

@@ -11,7 +11,7 @@ from ..reach import refusals
 from ..verdict import Breach, Verdict
 from ..violations import NotRefused, UnexpectedFailure, WrongException, WrongRanks
 from .alone import ends_alone
-from .ledger import KnownIssue, blamed, operation_outcome
+from .entry import KnownIssue, blamed, operation_outcome
 
 __all__ = ["ISSUES"]
 

@@ -5,61 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import torch
-
 from worlds.entries import TensorEntry
 from worlds.outcome import ErrorRecord, OperationOutcome, Raised
 from worlds.scenario import Scenario
 
+from ..ledger import LedgerEntry
 from ..verdict import Breach, Verdict
 from ..violations import Deadlock, Disagreement, LostFailure, UnexpectedFailure, UnprotectedFailure
 
 __all__ = [
     "FAILED",
     "KnownIssue",
-    "Release",
     "blamed",
     "operation_outcome",
     "raised_alone",
     "saved_tensors",
-    "torch_release",
 ]
-
-Release = tuple[int, int]
 
 FAILED = (Deadlock, Disagreement, LostFailure, UnexpectedFailure, UnprotectedFailure)
 """How an operation ends wrongly that does not end well: what is said, and to whom, depends on who else fails."""
 
 
-@dataclass(frozen=True)
-class KnownIssue:
-    """A bug of DCP, or a limitation of it that its documentation tells.
+@dataclass(frozen=True, kw_only=True)
+class KnownIssue(LedgerEntry):
+    """An entry for what a scenario shows in a world.
 
-    ``loses`` says in one line what a user loses by it; ``upstream`` is its issue, where there is one. The first release
-    of torch that is free of it is ``fixed_in``, ``None`` while none is known. ``matches`` gets the verdict and its
-    breach: it names the *failure*, so that whatever else goes wrong in the same region is still new. In the worlds that
-    ``shows_in`` names, the scenario shows it each time; in the others it may.
+    ``matches`` gets the verdict and its breach: it names the *failure*, so that whatever else goes wrong in the same
+    region is still new. In the worlds that ``shows_in`` names, the scenario shows it each time; in the others it may.
     """
 
-    id: str
-    title: str
-    loses: str
     scenario: Scenario
     matches: Callable[[Verdict, Breach], bool]
-    upstream: str | None = None
-    fixed_in: Release | None = None
-    documented: bool = False
     shows_in: tuple[str, ...] = ("simulated", "processes")
-
-    def affects(self, release: Release) -> bool:
-        """Whether that release of torch has the bug."""
-        return self.fixed_in is None or release < self.fixed_in
-
-
-def torch_release(version: str = torch.__version__) -> Release:
-    """``(major, minor)`` of a version of torch."""
-    major, minor = version.split(".")[:2]
-    return int(major), int(minor)
 
 
 def operation_outcome(verdict: Verdict, breach: Breach) -> OperationOutcome:

@@ -1,0 +1,38 @@
+"""What every entry of a ledger says, whatever it is matched against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+__all__ = ["LedgerEntry", "Release", "torch_release"]
+
+Release = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerEntry:
+    """A bug or a documented limitation of DCP.
+
+    ``loses`` says in one line what a user loses by it; ``upstream`` is its issue, where there is one. The first release
+    of torch that is free of it is ``fixed_in``, ``None`` while none is known. What torch's documentation tells of is
+    ``documented``.
+    """
+
+    id: str
+    title: str
+    loses: str
+    upstream: str | None = None
+    fixed_in: Release | None = None
+    documented: bool = False
+
+    def affects(self, release: Release) -> bool:
+        """Whether that release of torch has the bug."""
+        return self.fixed_in is None or release < self.fixed_in
+
+
+def torch_release(version: str = torch.__version__) -> Release:
+    """``(major, minor)`` of a version of torch."""
+    major, minor = version.split(".")[:2]
+    return int(major), int(minor)

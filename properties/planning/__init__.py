@@ -1,0 +1,1 @@
+"""What must hold of DCP's planning functions alone: laws on plain data, in no world, against brute-force models."""
