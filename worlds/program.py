@@ -21,7 +21,7 @@ from .record import error_origin, record_error
 from .scenario import Operation, Scenario
 from .state import StateDict
 
-__all__ = ["default_metadata", "list_files", "read_metadata", "run_rank"]
+__all__ = ["default_metadata", "list_files", "raised", "read_metadata", "run_rank"]
 
 
 def run_rank(
@@ -47,7 +47,7 @@ def run_rank(
     except Abandoned:
         raise
     except BaseException as error:
-        return _raised(error, path)
+        return raised(error, path)
     finally:
         injection.forget()
     return Returned(state.observe(), None if metadata is None else record_metadata(metadata))
@@ -96,7 +96,8 @@ def _legacy(operation: Operation) -> dict[str, Any]:
     return {"coordinator_rank": operation.coordinator, "no_dist": not operation.distributed}
 
 
-def _raised(error: BaseException, path: str) -> Raised:
+def raised(error: BaseException, path: str) -> Raised:
+    """What a call raised, as data, with the checkpoint's own path left out."""
     record = record_error(error, path=path)
     if not isinstance(error, CheckpointException):
         return Raised(record, origin=error_origin(error))
