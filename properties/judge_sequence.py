@@ -32,24 +32,25 @@ class CachingShows(Violation):
 
 @dataclass(frozen=True)
 class SequenceBreach:
-    """A step of a sequence at which caching shows first: how, in one line, and what came of it without and with."""
+    """A step of a sequence at which two ways to save differ first: how, in one line, and what came of each."""
 
     headline: str
     sequence: SaveSequence
     step: int
     plain: Outcome
     cached: Outcome
+    kind: type[Violation] = CachingShows
 
     def violation(self) -> Violation:
         """The exception, with the whole text."""
         lines = [self.headline, "", *f"sequence = {pretty(self.sequence)}".splitlines(), ""]
-        for name, outcome in (("plain", self.plain), ("cached", self.cached)):
+        for name, outcome in (("plain", self.plain), ("other", self.cached)):
             for operation, seen in (("save", outcome.save), ("load", outcome.load)):
                 if seen is not None:
                     groups = describe_ranks(seen.ranks, rank_text)
                     lines += [f"{name:9} {operation}: {ranks}: {text}" for ranks, text in groups]
             lines.append(f"{name:9} metadata: {outcome.metadata or outcome.metadata_error}")
-        return CachingShows("\n".join(lines))
+        return self.kind("\n".join(lines))
 
 
 @dataclass(frozen=True, kw_only=True)

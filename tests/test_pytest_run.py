@@ -56,9 +56,7 @@ def test_header_names_the_world_that_was_chosen_and_its_examples() -> None:
 def test_unknown_world_ends_in_one_line() -> None:
     done = run("--world=real", "properties/test_round_trip.py", "--collect-only")
     assert done.returncode == 4
-    assert done.stderr.strip().splitlines() == [
-        "ERROR: there is no world 'real': --world takes simulated, processes, torchrun"
-    ]
+    assert done.stderr.strip().splitlines() == [f"ERROR: there is no world 'real': --world takes {', '.join(WORLDS)}"]
 
 
 def test_law_runs_on_real_ranks_and_one_that_makes_no_sense_there_says_so() -> None:

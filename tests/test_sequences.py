@@ -8,6 +8,7 @@ import pytest
 from hypothesis import Phase, find, given, seed, settings
 from torch.distributed.checkpoint.planner import SavePlanner
 
+from properties.judge_async import compare_async, without_faults
 from properties.judge_sequence import (
     SEQUENCE_ISSUES,
     SequenceIssue,
@@ -17,7 +18,8 @@ from properties.judge_sequence import (
 from properties.ledger import torch_release
 from strategies import save_sequences
 from worlds import Fault, InvalidScenario, Operation, ProcessWorld, Scenario, TensorEntry
-from worlds.outcome import Raised
+from worlds.outcome import Deadlocked, ErrorRecord, Raised
+from worlds.processes.asynchronous import run_async_sequence
 from worlds.processes.sequences import run_sequence
 from worlds.sequences import SaveSequence, SequenceOutcome
 
@@ -107,3 +109,31 @@ def test_any_other_difference_is_a_new_one(processes: ProcessWorld) -> None:
         assert breach.step == 1
         assert find_sequence_issue(breach) is None
     assert compare_caching(sequence, outcome, outcome) is None
+
+
+def test_saves_by_the_process_executor_are_of_the_state_at_the_call(processes: ProcessWorld) -> None:
+    """Two checkpoints in turn by the same daemons, the state of each changed while it is saved."""
+    sequence = SaveSequence((STEP, replace(STEP, entries=STEP.entries[1:])))
+    plain, saved = run_sequence(processes, sequence, caching=False), run_async_sequence(processes, sequence)
+    assert len(saved.steps) == 2
+    assert saved.steps[0].load is not None
+    assert compare_async(sequence, plain, saved) is None
+    hangs = replace(STEP, faults=(Fault("save", 1, "writer.reset"),))
+    assert isinstance(processes.run(hangs).save.ranks[0], Deadlocked), "also with the threads that serve a daemon"
+    first = saved.steps[0]
+    failed = Raised(ErrorRecord("OSError", "x"))
+    for changed in (
+        replace(first, load=None),
+        replace(first, files=()),
+        replace(first, save=replace(first.save, ranks=(failed, failed))),
+    ):
+        breach = compare_async(sequence, plain, SequenceOutcome((changed, saved.steps[1])))
+        assert breach is not None
+        assert str(breach.violation()).startswith("step 0 of 2: with async_save in a process ")
+
+
+def test_what_cannot_be_sent_to_a_daemon_is_left_out() -> None:
+    alone = replace(STEP, save=Operation(distributed=False), faults=(Fault("save", 0, "writer.finish"),))
+    (step,) = without_faults(SaveSequence((alone,))).steps
+    assert step.faults == ()
+    assert step.save.distributed

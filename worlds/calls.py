@@ -16,13 +16,13 @@ from .operations import Operation, Stager
 from .scenario import Scenario
 from .state import StateDict
 
-__all__ = ["load", "save"]
+__all__ = ["load", "make_save_planner", "make_writer", "save"]
 
 
 def save(scenario: Scenario, state: StateDict, injection: Injection, path: str, group: Any) -> Metadata:
     """Save ``state`` as the scenario says; an asynchronous save is waited for, after the state has been overwritten."""
-    writer = _writer(scenario, path)
-    planner = _save_planner(scenario)
+    writer = make_writer(scenario, path)
+    planner = make_save_planner(scenario)
     injection.place("writer", writer)
     injection.place("planner", planner)
     operation = scenario.save
@@ -96,7 +96,8 @@ def load(scenario: Scenario, state: StateDict, injection: Injection, path: str, 
         )
 
 
-def _writer(scenario: Scenario, path: str) -> dcp.FileSystemWriter:
+def make_writer(scenario: Scenario, path: str) -> dcp.FileSystemWriter:
+    """A new writer to the directory ``path``, with the scenario's options."""
     options = scenario.writer
     return dcp.FileSystemWriter(
         path,
@@ -109,7 +110,8 @@ def _writer(scenario: Scenario, path: str) -> dcp.FileSystemWriter:
     )
 
 
-def _save_planner(scenario: Scenario) -> dcp.DefaultSavePlanner:
+def make_save_planner(scenario: Scenario) -> dcp.DefaultSavePlanner:
+    """A new planner of the save, with the scenario's options."""
     options = scenario.planner
     return dcp.DefaultSavePlanner(
         flatten_state_dict=options.flatten_state_dict,

@@ -15,12 +15,12 @@ from .abandoned import Abandoned
 from .calls import load, save
 from .inject import Injection
 from .metadata import record_metadata
-from .outcome import ErrorRecord, FileRecord, Hit, MetadataRecord, Raised, RankOutcome, Returned
+from .outcome import EntryState, ErrorRecord, FileRecord, Hit, MetadataRecord, Raised, RankOutcome, Returned
 from .record import error_origin, record_error
 from .scenario import Scenario
 from .state import StateDict
 
-__all__ = ["default_metadata", "list_files", "make_group", "read_metadata", "run_rank"]
+__all__ = ["default_metadata", "list_files", "make_group", "raised", "read_metadata", "run_rank"]
 
 
 def make_group(members: tuple[int, ...]) -> Any:
@@ -63,7 +63,7 @@ def run_rank(
     except Abandoned:
         raise
     except BaseException as error:
-        return _raised(error, path, state)
+        return raised(error, path, state.observe())
     finally:
         injection.forget()
     return Returned(state.observe(), None if metadata is None else record_metadata(metadata))
@@ -74,14 +74,13 @@ def default_metadata(scenario: Scenario, rank: int) -> MetadataRecord:
     return record_metadata(_create_default_local_metadata(StateDict(scenario, "save", rank).entries))
 
 
-def _raised(error: BaseException, path: str, state: StateDict) -> Raised:
+def raised(error: BaseException, path: str, state: tuple[EntryState, ...]) -> Raised:
+    """What a call raised, as data, with the checkpoint's own path left out, and the state dict after it."""
     record = record_error(error, path=path)
     if not isinstance(error, CheckpointException):
-        return Raised(record, origin=error_origin(error), state=state.observe())
+        return Raised(record, origin=error_origin(error), state=state)
     failures = [(rank, record_error(failure[0], path=path)) for rank, failure in sorted(error.failures.items())]
-    return Raised(
-        ErrorRecord(record.type, ""), phase=str(error.args[0]), failures=tuple(failures), state=state.observe()
-    )
+    return Raised(ErrorRecord(record.type, ""), phase=str(error.args[0]), failures=tuple(failures), state=state)
 
 
 def read_metadata(path: str) -> tuple[MetadataRecord | None, ErrorRecord | None]:

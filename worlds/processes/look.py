@@ -20,6 +20,8 @@ __all__ = ["look_around"]
 _C10D = ("distributed_c10d.py", "_functional_collectives.py")
 _FORWARDING = ("_ops.py", "c10d_logger.py", "collectives.py")  # what stands between a collective and whoever calls it
 _STACK_LIMIT = 40
+_SERVICES = ("multiprocessing", "resource_sharer.py")  # a thread of Python's that serves other processes, for ever
+_EXECUTOR = ("concurrent", "futures", "thread.py")
 
 
 def look_around(without: int) -> tuple[Standing, ...]:
@@ -95,7 +97,8 @@ def _waits_without_limit(frames: list[FrameType]) -> Waiting | None:
     """What the thread waits for in Python's own threading; ``None`` if it may go on by itself."""
     frame = frames[0]
     path = PurePath(frame.f_code.co_filename)
-    if path.parts[-2:] == ("concurrent", "futures") or path.parts[-3:] == ("concurrent", "futures", "thread.py"):
+    services = any(PurePath(frame.f_code.co_filename).parts[-2:] == _SERVICES for frame in frames)
+    if services or path.parts[-3:] == _EXECUTOR:
         return Waiting("work for an idle thread")
     if path.name not in ("threading.py", "queue.py"):
         return None

@@ -79,6 +79,13 @@ class Pool:
         self._spawner.kill(self.ranks)
         self.ranks = []
 
+    def forget(self) -> None:
+        """Close the connections to ranks that have ended already, with what they were forked from."""
+        self.usable = False
+        for process in self.ranks:
+            process.connection.close()
+        self.ranks = []
+
     def run(self, job: Callable[[int], Callable[[], Any]]) -> Answers:
         """Run ``job(rank)``, which must be picklable, on every rank, and wait until all have answered or cannot."""
         answers = Answers()

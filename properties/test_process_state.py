@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 
 from properties.choices import fewer, only_in
+from properties.judge_async import check_async_sequence, without_faults
 from properties.judge_sequence import check_sequence
 from properties.sharding import sharded
 from strategies import save_sequences
@@ -19,3 +20,11 @@ from worlds.sequences import SaveSequence
 def test_plan_caching(shard: int, processes: ProcessWorld, sequence: SaveSequence) -> None:
     """Saves one after the other come to the same with ``enable_plan_caching`` and without."""
     check_sequence(sequence, processes)
+
+
+@only_in("simulated", "processes")
+@fewer(30)
+@given(sequence=save_sequences(max_world_size=2).map(without_faults))
+def test_process_executor(processes: ProcessWorld, sequence: SaveSequence) -> None:
+    """Saves by ``async_save`` in a process, of what is changed right after, come to what blocking saves do."""
+    check_async_sequence(sequence, processes)

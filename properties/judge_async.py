@@ -1,0 +1,71 @@
+"""Judges saves by the process executor: each comes to what a blocking save at the time of the call does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NoReturn
+
+from worlds import ProcessWorld
+from worlds.outcome import Outcome
+from worlds.processes.asynchronous import run_async_sequence
+from worlds.processes.sequences import run_sequence
+from worlds.scenario import Scenario
+from worlds.sequences import SaveSequence, SequenceOutcome
+
+from .judge_sequence import SequenceBreach
+from .violations import Violation
+
+__all__ = ["check_async_sequence", "compare_async", "without_faults"]
+
+
+class AsyncShows(Violation):
+    """A save by ``async_save`` with the process executor comes to something else than a blocking one."""
+
+    law = "round trip"
+
+    def throw(self) -> NoReturn:
+        raise self
+
+
+def check_async_sequence(sequence: SaveSequence, world: ProcessWorld) -> None:
+    """Raise the violation if the process executor shows."""
+    __tracebackhide__ = True
+    plain = run_sequence(world, sequence, caching=False)
+    breach = compare_async(sequence, plain, run_async_sequence(world, sequence))
+    if breach is not None:
+        breach.violation().throw()
+
+
+def without_faults(sequence: SaveSequence) -> SaveSequence:
+    """The sequence without failing ranks, whose writer and planner cannot be sent to a daemon, and with a group."""
+    steps = (replace(step, faults=(), save=replace(step.save, distributed=True)) for step in sequence.steps)
+    return SaveSequence(tuple(steps))
+
+
+def compare_async(
+    sequence: SaveSequence, plain: SequenceOutcome, asynchronous: SequenceOutcome
+) -> SequenceBreach | None:
+    """The first step at which the two differ in what is left, or in how the save failed; or ``None``."""
+    if len(plain.steps) != len(sequence.steps):
+        raise ValueError("a blocking save without failing ranks did not come to its end")
+    for number, (step, one, other) in enumerate(zip(sequence.steps, plain.steps, asynchronous.steps, strict=False)):
+        difference = next(_differences(step, one, other), None)
+        if difference is not None:
+            headline = f"step {number} of {len(sequence.steps)}: with async_save in a process {difference}"
+            return SequenceBreach(headline, sequence, number, one, other, AsyncShows)
+    if len(plain.steps) != len(asynchronous.steps):
+        raise ValueError("an asynchronous save did not come to its end, and differs in nothing before")
+    return None
+
+
+def _differences(step: Scenario, plain: Outcome, other: Outcome) -> Iterator[str]:
+    for rank, (left, right) in enumerate(zip(plain.save.ranks, other.save.ranks, strict=True)):
+        if type(left) is not type(right):  # what cannot be saved may be refused sooner, and in other words
+            yield f"the save ends in another way on rank {rank}"
+    if plain.load != other.load:
+        yield "the load sees another checkpoint"
+    if step.writer.thread_count > 1:
+        return  # which thread writes which file is the system's affair
+    if (plain.metadata, plain.metadata_error, plain.files) != (other.metadata, other.metadata_error, other.files):
+        yield "the metadata or the files are others"

@@ -1,0 +1,63 @@
+"""Runs saves by ``async_save`` with the process executor, one after the other, by ranks that keep their daemons.
+
+torch pickles the state, the writer and the planner for a daemon process of each rank, which has a group of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from torch.distributed.checkpoint.state_dict_saver import AsyncCheckpointerType, async_save
+
+from ..calls import make_save_planner, make_writer
+from ..outcome import Outcome, RankOutcome, Returned
+from ..program import list_files, raised, read_metadata
+from ..scenario import Scenario
+from ..sequences import SaveSequence, SequenceOutcome
+from ..state import StateDict
+from .killed import make_old
+from .world import ProcessWorld
+
+__all__ = ["run_async_sequence"]
+
+
+def run_async_sequence(world: ProcessWorld, sequence: SaveSequence) -> SequenceOutcome:
+    """Save each step by ``async_save`` and change every value as soon as it has returned; then load what was saved."""
+    directory = world.new_directory()
+    outcomes: list[Outcome] = []
+    try:
+        for number, step in enumerate(sequence.steps):
+            outcomes.append(_run(world, step, f"{directory}/{number}"))
+            if not world.keeps(step, "save"):
+                break
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    return SequenceOutcome(tuple(outcomes))
+
+
+def _run(world: ProcessWorld, step: Scenario, path: str) -> Outcome:
+    save = world.operate(step, "save", path, job=_save)
+    if not save.returned:
+        return Outcome(save)
+    metadata, error = read_metadata(path)
+    return Outcome(save, world.operate(step, "load", path), metadata, error, list_files(path))
+
+
+def _save(scenario: Scenario, name: str, rank: int, path: str, *, fresh: bool) -> RankOutcome:
+    """In a rank; what it holds afterwards is other values, so that nothing is said of them."""
+    os.environ["MASTER_ADDR"] = "127.0.0.1"  # where the daemons of the ranks meet
+    state = StateDict(scenario, "save", rank)
+    try:
+        saving = async_save(
+            state.entries,
+            checkpoint_id=path,
+            storage_writer=make_writer(scenario, path),
+            planner=make_save_planner(scenario),
+            async_checkpointer_type=AsyncCheckpointerType.PROCESS,
+        )
+        make_old(state)
+        saving.result()  # type: ignore[union-attr]
+    except BaseException as error:
+        return raised(error, path, ())
+    return Returned(())
