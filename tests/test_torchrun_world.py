@@ -123,7 +123,8 @@ def test_job_ends_when_a_law_fails(tmp_path: Path) -> None:
     assert f"pytest --world=torchrun --hypothesis-profile=quick '{law}'" in text
 
 
-def test_job_ends_when_it_is_interrupted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["interrupted", "without a rank"])
+def test_job_ends_in_order_when_it_is(how: str, tmp_path: Path) -> None:
     arguments = [
         *PYTEST,
         "--hypothesis-profile=nightly",
@@ -136,7 +137,10 @@ def test_job_ends_when_it_is_interrupted(tmp_path: Path) -> None:
             assert time.monotonic() < end, (tmp_path / "agent-0").read_text()
             time.sleep(0.05)
         ranks = children(agent.pid)
-        agent.send_signal(signal.SIGINT)
+        if how == "interrupted":
+            agent.send_signal(signal.SIGINT)
+        else:
+            os.kill(ranks[1], signal.SIGKILL)
         agent.wait(timeout=120)
     assert len(ranks) == 2
     assert not any(Path(f"/proc/{rank}").exists() for rank in ranks)

@@ -114,13 +114,13 @@ class Channel:
 
     def take(self, key: str) -> Any:
         """The message, which is waited for and then gone."""
-        message = pickle.loads(self.store.get(key))
+        message = self.read(key)
         self.store.delete_key(key)
         return message
 
     def read(self, key: str) -> Any:
         """The message, which is waited for and stays."""
-        # A store's own wait ends with a time limit, and prints that it did.
+        # A store's own wait ends with a time limit and prints that it did, and sees no signal meanwhile.
         pause = _PAUSES[0]
         while not self.has(key):
             time.sleep(pause)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import shutil
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from itertools import count
 from types import TracebackType
 from typing import Any, Literal, TypeVar
+
+import torch.distributed as dist
 
 from ..hygiene import quiet
 from ..launched import Launched
@@ -60,6 +65,9 @@ class TorchrunWorld:
         self._directory = tempfile.mkdtemp(prefix="dcp-stress-", dir=directory)
 
     def __enter__(self) -> TorchrunWorld:
+        if threading.current_thread() is threading.main_thread():
+            # torchrun ends a job so, when another rank has died: then as with Ctrl-C, with nothing left behind.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         return self
 
     def __exit__(
@@ -69,7 +77,8 @@ class TorchrunWorld:
 
     def close(self) -> None:
         """Let the other ranks end, and remove the files."""
-        self._say(Stop())
+        with contextlib.suppress(dist.DistError):  # the job is over already
+            self._say(Stop())
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def run(self, scenario: Scenario) -> Outcome:
