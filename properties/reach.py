@@ -139,9 +139,13 @@ def refusals(scenario: Scenario, name: Name) -> dict[int, tuple[str, ...]]:
 
 
 def _is_given(scenario: Scenario, unit: Unit, name: Name, rank: int) -> bool:
-    """Whether the planner of that rank sees it: of a ``ShardedTensor`` without a shard there is nothing to flatten."""
+    """Whether the planner of that rank sees it.
+
+    A load flattens sharded tensors before all else, and leaves nothing of one without a shard.
+    """
     layout = unit.tensor.layout(name) if unit.tensor is not None else None
-    if layout is not None and layout.kind == "ShardedTensor" and scenario.planner.flatten_sharded_tensors:
+    flattened = name == "load" and scenario.planner.flatten_sharded_tensors
+    if layout is not None and layout.kind == "ShardedTensor" and flattened:
         assert unit.tensor is not None
         return bool(layout.parts(unit.tensor.shape, rank))
     return unit.is_on(name, rank)
