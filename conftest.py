@@ -12,11 +12,11 @@ import torch
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
-from properties.check import FAULT_HITS, KNOWN_HITS, World
+from properties.check import FAULT_HITS, FEATURE_HITS, KNOWN_HITS, World
 from properties.choices import WORLDS, add_world_option, chosen_world, largest_world, serve_rank_0, skip_in_other_world
 from properties.determinism import ignore_constants_of_modules
 from properties.sharding import SHARDS, seed_shard
-from properties.summary import fault_table, known_issue_lines
+from properties.summary import fault_table, feature_table, known_issue_lines
 from strategies import limit_world_sizes
 from worlds import ProcessWorld, SimulatedWorld, TorchrunWorld
 
@@ -52,6 +52,7 @@ _register_profiles(WORLDS[SimulatedWorld.name].examples)
 
 _known: Counter[str] = Counter()
 _faults: Counter[tuple[str, str, str, str]] = Counter()
+_features: Counter[tuple[str, str]] = Counter()
 
 
 @pytest.fixture(scope="session")
@@ -129,26 +130,35 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     output = getattr(session.config, "workeroutput", None)
     if output is None:
-        _add(KNOWN_HITS, FAULT_HITS)
+        _add(KNOWN_HITS, FAULT_HITS, FEATURE_HITS)
     else:  # a worker of pytest-xdist, whose counts the controller adds up
         output["known_hits"] = list(KNOWN_HITS.items())
         output["fault_hits"] = list(FAULT_HITS.items())
+        output["feature_hits"] = list(FEATURE_HITS.items())
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     output = getattr(node, "workeroutput", {})  # a worker that crashed has none
-    faults = ((tuple(key), count) for key, count in output.get("fault_hits", ()))
-    _add(Counter(dict(output.get("known_hits", ()))), Counter(dict(faults)))
+    faults, features = (
+        Counter({tuple(key): count for key, count in output.get(name, ())}) for name in ("fault_hits", "feature_hits")
+    )
+    _add(Counter(dict(output.get("known_hits", ()))), faults, features)
 
 
-def _add(known: Counter[str], faults: Counter[tuple[str, str, str, str]]) -> None:
+def _add(known: Counter[str], faults: Counter[Any], features: Counter[Any]) -> None:
     _known.update(known)
     _faults.update(faults)
+    _features.update(features)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _faults and settings.get_current_profile_name() != "quick":
+    in_detail = settings.get_current_profile_name() != "quick"
+    if _features and in_detail:
+        terminalreporter.section("what was judged")
+        for line in feature_table(_features):
+            terminalreporter.write_line(line)
+    if _faults and in_detail:
         terminalreporter.section("faults that were reached")
         for line in fault_table(_faults):
             terminalreporter.write_line(line)

@@ -1,10 +1,11 @@
-"""What a run says at its end: the known issues that it met, and which hooks were really hit by a fault."""
+"""What a run says at its end: what was judged, the known issues that it met, and which hooks were really hit."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from strategies.features import FEATURES
 from worlds.hooks import HOOKS
 
 from .judge_sequence import SEQUENCE_ISSUES
@@ -13,7 +14,7 @@ from .known_issues import KNOWN_ISSUES
 from .ledger import LedgerEntry
 from .planning.known_issues import PLANNING_ISSUES
 
-__all__ = ["fault_table", "known_issue_lines"]
+__all__ = ["fault_table", "feature_table", "known_issue_lines"]
 
 _ENTRIES: Mapping[str, LedgerEntry] = {
     **KNOWN_ISSUES,
@@ -29,6 +30,15 @@ def known_issue_lines(hits: Mapping[str, int]) -> Iterator[str]:
         issue = _ENTRIES[name]
         upstream = f" ({issue.upstream})" if issue.upstream else ""
         yield f"{count:6} × {name}: {issue.title}{upstream}"
+
+
+def feature_table(hits: Mapping[tuple[str, str], int]) -> Iterator[str]:
+    """How often a scenario with each feature was judged, as lines of a Markdown table with a row for each group."""
+    yield "| what | how often it was judged |"
+    yield "| --- | --- |"
+    for group, names in FEATURES.items():
+        counted = ", ".join(f"{name} {hits.get((group, name), 0)}" for name in names)
+        yield f"| {group} | {counted} |"
 
 
 def fault_table(hits: Counter[tuple[str, str, str, str]]) -> Iterator[str]:

@@ -1,0 +1,72 @@
+"""Scenarios that showed a fault of the tester itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from properties import judge
+from properties.known_issues import find_known_issue
+from worlds import (
+    ChunkSharding,
+    Fault,
+    MeshSharding,
+    Nested,
+    ObjectEntry,
+    Operation,
+    PlannerOptions,
+    Replicate,
+    Scenario,
+    Schedule,
+    SimulatedWorld,
+    TensorEntry,
+    WriterOptions,
+)
+
+_ONE = MeshSharding((1,), (Replicate(),))
+_UNCOORDINATED = Operation(3, api="uncoordinated", schedule=Schedule((0, 2, 1)))
+
+SCENARIOS = {
+    # What a later fault raised was taken for a failure that nobody had made.
+    "a thread's failure is lost, and the coordinator fails next": Scenario(
+        entries=(TensorEntry("a"),),
+        save=Operation(2, coordinator=1, api="legacy", schedule=Schedule(threads_first=True)),
+        load=Operation(2, coordinator=1, api="legacy"),
+        writer=WriterOptions(False, thread_count=2),
+        faults=(
+            Fault("save", 0, "planner.resolve_data"),
+            Fault("save", 0, "planner.create_global_plan"),
+            Fault("save", 1, "writer.finish", error="CheckpointException"),
+        ),
+    ),
+    # Simulated ranks had the planner's caches in common, which processes have not.
+    "a rank fails by itself, and others have plan caches": Scenario(
+        entries=(Nested("a"),),
+        save=_UNCOORDINATED,
+        load=Operation(3),
+        planner=PlannerOptions(enable_plan_caching=True),
+        faults=(Fault("save", 0, "planner.finish_plan", error="KeyError"),),
+    ),
+    # A save flattens the state dict before it looks at sharded tensors, and a load the other way round.
+    "names collide where a rank has no shard": Scenario(
+        entries=(
+            Nested("a", entries=(TensorEntry("a", (1,), saved=ChunkSharding(0, (0,))),)),
+            ObjectEntry("a.a"),
+        ),
+        save=Operation(2),
+        load=Operation(2),
+    ),
+    # DTensor.from_local() gave a scalar the shape (0,) on ranks that are not in its mesh.
+    "a rank is not in the mesh of a 0-d tensor": Scenario(
+        entries=(
+            TensorEntry("a", saved=MeshSharding((1,), (Replicate(),)), loaded=MeshSharding((1,), (Replicate(),))),
+        ),
+        save=Operation(2),
+        load=Operation(2),
+    ),
+}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
+def test_laws_hold_but_for_what_is_known(scenario: Scenario, world: SimulatedWorld) -> None:
+    verdict = judge(scenario, world.run(scenario))
+    assert verdict or find_known_issue(verdict) is not None, verdict.violation()
