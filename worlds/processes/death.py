@@ -17,11 +17,14 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.filesystem import FileSystem
 
 from ..killed import Kill
+from ..state import Stateful
 from .rank import rank_reports
 
 __all__ = ["arm"]
 
 _OWNERS = {
+    ("save", "stateful"): Stateful,
+    ("load", "stateful"): Stateful,
     ("save", "writer"): dcp.FileSystemWriter,
     ("save", "planner"): dcp.DefaultSavePlanner,
     ("load", "reader"): dcp.FileSystemReader,
