@@ -14,7 +14,7 @@ from .known_issues import KNOWN_ISSUES
 from .ledger import LedgerEntry
 from .planning.known_issues import PLANNING_ISSUES
 
-__all__ = ["fault_table", "feature_table", "known_issue_lines"]
+__all__ = ["fault_table", "feature_table", "known_issue_lines", "known_issue_table"]
 
 _ENTRIES: Mapping[str, LedgerEntry] = {
     **KNOWN_ISSUES,
@@ -30,6 +30,18 @@ def known_issue_lines(hits: Mapping[str, int]) -> Iterator[str]:
         issue = _ENTRIES[name]
         upstream = f" ({issue.upstream})" if issue.upstream else ""
         yield f"{count:6} × {name}: {issue.title}{upstream}"
+
+
+def known_issue_table() -> Iterator[str]:
+    """Every entry of every ledger, as lines of a Markdown table."""
+    yield "| entry | what a user loses |"
+    yield "| --- | --- |"
+    for issue in _ENTRIES.values():
+        upstream = ""
+        if issue.upstream is not None:
+            number = issue.upstream.rpartition("#")[2]
+            upstream = f" ([pytorch#{number}](https://github.com/pytorch/pytorch/issues/{number}))"
+        yield f"| `{issue.id}` | {issue.loses}{upstream}{' (documented)' if issue.documented else ''} |"
 
 
 def feature_table(hits: Mapping[tuple[str, str], int]) -> Iterator[str]:
