@@ -12,6 +12,7 @@ from worlds.entries import ObjectEntry, TensorEntry
 from worlds.killed import OLD_BITS, OLD_OBJECT, KilledOutcome, KilledScenario
 from worlds.layouts import Box
 from worlds.outcome import ChunkState, Deadlocked, Died, ObjectState, OperationOutcome, Raised, Returned, TensorState
+from worlds.state import object_state
 from worlds.values import expected_bytes
 
 from .verdict import describe_ranks, rank_text
@@ -190,6 +191,6 @@ def _of_chunk(fqn: str, entry: TensorEntry, chunk: ChunkState) -> set[Generation
 
 
 def _of_object(entry: ObjectEntry, state: ObjectState) -> Generation:
-    if state.text == repr(entry.value):
+    if state.text == object_state(state.path, entry.value).text:
         return "new"
     return "old" if state.text == repr(OLD_OBJECT) else "neither"
