@@ -6,7 +6,19 @@ import ast
 
 __all__ = ["import_block"]
 
-_STANDARD = ("asyncio", "errno", "itertools", "math", "os", "sys", "tempfile", "threading", "time", "traceback")
+_STANDARD = (
+    "asyncio",
+    "atexit",
+    "errno",
+    "itertools",
+    "math",
+    "os",
+    "sys",
+    "tempfile",
+    "threading",
+    "time",
+    "traceback",
+)
 _TORCH = {
     "torch": "import torch",
     "dist": "import torch.distributed as dist",

@@ -7,7 +7,7 @@ import re
 from properties.verdict import Verdict
 from properties.violations import Disagreement
 
-from .calls import call_code, group_lines, on_its_ranks, set_up, tear_down, thread_classes, thread_order
+from .calls import call_code, group_lines, on_its_ranks, set_up, thread_classes, thread_order
 from .content import after_call, before_call, content_helpers
 from .faults import fault_blocks
 from .header import header
@@ -37,8 +37,7 @@ def write_script(verdict: Verdict) -> str:
         *watchdog(plan),
         _statements(set_up(plan)),
         _statements(content_block(plan)),
-        *(_statements(_operation(plan, name)) for name in plan.names[:-1]),
-        _statements([*_operation(plan, plan.last), *tear_down(plan)]),
+        *(_statements(_operation(plan, name)) for name in plan.names),
     ]
     body = _joined([block for block in blocks if block])
     imports = import_block(body)
