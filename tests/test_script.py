@@ -16,6 +16,8 @@ import torch
 from hypothesis import given, settings
 
 from campaign.script import CannotWrite, write_script
+from campaign.script import command as command_module
+from campaign.script.command import main
 from campaign.script.text import quoted, render
 from campaign.script.values import from_bits, tensor_code
 from properties import judge
@@ -26,7 +28,7 @@ from properties.violations import Violation
 from strategies import scenarios, tensor_entries
 from tests.script_bugs import BUGS, Bug, planted_here
 from tests.script_runs import command_of
-from worlds import Fault, ObjectEntry, Operation, Scenario, SimulatedWorld, TensorEntry
+from worlds import Fault, ObjectEntry, Operation, Scenario, Schedule, SimulatedWorld, TensorEntry
 from worlds.errors import ERRORS
 from worlds.outcome import Deadlocked
 from worlds.program import default_metadata
@@ -217,3 +219,20 @@ def test_command_ends_in_one_line_where_it_cannot_go_on(arguments: list[str], me
     assert (done.returncode, done.stdout) == (2, "")
     [line] = done.stderr.splitlines()
     assert line.startswith(f"python -m campaign.script: error: {message}")
+
+
+def test_command_tells_what_only_some_orders_of_ranks_show(
+    world: SimulatedWorld, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenario = replace(
+        KNOWN_ISSUES["reset-unprotected"].scenario, save=Operation(2, schedule=Schedule((1, 0))), load=Operation(2)
+    )
+    issue = replace(KNOWN_ISSUES["reset-unprotected"], scenario=scenario)
+    monkeypatch.setitem(KNOWN_ISSUES, "ordered", issue)
+    assert main(["--known", "ordered"]) == 0
+    assert capsys.readouterr().err == "", "the natural order shows it as well"
+    passes = verdict_of(Scenario(), world)
+    run = command_module._run
+    monkeypatch.setattr(command_module, "_run", lambda asked: run(asked) if asked is scenario else passes)
+    assert main(["--known", "ordered"]) == 0
+    assert "note: this was seen with ranks in one order only" in capsys.readouterr().err
