@@ -188,6 +188,19 @@ def test_unknown_violation_and_exception_are_refused_in_one_line(world: Simulate
         write_script(verdict)
 
 
+def test_unknown_value_and_way_to_fail_are_refused_in_one_line(world: SimulatedWorld) -> None:
+    entry = ObjectEntry("a", 1)
+    verdict = verdict_of(Scenario(entries=(entry,)), world)
+    object.__setattr__(entry, "value", {"key": 1})
+    with pytest.raises(CannotWrite, match=r"^there is no script for a scenario with an object of type dict yet$"):
+        write_script(verdict)
+    fault = Fault("save", 0, "writer.finish")
+    verdict = verdict_of(Scenario(faults=(fault,)), world)
+    object.__setattr__(fault, "through", "thread")
+    with pytest.raises(CannotWrite, match=r"^there is no script for a fault through the thread yet$"):
+        write_script(verdict)
+
+
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     start = [sys.executable, "-m", "campaign.script", *arguments]
     return subprocess.run(start, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -76,6 +76,9 @@ def _rank_condition(world_size: int, ranks: Sequence[int]) -> str:
 def fault_blocks(plan: Plan) -> list[str]:
     """The classes of the exceptions and the subclasses that raise them."""
     faults = [fault for name in plan.names for fault in plan.faults(name)]
+    for fault in faults:
+        if fault.through not in ("call", "future"):
+            raise CannotWrite(f"there is no script for a fault through the {fault.through} yet")
     if any(fault.through == "future" and fault.error in _NO_EXCEPTIONS for fault in faults):
         blocks = [_NO_EXCEPTION]
     else:

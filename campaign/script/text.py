@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from .known import CannotWrite
+
 __all__ = ["WIDTH", "Code", "Items", "docstring", "indented", "literal", "quoted", "render"]
 
 WIDTH = 100
@@ -54,6 +56,8 @@ def literal(value: object, *, head: str = "") -> Code:
     """The literal of an object that a scenario holds; ``head`` stands before it."""
     if isinstance(value, tuple):
         return Items(f"{head}(", tuple(literal(item) for item in value))
+    if not isinstance(value, bool | int | float | str | bytes | None):
+        raise CannotWrite(f"there is no script for a scenario with an object of type {type(value).__name__} yet")
     if isinstance(value, float):
         return head + repr(value).replace("e+", "e")
     return head + (quoted(value) if isinstance(value, str | bytes) else repr(value))
