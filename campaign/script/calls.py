@@ -1,0 +1,150 @@
+"""The processes, their groups, and the calls of DCP."""
+
+from __future__ import annotations
+
+from worlds.operations import Operation, WriterOptions
+
+from .faults import failing_class
+from .known import CannotWrite
+from .plan import Name, Plan
+from .state import state_name
+from .text import Items, indented, render
+
+__all__ = [
+    "call_code",
+    "function_name",
+    "group_lines",
+    "on_its_ranks",
+    "set_up",
+    "thread_classes",
+    "thread_order",
+]
+
+_THREADS_FIRST = '''\
+class EagerThread(threading.Thread):
+    """Which thread of the writer comes first is a race. Here it is always the new one."""
+
+    def start(self):
+        super().start()
+        self.join(timeout=1)'''
+_THREADS_LAST = '''\
+class LateThread(threading.Thread):
+    """Which thread of the writer comes first is a race. Here it is never the new one."""
+
+    def start(self):
+        pass
+
+    def join(self):
+        super().start()
+        super().join()'''
+
+_ALONE = 'dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)'
+# Seen with torch 2.13, twice in some hundred runs: SIGABRT, with "terminate called without an active exception".
+_AT_EXIT = "atexit.register(dist.destroy_process_group)  # else gloo's threads may abort the exit"
+
+
+def set_up(plan: Plan) -> list[str]:
+    """The process group, this process's rank, and the path of the checkpoint, which all ranks share."""
+    if plan.ranks == 1:
+        lines = [_ALONE, _AT_EXIT] if plan.has_group else []
+        return [*lines, "path = tempfile.mkdtemp()"]
+    lines = ['dist.init_process_group("gloo")', _AT_EXIT, "rank = dist.get_rank()"]
+    if plan.hangs:
+        lines.append("answered = dist.new_group()  # which is not disturbed by what save() and load() do")
+    return [
+        *lines,
+        "paths = [tempfile.mkdtemp() if rank == 0 else None]",
+        "dist.broadcast_object_list(paths)",
+        "path = paths[0]",
+    ]
+
+
+def group_lines(plan: Plan, name: Name) -> list[str]:
+    """The group of the ranks that save, or load, where not all of the job do; every rank must call this."""
+    if not plan.has_subgroup(name):
+        return []
+    size = plan.scenario.operation(name).world_size
+    return [f"group = dist.new_group({'[0]' if size == 1 else f'range({size})'})"]
+
+
+def on_its_ranks(plan: Plan, name: Name, lines: list[str]) -> list[str]:
+    """``lines``, run by the ranks that take part in the operation."""
+    size = plan.scenario.operation(name).world_size
+    if plan.in_all_ranks(name) or not lines:
+        return lines
+    return [f"if rank {'== 0' if size == 1 else f'< {size}'}:", *indented(lines)]
+
+
+def _orders_threads(plan: Plan) -> bool:
+    """Whether the order of the writer's threads decides on the outcome."""
+    return plan.scenario.writer.thread_count > 1 and any(fault.place.per_item for fault in plan.faults("save"))
+
+
+def thread_classes(plan: Plan) -> list[str]:
+    """The class of threads that makes their order certain, where it decides on the outcome."""
+    if not _orders_threads(plan):
+        return []
+    return [_THREADS_FIRST if plan.scenario.save.schedule.threads_first else _THREADS_LAST]
+
+
+def thread_order(plan: Plan) -> list[str]:
+    """The statement that puts that class into use."""
+    if not _orders_threads(plan):
+        return []
+    return [f"threading.Thread = {'Eager' if plan.scenario.save.schedule.threads_first else 'Late'}Thread"]
+
+
+def call_code(plan: Plan, name: Name, *, head: str = "") -> str:
+    """The call of DCP that saves or loads."""
+    operation = plan.scenario.operation(name)
+    storage = _storage(plan, name)
+    planner = failing_class(plan, name, "planner")
+    arguments = [state_name(plan, name)]
+    if operation.api == "current":
+        arguments.append("checkpoint_id=path")
+        if storage is not None:
+            arguments.append(f"storage_{'writer' if name == 'save' else 'reader'}={storage}")
+    elif operation.api == "legacy":
+        arguments.append(storage or f"dcp.FileSystem{'Writer' if name == 'save' else 'Reader'}(path)")
+    else:
+        raise CannotWrite(f"there is no script for the API {operation.api!r} yet")
+    if planner is not None:
+        arguments.append(f"planner={planner}()")
+    arguments += _where(plan, name, operation)
+    return render(Items(f"{head}dcp.{function_name(operation, name)}(", tuple(arguments)))
+
+
+def function_name(operation: Operation, name: Name) -> str:
+    """The function of DCP that is called."""
+    return name if operation.api == "current" else f"{name}_state_dict"
+
+
+def _where(plan: Plan, name: Name, operation: Operation) -> list[str]:
+    arguments = []
+    if plan.has_subgroup(name):
+        arguments.append("process_group=group")
+    if operation.coordinator:
+        arguments.append(f"coordinator_rank={operation.coordinator}")
+    if not operation.distributed and (plan.has_group or operation.api == "legacy"):
+        arguments.append("no_dist=True")
+    return arguments
+
+
+def _storage(plan: Plan, name: Name) -> str | None:
+    """The storage, where it is not the one that DCP takes for a path."""
+    prefix = "writer" if name == "save" else "reader"
+    options = _options(plan.scenario.writer) if name == "save" else []
+    failing = failing_class(plan, name, prefix)
+    if failing is None and not options:
+        return None
+    return f"{failing or f'dcp.FileSystem{prefix.capitalize()}'}({', '.join(['path', *options])})"
+
+
+def _options(options: WriterOptions) -> list[str]:
+    """The options that are not torch's defaults; but whether files are synced makes no difference to a script."""
+    arguments = []
+    if not options.single_file_per_rank:
+        arguments.append("single_file_per_rank=False")
+    if options.thread_count != 1:
+        arguments.append(f"thread_count={options.thread_count}")
+    return arguments

@@ -1,0 +1,32 @@
+"""Which entries of the ledger have a script, and why the others have none yet."""
+
+from __future__ import annotations
+
+from properties.known_issues import KNOWN_ISSUES
+
+__all__ = ["REFUSED", "WRITTEN"]
+
+REFUSED: dict[str, str] = {
+    "empty-chunk-in-the-way": "there is no script for a scenario with EnumerableSharding yet",
+    "dtype-cast": "there is no script yet for an entry that is not loaded: 'a'",
+    "object-into-tensor": "there is no script yet for an entry that is not loaded: 'a'",
+    "int-keys": "there is no script for a scenario with Nested yet",
+    "empty-dict-in-list": "there is no script for a scenario with Nested yet",
+    "mistaken-for-2.3": "there is no script for a scenario with Nested yet",
+    "list-replaced": "there is no script for a scenario with Nested yet",
+    "unflattened-objects": "there is no script for a scenario with PlannerOptions.flatten_state_dict=False yet",
+    "staging-lazy-bits": "there is no script for a scenario with Plain.memory='negated' yet",
+    "staging-scalar-dtensor": "there is no script for a scenario with MeshSharding yet",
+    "staging-sharded-tensor": "there is no script for a scenario with Operation.stager='default' yet",
+    "staging-dtensor-view": "there is no script for a scenario with MeshSharding yet",
+    "staging-checkpointable": "there is no script for a scenario with EnumerableSharding yet",
+    "staging-exotic-dtype": "there is no script for the API 'async' yet",
+    "uncoordinated-overwrite": "there is no script for a scenario with WriterOptions.overwrite=False yet",
+    "uncoordinated-no-shard": "there is no script for a scenario with MeshSharding yet",
+    "stateful-unprotected": "there is no script for a scenario with Nested yet",
+    "uncoordinated-unprotected": "there is no script for the API 'uncoordinated' yet",
+}
+"""What the writer says of an entry that it does not write."""
+
+WRITTEN = [issue for issue in KNOWN_ISSUES.values() if issue.id not in REFUSED]
+"""The entries that have a script."""
