@@ -6,7 +6,8 @@ from properties.violations import ChangedInput, ChangedOutside, NotInPlace, Wron
 from worlds.entries import ObjectEntry, TensorEntry
 
 from .plan import Plan
-from .state import content_checks, key_literal, layout_of, state_name
+from .state import content_checks, key_literal, state_name
+from .tensors import holds
 
 __all__ = ["after_call", "before_call", "content_helpers"]
 
@@ -54,13 +55,13 @@ def content_helpers(plan: Plan) -> list[str]:
     is_there = "now" if plan.last == "save" else "loaded"
     helpers = []
     if plan.kind in (WrongTensor, NotInPlace):
-        sharded = any(layout_of(leaf, plan.last).kind == "ShardedTensor" for leaf in leaves)
+        sharded = holds(plan, "ShardedTensor", plan.last)
         if plan.kind is WrongTensor:
             helpers.append(_DESCRIBE if sharded else _DESCRIBE_PLAIN)
         else:
             helpers.append(_PLACE if sharded else _PLACE_PLAIN)
     elif plan.compares_content and plan.kind is not ChangedOutside:
-        sharded = any(layout_of(leaf, plan.last).kind == "ShardedTensor" for leaf in leaves)
+        sharded = holds(plan, "ShardedTensor", plan.last)
         at = ", at=None" if sharded else ""
         of = " in the shard at {at}" if sharded else ""
         if any(isinstance(leaf.entry, TensorEntry) for leaf in leaves):

@@ -23,14 +23,19 @@ _TORCH = {
     "torch": "import torch",
     "dist": "import torch.distributed as dist",
     "dcp": "import torch.distributed.checkpoint as dcp",
-    "sharded_tensor": "from torch.distributed._shard import sharded_tensor",
-    "ShardedTensor": "from torch.distributed._shard.sharded_tensor import ShardedTensor",
-    "ChunkShardingSpec": "from torch.distributed._shard.sharding_spec import ChunkShardingSpec",
-    "_create_default_local_metadata": (
-        "from torch.distributed.checkpoint.default_planner import _create_default_local_metadata"
-    ),
-    "TensorStorageMetadata": "from torch.distributed.checkpoint.metadata import TensorStorageMetadata",
 }
+_DISTRIBUTED = {
+    "_shard": ("sharded_tensor",),
+    "_shard.sharded_tensor": ("ShardedTensor",),
+    "_shard.sharding_spec": ("ChunkShardingSpec",),
+    "checkpoint.default_planner": ("_create_default_local_metadata",),
+    "checkpoint.metadata": ("TensorStorageMetadata",),
+    "checkpoint.staging": ("DefaultStager", "StagingOptions"),
+    "device_mesh": ("DeviceMesh",),
+    "tensor": ("DTensor", "Replicate", "Shard", "distribute_tensor"),
+    "tensor.placement_types": ("_StridedShard",),
+}
+"""Names below ``torch.distributed``, by the module that they are imported from."""
 
 
 def import_block(source: str) -> str:
@@ -38,4 +43,8 @@ def import_block(source: str) -> str:
     used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
     standard = [f"import {name}" for name in _STANDARD if name in used]
     torch = [line for name, line in _TORCH.items() if name in used]
+    for module, names in _DISTRIBUTED.items():
+        wanted = ", ".join(name for name in names if name in used)
+        if wanted:
+            torch.append(f"from torch.distributed.{module} import {wanted}")
     return "\n\n".join("\n".join(block) for block in (standard, torch) if block)

@@ -8,7 +8,7 @@ from typing import Any
 
 from worlds.entries import ObjectEntry, TensorEntry
 from worlds.faults import Fault
-from worlds.layouts import ChunkSharding, Plain
+from worlds.layouts import ChunkSharding, MeshSharding, Plain, Replicate, Shard, StridedShard
 from worlds.operations import Operation, PlannerOptions, Schedule, WriterOptions
 from worlds.scenario import Scenario
 
@@ -26,7 +26,11 @@ _FIELDS: dict[type, str] = {
     Operation: "world_size coordinator api distributed schedule",
     Schedule: "order threads_first",
     TensorEntry: "key shape dtype saved loaded fill",
-    Plain: "",
+    Plain: "memory",
+    MeshSharding: "mesh placements ranks memory",
+    Replicate: "",
+    Shard: "dim",
+    StridedShard: "dim split_factor",
     ChunkSharding: "dim ranks",
     ObjectEntry: "key value",
     PlannerOptions: "",

@@ -8,20 +8,20 @@ from collections.abc import Callable
 from properties.violations import ChangedOutside
 from worlds.dtypes import DTYPES
 from worlds.entries import Key, ObjectEntry, TensorEntry
-from worlds.layouts import ChunkSharding, Layout
+from worlds.layouts import ChunkSharding, Plain
 from worlds.state_tree import Leaf
 
 from .known import CannotWrite
 from .plan import Name, Plan
-from .text import Code, Items, indented, literal, quoted, render
-from .values import dtype_arguments, from_bits, shape_literal, tensor_code
+from .tensors import holds, layout_of, tensor_checks, tensor_helpers, tensor_value
+from .text import Code, Items, literal, quoted, render
+from .values import from_bits, tensor_code
 
 __all__ = [
     "content_block",
     "content_checks",
     "is_same",
     "key_literal",
-    "layout_of",
     "state_block",
     "state_helpers",
     "state_name",
@@ -30,7 +30,7 @@ __all__ = [
 _AS_BYTES = '''\
 def as_bytes(tensor):
     """The bytes of a tensor, in one more dim: bits are compared, since a NaN is unequal to itself."""
-    return tensor.detach().unsqueeze(-1).view(torch.uint8)'''
+    return tensor.detach(){resolved}.unsqueeze(-1).view(torch.uint8)'''
 
 _INVERTED = '''\
 def inverted(tensor):
@@ -48,18 +48,6 @@ def framed(tensor):
     frames.append(memory)
     copy = memory[64:-64].view(*tensor.shape, -1) if tensor.numel() else as_bytes(tensor)
     return copy.copy_(as_bytes(tensor)).view(tensor.dtype).squeeze(-1)'''
-_PART = '''\
-def part(tensor, shard):
-    """What ``tensor`` holds where ``shard`` is."""
-    bounds = zip(shard.metadata.shard_offsets, shard.metadata.shard_sizes, strict=True)
-    return tensor[tuple(slice(start, start + size) for start, size in bounds)]'''
-_SHARD = '''\
-def cut(tensor, spec{group_parameter}):
-    """A ShardedTensor with what ``tensor`` holds."""
-    sharded = {empty}
-    for shard in sharded.local_shards():
-        shard.tensor = {copy}
-    return sharded'''
 _MODULE = """\
 {name} = torch.nn.Module()
 {name}._register_state_dict_hook(sharded_tensor.state_dict_hook)
@@ -81,9 +69,9 @@ def state_name(plan: Plan, name: Name) -> str:
 
 def is_same(plan: Plan) -> bool:
     """Whether what is saved is the plain tensors themselves, so that one dict serves for both."""
-    sharded = any(layout_of(leaf, "save").kind != "Tensor" for leaf in plan.leaves("save"))
+    plain = all(layout_of(leaf, "save") == Plain() for leaf in plan.leaves("save"))
     is_input = plan.compares_content and plan.last == "load"
-    return is_input and plan.scenario.container == "dict" and not sharded
+    return is_input and plan.scenario.container == "dict" and plain
 
 
 def state_helpers(plan: Plan) -> list[str]:
@@ -92,29 +80,21 @@ def state_helpers(plan: Plan) -> list[str]:
     if scenario.container not in _CONTAINERS:
         raise CannotWrite(f"there is no script for a state dict held in a {scenario.container!r} yet")
     if not plan.compares_content:
-        return []
+        return tensor_helpers(plan)
     tensors = plan.tensors("save")
     helpers = []
     if any(math.prod(entry.shape) for entry in tensors):
         helpers.append(from_bits(plan.leaves("save")))
     if tensors:
-        helpers.append(_AS_BYTES)
+        layouts = [layout_of(leaf, name) for name in plan.names for leaf in plan.leaves(name)]
+        lazy = any(layout.memory in ("conjugated", "negated") for layout in layouts)
+        helpers.append(_AS_BYTES.format(resolved=".resolve_conj().resolve_neg()" if lazy else ""))
     if tensors and plan.last == "load":
         has_bool = any(entry.dtype == "bool" for entry in tensors)
         helpers.append(_INVERTED.format(body=(_INVERTED_BOOL if has_bool else "") + _INVERTED_ANY))
         if plan.kind is ChangedOutside:
             helpers += ["frames = []", _FRAMED]
-    if any(layout_of(leaf, name).kind == "ShardedTensor" for name in plan.names for leaf in plan.leaves(name)):
-        helpers += [_PART, _shard_helper(plan)]
-    return helpers
-
-
-def _shard_helper(plan: Plan) -> str:
-    in_group = any(plan.has_subgroup(name) for name in plan.names)
-    group = ("process_group=group",) if in_group else ()
-    empty = Items("sharded_tensor.empty(", ("spec", "tensor.shape", "dtype=tensor.dtype", *group))
-    copy = "framed(part(tensor, shard))" if plan.kind is ChangedOutside else "part(tensor, shard).clone()"
-    return _SHARD.format(group_parameter=", group=None" if in_group else "", empty=render(empty, indent=4), copy=copy)
+    return [*helpers, *tensor_helpers(plan)]
 
 
 def content_block(plan: Plan) -> list[str]:
@@ -135,11 +115,15 @@ def state_block(plan: Plan, name: Name) -> list[str]:
     if name == "save" and is_same(plan):
         return []
     variable = state_name(plan, name)
-    value: Value = (
-        (lambda leaf, head: _with_content(plan, leaf, name, head))
-        if plan.compares_content
-        else (lambda leaf, head: _without_content(plan, leaf, name, head))
-    )
+
+    def value(leaf: Leaf, head: str) -> Code:
+        entry = leaf.entry
+        return (
+            _object(plan, leaf, entry, name, head)
+            if isinstance(entry, ObjectEntry)
+            else tensor_value(plan, leaf, name, head=head)
+        )
+
     if plan.scenario.container == "module":
         return [*_comments(plan, name), *_module(plan, name, value), f"{variable} = {_module_name(name)}.state_dict()"]
     items = tuple(value(leaf, f"{key_literal(leaf.path[0])}: ") for leaf in plan.leaves(name))
@@ -166,8 +150,7 @@ def _module_name(name: Name) -> str:
 
 def _module(plan: Plan, name: Name, value: Value) -> list[str]:
     module = _module_name(name)
-    sharded = any(layout_of(leaf, name).kind == "ShardedTensor" for leaf in plan.leaves(name))
-    lines = [(_MODULE if sharded else _PLAIN_MODULE).format(name=module)]
+    lines = [(_MODULE if holds(plan, "ShardedTensor", name) else _PLAIN_MODULE).format(name=module)]
     for leaf in plan.leaves(name):
         entry = leaf.entry
         assert isinstance(entry, TensorEntry)
@@ -181,54 +164,15 @@ def _module(plan: Plan, name: Name, value: Value) -> list[str]:
     return lines
 
 
-def layout_of(leaf: Leaf, name: Name) -> Layout:
-    """How the ranks hold it in that operation, in which it is there."""
-    layout = leaf.entry.layout(name)
-    assert layout is not None
-    return layout
-
-
 def key_literal(key: Key) -> str:
     """The key of a state dict, as source."""
     return quoted(key) if isinstance(key, str) else str(key)
 
 
-def _spec(sharding: ChunkSharding) -> Code:
-    ranks = sharding.ranks
-    placements: Code
-    if len(ranks) > 1 and len(set(ranks)) == 1:
-        placements = f'["rank:{ranks[0]}/cpu"] * {len(ranks)}'
-    elif len(ranks) > 3 and ranks == tuple(range(len(ranks))):
-        placements = f'[f"rank:{{r}}/cpu" for r in range({len(ranks)})]'
-    else:
-        placements = Items("[", tuple(f'"rank:{rank}/cpu"' for rank in ranks))
-    return Items("ChunkShardingSpec(", (str(sharding.dim), placements))
-
-
-def _without_content(plan: Plan, leaf: Leaf, name: Name, head: str) -> Code:
-    entry = leaf.entry
-    if isinstance(entry, ObjectEntry):
-        return literal(entry.value, head=head) if name == "save" else head + _placeholder(entry)
-    layout = layout_of(leaf, name)
-    if not isinstance(layout, ChunkSharding):
-        return Items(f"{head}torch.zeros(", (shape_literal(entry), *dtype_arguments(entry)))
-    group = ("process_group=group",) if plan.has_subgroup(name) else ()
-    sizes = map(str, entry.shape)
-    return Items(f"{head}sharded_tensor.zeros(", (_spec(layout), *sizes, *dtype_arguments(entry), *group))
-
-
-def _with_content(plan: Plan, leaf: Leaf, name: Name, head: str) -> Code:
-    source, entry = f"saved[{quoted(leaf.fqn)}]", leaf.entry
-    if isinstance(entry, ObjectEntry):
-        return head + (source if name == "save" else _placeholder(entry))
-    layout = layout_of(leaf, name)
-    content = source if name == "save" else f"inverted({source})"
-    if not isinstance(layout, ChunkSharding):
-        if name == "save":
-            return f"{head}{content}.clone()" if plan.last == "save" else head + content
-        return f"{head}framed({content})" if plan.kind is ChangedOutside else head + content
-    group = ("group",) if plan.has_subgroup(name) else ()
-    return Items(f"{head}cut(", (content, _spec(layout), *group))
+def _object(plan: Plan, leaf: Leaf, entry: ObjectEntry, name: Name, head: str) -> Code:
+    if name == "load":
+        return head + _placeholder(entry)
+    return f"{head}saved[{quoted(leaf.fqn)}]" if plan.compares_content else literal(entry.value, head=head)
 
 
 def _placeholder(entry: ObjectEntry) -> str:
@@ -239,14 +183,9 @@ def content_checks(plan: Plan, name: Name, variable: str) -> list[str]:
     """Statements that call ``check`` for each tensor, and compare each object."""
     lines = []
     for leaf in plan.leaves(name):
-        key = quoted(leaf.fqn)
         place = variable + "".join(f"[{key_literal(step)}]" for step in leaf.path)
         if isinstance(leaf.entry, ObjectEntry):
-            lines.append(render(Items("check_object(", (key, place))))
-        elif layout_of(leaf, name).kind == "Tensor":
-            lines.append(render(Items("check(", (key, place, f"saved[{key}]"))))
+            lines.append(render(Items("check_object(", (quoted(leaf.fqn), place))))
         else:
-            arguments = (key, "shard.tensor", f"part(saved[{key}], shard)", "shard.metadata.shard_offsets")
-            lines.append(f"for shard in {place}.local_shards():")
-            lines += indented([render(Items("check(", arguments))])
+            lines += tensor_checks(plan, leaf, name, place)
     return lines

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .known import CannotWrite
 
-__all__ = ["WIDTH", "Code", "Items", "docstring", "indented", "literal", "quoted", "render"]
+__all__ = ["WIDTH", "Code", "Items", "docstring", "headed", "indented", "literal", "quoted", "render"]
 
 WIDTH = 100
 """How many columns a line of a script has at most, if it can be broken at all."""
@@ -50,6 +50,11 @@ def _one_line(code: Code) -> str:
     # A tuple, unlike a call, has no name before its bracket, and needs a comma behind its only item.
     comma = "," if len(code.items) == 1 and code.head[-2:] in ("(", " (", "=(") else ""
     return f"{code.head}{', '.join(map(_one_line, code.items))}{comma}{code.closing}"
+
+
+def headed(head: str, code: Code) -> Code:
+    """``code`` with ``head`` before it."""
+    return head + code if isinstance(code, str) else Items(head + code.head, code.items)
 
 
 def literal(value: object, *, head: str = "") -> Code:

@@ -17,6 +17,7 @@ from .metadata import checks_metadata, metadata_checks
 from .outcomes import compared_call, watchdog
 from .plan import Name, Plan
 from .state import content_block, state_block, state_helpers
+from .tensors import mesh_lines
 
 __all__ = ["write_script"]
 
@@ -35,7 +36,7 @@ def write_script(verdict: Verdict) -> str:
         *state_helpers(plan),
         *content_helpers(plan),
         *watchdog(plan),
-        _statements(set_up(plan)),
+        _statements([*set_up(plan), *mesh_lines(plan)]),
         _statements(content_block(plan)),
         *(_statements(_operation(plan, name)) for name in plan.names),
     ]
