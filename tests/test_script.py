@@ -66,7 +66,7 @@ def test_known_issue_has_a_short_script(issue: KnownIssue, world: SimulatedWorld
     check_text(script)
     assert issue.title.split()[0] in script
     assert issue.upstream is None or issue.upstream in script
-    assert len(script.splitlines()) < 80
+    assert len(script.splitlines()) < 100
 
 
 def test_any_scenario_has_a_script_or_is_refused_in_one_line(world: SimulatedWorld) -> None:

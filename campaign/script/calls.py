@@ -7,11 +7,12 @@ from worlds.operations import Operation, WriterOptions
 from .faults import failing_class
 from .known import CannotWrite
 from .plan import Name, Plan
-from .state import state_name
+from .state import overwrite_lines, state_name
 from .text import Items, indented, render
 
 __all__ = [
     "call_code",
+    "exit_helpers",
     "function_name",
     "group_lines",
     "on_its_ranks",
@@ -39,16 +40,32 @@ class LateThread(threading.Thread):
         super().join()'''
 
 _ALONE = 'dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)'
-# Seen with torch 2.13, twice in some hundred runs: SIGABRT, with "terminate called without an active exception".
+# Seen with torch 2.13, in one of ten runs whose last call raised: SIGABRT, "terminate called without an active
+# exception", as a thread of gloo asks for the interpreter's lock while that ends.
 _AT_EXIT = "atexit.register(dist.destroy_process_group)  # else gloo's threads may abort the exit"
+
+
+_LEAVE = '''\
+def leave():
+    """Destroy the process group, and what keeps it alive: else gloo's threads may abort the exit."""
+    sys.last_exc = sys.last_value = sys.last_traceback = None
+    dist.destroy_process_group()
+    gc.collect()'''
+_AT_EXIT_LEAVE = "atexit.register(leave)"
+
+
+def exit_helpers(plan: Plan) -> list[str]:
+    """The function that is called at the exit, where a traceback may hold the process group."""
+    return [_LEAVE] if plan.has_group and not plan.compares_content else []
 
 
 def set_up(plan: Plan) -> list[str]:
     """The process group, this process's rank, and the path of the checkpoint, which all ranks share."""
+    at_exit = _AT_EXIT if plan.compares_content else _AT_EXIT_LEAVE
     if plan.ranks == 1:
-        lines = [_ALONE, _AT_EXIT] if plan.has_group else []
+        lines = [_ALONE, at_exit] if plan.has_group else []
         return [*lines, "path = tempfile.mkdtemp()"]
-    lines = ['dist.init_process_group("gloo")', _AT_EXIT, "rank = dist.get_rank()"]
+    lines = ['dist.init_process_group("gloo")', at_exit, "rank = dist.get_rank()"]
     if plan.hangs:
         lines.append("answered = dist.new_group()  # which is not disturbed by what save() and load() do")
     return [
@@ -100,7 +117,7 @@ def call_code(plan: Plan, name: Name, *, head: str = "") -> str:
     storage = _storage(plan, name)
     planner = failing_class(plan, name, "planner")
     arguments = [state_name(plan, name)]
-    if operation.api == "current":
+    if operation.api in ("current", "async"):
         arguments.append("checkpoint_id=path")
         if storage is not None:
             arguments.append(f"storage_{'writer' if name == 'save' else 'reader'}={storage}")
@@ -111,12 +128,36 @@ def call_code(plan: Plan, name: Name, *, head: str = "") -> str:
     if planner is not None:
         arguments.append(f"planner={planner}()")
     arguments += _where(plan, name, operation)
+    if operation.api == "async":
+        return "\n".join(_asynchronous(plan, arguments, head))
     return render(Items(f"{head}dcp.{function_name(operation, name)}(", tuple(arguments)))
+
+
+def _asynchronous(plan: Plan, arguments: list[str], head: str) -> list[str]:
+    """The call, what the caller does to the tensors once it may, and the wait for the upload."""
+    kind = plan.scenario.save.stager
+    lines, close = [], []
+    if kind != "writer":
+        options = (
+            "use_pinned_memory=False",
+            f"use_shared_memory={kind == 'shared'}",
+            f"use_async_staging={kind == 'background'}",
+            "use_non_blocking_copy=False",
+        )
+        lines.append(render(Items("stager = DefaultStager(", (Items("StagingOptions(", options),))))
+        arguments, close = [*arguments, "async_stager=stager"], ["stager.close()"]
+    upload = "response.upload_completion" if kind == "background" else "upload"
+    lines.append(render(Items(f"{upload.split('.')[0]} = dcp.async_save(", tuple(arguments))))
+    if kind == "background":
+        lines.append("response.staging_completion.result()")
+    return [*lines, *overwrite_lines(plan), f"{head}{upload}.result()", *close]
 
 
 def function_name(operation: Operation, name: Name) -> str:
     """The function of DCP that is called."""
-    return name if operation.api == "current" else f"{name}_state_dict"
+    if operation.api == "async":
+        return "async_save"
+    return f"{name}_state_dict" if operation.api == "legacy" else name
 
 
 def _where(plan: Plan, name: Name, operation: Operation) -> list[str]:
@@ -135,7 +176,9 @@ def _storage(plan: Plan, name: Name) -> str | None:
     prefix = "writer" if name == "save" else "reader"
     options = _options(plan.scenario.writer) if name == "save" else []
     failing = failing_class(plan, name, prefix)
-    if failing is None and not options:
+    # Where it is to stage as well, async_save must be given it: for a path alone, it takes a DefaultStager.
+    stages = name == "save" and plan.scenario.save.api == "async" and plan.scenario.save.stager == "writer"
+    if failing is None and not options and not stages:
         return None
     return f"{failing or f'dcp.FileSystem{prefix.capitalize()}'}({', '.join(['path', *options])})"
 

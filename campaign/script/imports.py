@@ -10,6 +10,7 @@ _STANDARD = (
     "asyncio",
     "atexit",
     "errno",
+    "gc",
     "itertools",
     "math",
     "os",

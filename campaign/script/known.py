@@ -23,7 +23,7 @@ class CannotWrite(ValueError):
 # processes run in an order of their own.
 _FIELDS: dict[type, str] = {
     Scenario: "entries save load writer planner container faults",
-    Operation: "world_size coordinator api distributed schedule",
+    Operation: "world_size coordinator api distributed schedule stager",
     Schedule: "order threads_first",
     TensorEntry: "key shape dtype saved loaded fill",
     Plain: "memory",

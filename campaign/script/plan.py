@@ -177,6 +177,11 @@ class Plan:
         return self.stage is not None or self.hangs or (self.kind in _BLAME and self.kind is not UnexpectedFailure)
 
     @property
+    def overwrites(self) -> bool:
+        """Whether the caller of an asynchronous save goes on and changes the tensors, while it is written out."""
+        return self.scenario.save.api == "async" and self.compares_content and self.last == "load"
+
+    @property
     def hangs(self) -> bool:
         """Whether ranks wait for ever."""
         return self.kind is Deadlock

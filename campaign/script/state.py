@@ -13,7 +13,7 @@ from worlds.state_tree import Leaf
 
 from .known import CannotWrite
 from .plan import Name, Plan
-from .tensors import holds, layout_of, tensor_checks, tensor_helpers, tensor_value
+from .tensors import holds, layout_of, tensor_checks, tensor_helpers, tensor_overwrite, tensor_value
 from .text import Code, Items, literal, quoted, render
 from .values import from_bits, tensor_code
 
@@ -22,6 +22,7 @@ __all__ = [
     "content_checks",
     "is_same",
     "key_literal",
+    "overwrite_lines",
     "state_block",
     "state_helpers",
     "state_name",
@@ -71,7 +72,7 @@ def is_same(plan: Plan) -> bool:
     """Whether what is saved is the plain tensors themselves, so that one dict serves for both."""
     plain = all(layout_of(leaf, "save") == Plain() for leaf in plan.leaves("save"))
     is_input = plan.compares_content and plan.last == "load"
-    return is_input and plan.scenario.container == "dict" and plain
+    return is_input and not plan.overwrites and plan.scenario.container == "dict" and plain
 
 
 def state_helpers(plan: Plan) -> list[str]:
@@ -179,11 +180,25 @@ def _placeholder(entry: ObjectEntry) -> str:
     return "None" if entry.value is not None else '"not loaded"'
 
 
+def overwrite_lines(plan: Plan) -> list[str]:
+    """Statements that overwrite the tensors that an asynchronous save was given."""
+    if not plan.overwrites:
+        return []
+    variable = state_name(plan, "save")
+    tensors = [leaf for leaf in plan.leaves("save") if isinstance(leaf.entry, TensorEntry)]
+    return [line for leaf in tensors for line in tensor_overwrite(leaf, _place(variable, leaf))]
+
+
+def _place(variable: str, leaf: Leaf) -> str:
+    """Where it is in the state dict that ``variable`` holds."""
+    return variable + "".join(f"[{key_literal(step)}]" for step in leaf.path)
+
+
 def content_checks(plan: Plan, name: Name, variable: str) -> list[str]:
     """Statements that call ``check`` for each tensor, and compare each object."""
     lines = []
     for leaf in plan.leaves(name):
-        place = variable + "".join(f"[{key_literal(step)}]" for step in leaf.path)
+        place = _place(variable, leaf)
         if isinstance(leaf.entry, ObjectEntry):
             lines.append(render(Items("check_object(", (quoted(leaf.fqn), place))))
         else:

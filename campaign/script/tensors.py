@@ -15,7 +15,7 @@ from .plan import Name, Plan
 from .text import Code, Items, headed, indented, quoted, render
 from .values import dtype_arguments, shape_literal
 
-__all__ = ["holds", "layout_of", "mesh_lines", "tensor_checks", "tensor_helpers", "tensor_value"]
+__all__ = ["holds", "layout_of", "mesh_lines", "tensor_checks", "tensor_helpers", "tensor_overwrite", "tensor_value"]
 
 _PART = '''\
 def part(tensor, shard):
@@ -35,15 +35,20 @@ def distributed(tensor, mesh, placements, arranged):
     whole = distribute_tensor(tensor, mesh, placements, src_data_rank=None)
     if not whole.to_local().numel():
         return whole
-    local, stride = arranged(whole.to_local()), tensor.stride()
-    return DTensor.from_local(local, mesh, placements, run_check=False, shape=tensor.shape, stride=stride)'''
+    local, shape, stride = arranged(whole.to_local()), tensor.shape, tensor.stride()
+    return DTensor.from_local(local, mesh, placements, run_check=False, shape=shape, stride=stride)'''
+
+_OVERWRITE = '''\
+def overwrite(tensor):
+    """What the next step of a training does: it writes to the memory of a tensor."""
+    tensor.detach().untyped_storage().fill_(0xEE)'''
 
 _MEMORIES: dict[Memory, str] = {
     "transposed": '''\
 def transposed(tensor):
     """A copy whose dims lie in memory in the reverse order."""
     dims = tuple(reversed(range(tensor.dim())))
-    return tensor.permute(dims).contiguous().permute(dims)''',
+    return tensor.permute(dims).clone(memory_format=torch.contiguous_format).permute(dims)''',
     "strided": '''\
 def strided(tensor):
     """A copy that is every second element of its storage."""
@@ -91,7 +96,8 @@ def tensor_helpers(plan: Plan) -> list[str]:
     """The definitions that make the tensors of their content."""
     if plan.kind in (ChangedOutside, NotInPlace, WrongTensor):
         _check_simple(plan)
-    helpers = [_MEMORIES[memory] for memory in dict.fromkeys(_memories(plan))]
+    helpers = [_OVERWRITE] if plan.overwrites and plan.tensors("save") else []
+    helpers += [_MEMORIES[memory] for memory in dict.fromkeys(_memories(plan))]
     if plan.compares_content and holds(plan, "ShardedTensor"):
         helpers += [_PART, _shard_helper(plan)]
     layouts = [layout_of(leaf, name) for name in plan.names for leaf in plan.leaves(name)]
@@ -229,7 +235,7 @@ def _plain(plan: Plan, leaf: Leaf, name: Name, content: Code) -> Code:
 
 def _kept(plan: Plan, name: Name, content: Code) -> Code:
     """``content``, as a copy where the original must stay what it is."""
-    if plan.compares_content and name == "save" and plan.last == "save":
+    if plan.compares_content and name == "save" and (plan.last == "save" or plan.overwrites):
         return f"{content}.clone()"
     return content
 
@@ -241,6 +247,14 @@ def _distributed(plan: Plan, leaf: Leaf, layout: MeshSharding, name: Name, conte
     if memory == "contiguous":
         return Items("distribute_tensor(", (_kept(plan, name, content), mesh, placements, "src_data_rank=None"))
     return Items("distributed(", (content, mesh, placements, _function(memory)))
+
+
+def tensor_overwrite(leaf: Leaf, place: str) -> list[str]:
+    """Statements that overwrite the tensor at ``place``, in the state dict that was saved."""
+    kind = layout_of(leaf, "save").kind
+    if kind == "ShardedTensor":
+        return [f"for shard in {place}.local_shards():", "    overwrite(shard.tensor)"]
+    return [f"overwrite({place}{'.to_local()' if kind == 'DTensor' else ''})"]
 
 
 def tensor_checks(plan: Plan, leaf: Leaf, name: Name, place: str) -> list[str]:

@@ -7,7 +7,7 @@ import re
 from properties.verdict import Verdict
 from properties.violations import Disagreement
 
-from .calls import call_code, group_lines, on_its_ranks, set_up, thread_classes, thread_order
+from .calls import call_code, exit_helpers, group_lines, on_its_ranks, set_up, thread_classes, thread_order
 from .content import after_call, before_call, content_helpers
 from .faults import fault_blocks
 from .header import header
@@ -36,6 +36,7 @@ def write_script(verdict: Verdict) -> str:
         *state_helpers(plan),
         *content_helpers(plan),
         *watchdog(plan),
+        *exit_helpers(plan),
         _statements([*set_up(plan), *mesh_lines(plan)]),
         _statements(content_block(plan)),
         *(_statements(_operation(plan, name)) for name in plan.names),
