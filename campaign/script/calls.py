@@ -56,12 +56,12 @@ _AT_EXIT_LEAVE = "atexit.register(leave)"
 
 def exit_helpers(plan: Plan) -> list[str]:
     """The function that is called at the exit, where a traceback may hold the process group."""
-    return [_LEAVE] if plan.has_group and not plan.compares_content else []
+    return [_LEAVE] if plan.has_group and plan.raises else []
 
 
 def set_up(plan: Plan) -> list[str]:
     """The process group, this process's rank, and the path of the checkpoint, which all ranks share."""
-    at_exit = _AT_EXIT if plan.compares_content else _AT_EXIT_LEAVE
+    at_exit = _AT_EXIT_LEAVE if plan.raises else _AT_EXIT
     if plan.ranks == 1:
         lines = [_ALONE, at_exit] if plan.has_group else []
         return [*lines, "path = tempfile.mkdtemp()"]

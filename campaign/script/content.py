@@ -5,9 +5,11 @@ from __future__ import annotations
 from properties.violations import ChangedInput, ChangedOutside, NotInPlace, WrongKeys, WrongTensor
 from worlds.entries import ObjectEntry, TensorEntry
 
+from .known import CannotWrite
 from .plan import Plan
-from .state import content_checks, key_literal, state_name
+from .state import content_checks, key_literal, place_of, state_name
 from .tensors import holds
+from .text import quoted
 
 __all__ = ["after_call", "before_call", "content_helpers"]
 
@@ -37,6 +39,12 @@ _DESCRIBE_PLAIN = '''\
 def describe(tensor):
     """What a load must not change of a tensor."""
     return type(tensor).__name__, getattr(tensor, "dtype", None), list(getattr(tensor, "shape", []))'''
+_KEYS = '''\
+def keys_of(value):
+    """What keys there are in the dicts in ``value``."""
+    if isinstance(value, dict):
+        return {key: keys_of(inner) for key, inner in value.items()}
+    return [keys_of(inner) for inner in value] if isinstance(value, list) else None'''
 _PLACE = '''\
 def place(tensor):
     """Where a tensor lies in memory, on this rank."""
@@ -54,6 +62,13 @@ def content_helpers(plan: Plan) -> list[str]:
     label = "[rank {rank}] " if plan.ranks > 1 else ""
     is_there = "now" if plan.last == "save" else "loaded"
     helpers = []
+    if plan.replaced is not None:
+        if plan.kind is not NotInPlace:
+            assert plan.kind is not None
+            raise CannotWrite(f"there is no script for a violation of the kind {plan.kind.__name__} of a container yet")
+        return []
+    if _has_keys_inside(plan):
+        helpers.append(_KEYS)
     if plan.kind in (WrongTensor, NotInPlace):
         sharded = holds(plan, "ShardedTensor", plan.last)
         if plan.kind is WrongTensor:
@@ -71,15 +86,30 @@ def content_helpers(plan: Plan) -> list[str]:
     return helpers
 
 
+def _has_keys_inside(plan: Plan) -> bool:
+    """Whether keys matter, and there are some further inside."""
+    return plan.kind in (WrongKeys, ChangedInput) and plan.has_containers(plan.last)
+
+
+def _keys(plan: Plan, variable: str) -> str:
+    return f"str(keys_of({variable}))" if _has_keys_inside(plan) else f"list({variable})"
+
+
+def _now(keys: str) -> str:
+    return keys.removeprefix("str(").removesuffix(")") if keys.startswith("str(") else keys
+
+
 def before_call(plan: Plan) -> list[str]:
     """What has to be kept of the state dict before it is loaded into."""
     variable = state_name(plan, plan.last)
+    if plan.replaced is not None:
+        return [f"before = {place_of(variable, plan.replaced)}"]
     if plan.kind is WrongTensor:
         return [f"before = {{name: describe(value) for name, value in {variable}.items()}}"]
     if plan.kind is NotInPlace:
         return [f"before = {{name: place({variable}[name]) for name in {_tensor_names(plan)}}}"]
     if plan.kind in (WrongKeys, ChangedInput):
-        return [f"keys = list({variable})"]
+        return [f"keys = {_keys(plan, variable)}"]
     return []
 
 
@@ -87,6 +117,10 @@ def after_call(plan: Plan) -> list[str]:
     """The comparison, which ends the script with status 1 where something is wrong."""
     variable = state_name(plan, plan.last)
     scenario = plan.scenario
+    if plan.replaced is not None:
+        place = place_of(variable, plan.replaced)
+        message = quoted(f"{'.'.join(map(str, plan.replaced))} is another object than the one to load into")
+        return [f"if {place} is not before:\n    sys.exit({message})"]
     lines = []
     if scenario.container == "module" and plan.kind not in (None, NotInPlace):
         module = "module" if plan.last == "save" else "target"
@@ -111,8 +145,8 @@ def after_call(plan: Plan) -> list[str]:
         )
     else:
         if plan.kind in (WrongKeys, ChangedInput):
-            message = f'f"the keys are {{list({variable})}}, and were {{keys}}"'
-            lines.append(f"if list({variable}) != keys:\n    sys.exit({message})")
+            now = _keys(plan, variable)
+            lines.append(f'if {now} != keys:\n    sys.exit(f"the keys are {{{_now(now)}}}, and were {{keys}}")')
         if plan.compares_content:
             lines += content_checks(plan, plan.last, variable)
     return lines

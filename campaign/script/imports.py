@@ -9,6 +9,7 @@ __all__ = ["import_block"]
 _STANDARD = (
     "asyncio",
     "atexit",
+    "collections",
     "errno",
     "gc",
     "itertools",

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from worlds.entries import ObjectEntry, TensorEntry
+from worlds.entries import Nested, ObjectEntry, TensorEntry
 from worlds.faults import Fault
 from worlds.layouts import ChunkSharding, MeshSharding, Plain, Replicate, Shard, StridedShard
 from worlds.operations import Operation, PlannerOptions, Schedule, WriterOptions
@@ -33,6 +33,7 @@ _FIELDS: dict[type, str] = {
     StridedShard: "dim split_factor",
     ChunkSharding: "dim ranks",
     ObjectEntry: "key value",
+    Nested: "key container entries",
     PlannerOptions: "",
     WriterOptions: "single_file_per_rank sync_files thread_count",
     Fault: "operation rank hook error through",

@@ -27,12 +27,12 @@ from properties.violations import (
     WrongPhase,
     WrongRanks,
 )
-from worlds.entries import TensorEntry
+from worlds.entries import Nested, Path, TensorEntry
 from worlds.faults import Fault
 from worlds.operations import Operation
 from worlds.outcome import OperationOutcome
 from worlds.scenario import Scenario
-from worlds.state_tree import Leaf
+from worlds.state_tree import Leaf, children
 
 __all__ = ["Name", "Plan"]
 
@@ -86,6 +86,19 @@ class Plan:
     def tensors(self, name: Name) -> list[TensorEntry]:
         """The tensors among them."""
         return [leaf.entry for leaf in self.leaves(name) if isinstance(leaf.entry, TensorEntry)]
+
+    def has_containers(self, name: Name) -> bool:
+        """Whether there is anything but tensors and objects in the state dict."""
+        return any(isinstance(entry, Nested) for _, entry in children(self.scenario.entries, name))
+
+    @property
+    def replaced(self) -> Path | None:
+        """Where the container is, in the state dict, that is not the one that it should be, if that is what broke."""
+        breach = self.verdict.breach
+        if breach is None or not breach.path or breach.path in {leaf.path for leaf in self.leaves(self.last)}:
+            return None
+        units = {unit.path for unit in self.scenario.units(self.last)}  # a tuple, or a list of objects, is one
+        return None if breach.path in units and self.kind is not NotInPlace else breach.path
 
     @property
     def is_metadata_alone(self) -> bool:
@@ -177,6 +190,11 @@ class Plan:
         return self.stage is not None or self.hangs or (self.kind in _BLAME and self.kind is not UnexpectedFailure)
 
     @property
+    def raises(self) -> bool:
+        """Whether the last call may raise."""
+        return self.compares_outcome or self.kind is UnexpectedFailure
+
+    @property
     def overwrites(self) -> bool:
         """Whether the caller of an asynchronous save goes on and changes the tensors, while it is written out."""
         return self.scenario.save.api == "async" and self.compares_content and self.last == "load"
@@ -189,7 +207,7 @@ class Plan:
     @property
     def compares_content(self) -> bool:
         """Whether it matters what tensors and objects hold."""
-        return not self.compares_outcome and (self.kind is None or self.kind in _CONTENT)
+        return not self.compares_outcome and self.replaced is None and (self.kind is None or self.kind in _CONTENT)
 
     @property
     def dies(self) -> bool:

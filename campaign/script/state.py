@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from properties.violations import ChangedOutside
 from worlds.dtypes import DTYPES
-from worlds.entries import Key, ObjectEntry, TensorEntry
+from worlds.entries import Entry, Key, Nested, ObjectEntry, Path, TensorEntry
 from worlds.layouts import ChunkSharding, Plain
-from worlds.state_tree import Leaf
+from worlds.state_tree import Leaf, children
 
 from .known import CannotWrite
 from .plan import Name, Plan
@@ -23,6 +23,7 @@ __all__ = [
     "is_same",
     "key_literal",
     "overwrite_lines",
+    "place_of",
     "state_block",
     "state_helpers",
     "state_name",
@@ -71,6 +72,9 @@ def state_name(plan: Plan, name: Name) -> str:
 def is_same(plan: Plan) -> bool:
     """Whether what is saved is the plain tensors themselves, so that one dict serves for both."""
     plain = all(layout_of(leaf, "save") == Plain() for leaf in plan.leaves("save"))
+    plain = plain and not any(
+        isinstance(entry, Nested) or entry.key != str(entry.key) for entry in plan.scenario.entries
+    )
     is_input = plan.compares_content and plan.last == "load"
     return is_input and not plan.overwrites and plan.scenario.container == "dict" and plain
 
@@ -127,8 +131,36 @@ def state_block(plan: Plan, name: Name) -> list[str]:
 
     if plan.scenario.container == "module":
         return [*_comments(plan, name), *_module(plan, name, value), f"{variable} = {_module_name(name)}.state_dict()"]
-    items = tuple(value(leaf, f"{key_literal(leaf.path[0])}: ") for leaf in plan.leaves(name))
+    items = _items(children(plan.scenario.entries, name), name, value)
     return [*_comments(plan, name), render(Items(f"{variable} = {{", items))]
+
+
+def _items(
+    placed: Iterable[tuple[Path, Entry]], name: Name, value: Value, *, sequence: bool = False
+) -> tuple[Code, ...]:
+    """What is between the brackets of a container."""
+    items = []
+    for path, entry in placed:
+        head = "" if sequence else f"{key_literal(path[-1])}: "
+        items.append(
+            _container(path, entry, name, value, head) if isinstance(entry, Nested) else value(Leaf(path, entry), head)
+        )
+    return tuple(items)
+
+
+def _container(path: Path, nested: Nested, name: Name, value: Value, head: str) -> Code:
+    placed = children(nested.entries, name, path=path, sequence=nested.is_sequence)
+    items = _items(placed, name, value, sequence=nested.is_sequence)
+    match nested.container:
+        case "list":
+            return Items(f"{head}[", items)
+        case "tuple":
+            return Items(f"{head}(", items)
+        case "ordered":
+            return Items(f"{head}collections.OrderedDict(", (Items("{", items),))
+        case "dict":
+            return Items(f"{head}{{", items)
+    raise CannotWrite(f"there is no script for a {nested.container} object in a state dict yet")
 
 
 def _comments(plan: Plan, name: Name) -> list[str]:
@@ -186,19 +218,19 @@ def overwrite_lines(plan: Plan) -> list[str]:
         return []
     variable = state_name(plan, "save")
     tensors = [leaf for leaf in plan.leaves("save") if isinstance(leaf.entry, TensorEntry)]
-    return [line for leaf in tensors for line in tensor_overwrite(leaf, _place(variable, leaf))]
+    return [line for leaf in tensors for line in tensor_overwrite(leaf, place_of(variable, leaf.path))]
 
 
-def _place(variable: str, leaf: Leaf) -> str:
+def place_of(variable: str, path: Path) -> str:
     """Where it is in the state dict that ``variable`` holds."""
-    return variable + "".join(f"[{key_literal(step)}]" for step in leaf.path)
+    return variable + "".join(f"[{key_literal(step)}]" for step in path)
 
 
 def content_checks(plan: Plan, name: Name, variable: str) -> list[str]:
     """Statements that call ``check`` for each tensor, and compare each object."""
     lines = []
     for leaf in plan.leaves(name):
-        place = _place(variable, leaf)
+        place = place_of(variable, leaf.path)
         if isinstance(leaf.entry, ObjectEntry):
             lines.append(render(Items("check_object(", (quoted(leaf.fqn), place))))
         else:

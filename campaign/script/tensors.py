@@ -109,6 +109,8 @@ def tensor_helpers(plan: Plan) -> list[str]:
 def _check_simple(plan: Plan) -> None:
     """Raise :class:`CannotWrite` for a tensor of which what is wrong cannot be shown."""
     assert plan.kind is not None
+    if plan.has_containers(plan.last) and plan.replaced is None:
+        raise CannotWrite(f"there is no script for a violation of the kind {plan.kind.__name__} beside a container yet")
     for leaf in plan.leaves(plan.last):
         layout = layout_of(leaf, plan.last)
         if layout.kind == "DTensor" or layout.memory != "contiguous":
