@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from worlds.operations import Operation, WriterOptions
+from collections.abc import Iterator
+
+from worlds.operations import Operation, PlannerOptions, WriterOptions
 
 from .faults import failing_class
-from .known import CannotWrite
 from .plan import Name, Plan
 from .state import overwrite_lines, state_name
-from .text import Items, indented, render
+from .text import Code, Items, headed, indented, render
 
 __all__ = [
     "call_code",
@@ -115,25 +116,23 @@ def call_code(plan: Plan, name: Name, *, head: str = "") -> str:
     """The call of DCP that saves or loads."""
     operation = plan.scenario.operation(name)
     storage = _storage(plan, name)
-    planner = failing_class(plan, name, "planner")
-    arguments = [state_name(plan, name)]
-    if operation.api in ("current", "async"):
+    planner = _planner(plan, name)
+    arguments: list[Code] = [state_name(plan, name)]
+    if operation.api != "legacy":
         arguments.append("checkpoint_id=path")
         if storage is not None:
-            arguments.append(f"storage_{'writer' if name == 'save' else 'reader'}={storage}")
-    elif operation.api == "legacy":
-        arguments.append(storage or f"dcp.FileSystem{'Writer' if name == 'save' else 'Reader'}(path)")
+            arguments.append(headed(f"storage_{'writer' if name == 'save' else 'reader'}=", storage))
     else:
-        raise CannotWrite(f"there is no script for the API {operation.api!r} yet")
+        arguments.append(storage or f"dcp.FileSystem{'Writer' if name == 'save' else 'Reader'}(path)")
     if planner is not None:
-        arguments.append(f"planner={planner}()")
+        arguments.append(headed("planner=", planner))
     arguments += _where(plan, name, operation)
     if operation.api == "async":
         return "\n".join(_asynchronous(plan, arguments, head))
     return render(Items(f"{head}dcp.{function_name(operation, name)}(", tuple(arguments)))
 
 
-def _asynchronous(plan: Plan, arguments: list[str], head: str) -> list[str]:
+def _asynchronous(plan: Plan, arguments: list[Code], head: str) -> list[str]:
     """The call, what the caller does to the tensors once it may, and the wait for the upload."""
     kind = plan.scenario.save.stager
     lines, close = [], []
@@ -168,10 +167,33 @@ def _where(plan: Plan, name: Name, operation: Operation) -> list[str]:
         arguments.append(f"coordinator_rank={operation.coordinator}")
     if not operation.distributed and (plan.has_group or operation.api == "legacy"):
         arguments.append("no_dist=True")
+    if operation.api == "uncoordinated":
+        arguments.append("use_collectives=False")
     return arguments
 
 
-def _storage(plan: Plan, name: Name) -> str | None:
+def _planner(plan: Plan, name: Name) -> Code | None:
+    """The planner, where it is not the one that DCP takes by itself."""
+    kind = name.capitalize()
+    options = [f"{option}={value}" for option, value in _planner_options(plan.scenario.planner, name)]
+    failing = failing_class(plan, name, "planner")
+    if failing is None and not options:
+        return None
+    return Items(f"{failing or f'dcp.Default{kind}Planner'}(", tuple(options))
+
+
+def _planner_options(options: PlannerOptions, name: Name) -> Iterator[tuple[str, bool]]:
+    """Those of the operation's planner that are not torch's defaults."""
+    of_save = ("dedup_save_to_lowest_rank", "enable_plan_caching")
+    for option in ("flatten_state_dict", "flatten_sharded_tensors"):
+        if not getattr(options, option):
+            yield option, False
+    for option in of_save if name == "save" else ("allow_partial_load",):
+        if getattr(options, option):
+            yield option, True
+
+
+def _storage(plan: Plan, name: Name) -> Code | None:
     """The storage, where it is not the one that DCP takes for a path."""
     prefix = "writer" if name == "save" else "reader"
     options = _options(plan.scenario.writer) if name == "save" else []
@@ -180,7 +202,7 @@ def _storage(plan: Plan, name: Name) -> str | None:
     stages = name == "save" and plan.scenario.save.api == "async" and plan.scenario.save.stager == "writer"
     if failing is None and not options and not stages:
         return None
-    return f"{failing or f'dcp.FileSystem{prefix.capitalize()}'}({', '.join(['path', *options])})"
+    return Items(f"{failing or f'dcp.FileSystem{prefix.capitalize()}'}(", ("path", *options))
 
 
 def _options(options: WriterOptions) -> list[str]:
@@ -190,4 +212,6 @@ def _options(options: WriterOptions) -> list[str]:
         arguments.append("single_file_per_rank=False")
     if options.thread_count != 1:
         arguments.append(f"thread_count={options.thread_count}")
+    if not options.overwrite:
+        arguments.append("overwrite=False")
     return arguments

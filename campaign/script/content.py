@@ -87,7 +87,9 @@ def content_helpers(plan: Plan) -> list[str]:
 
 
 def _has_keys_inside(plan: Plan) -> bool:
-    """Whether keys matter, and there are some further inside."""
+    """Whether keys matter, and there are some further inside; raises :class:`CannotWrite` if a load may change them."""
+    if plan.kind is WrongKeys and not plan.scenario.planner.flatten_state_dict:
+        raise CannotWrite("there is no script for the keys after a load without flatten_state_dict yet")
     return plan.kind in (WrongKeys, ChangedInput) and plan.has_containers(plan.last)
 
 

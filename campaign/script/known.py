@@ -32,10 +32,12 @@ _FIELDS: dict[type, str] = {
     Shard: "dim",
     StridedShard: "dim split_factor",
     ChunkSharding: "dim ranks",
-    ObjectEntry: "key value",
+    ObjectEntry: "key value saved loaded",
     Nested: "key container entries",
-    PlannerOptions: "",
-    WriterOptions: "single_file_per_rank sync_files thread_count",
+    PlannerOptions: (
+        "flatten_state_dict flatten_sharded_tensors dedup_save_to_lowest_rank enable_plan_caching allow_partial_load"
+    ),
+    WriterOptions: "single_file_per_rank sync_files thread_count overwrite",
     Fault: "operation rank hook error through",
 }
 
@@ -48,11 +50,12 @@ def check_known(scenario: Scenario) -> None:
             raise CannotWrite(f"there is no script for a scenario with {kind.__name__} yet")
         for field in dataclasses.fields(kind):
             value = getattr(part, field.name)
-            if isinstance(part, TensorEntry | ObjectEntry) and value is None and field.name in ("saved", "loaded"):
-                raise CannotWrite(f"there is no script yet for an entry that is not {field.name}: {part.key!r}")
             if field.name not in _FIELDS[kind].split() and not _is_default(field, value):
                 said = " ".join(repr(value).split())[:80]
                 raise CannotWrite(f"there is no script for a scenario with {kind.__name__}.{field.name}={said} yet")
+
+    if not (scenario.save.coordinated or scenario.writer.overwrite or scenario.save.world_size == 1):
+        raise CannotWrite("there is no script for a race: with use_collectives=False, ranks overtake each other")
 
 
 def _is_default(field: dataclasses.Field[object], value: object) -> bool:

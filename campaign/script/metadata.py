@@ -58,6 +58,8 @@ def checks_metadata(plan: Plan) -> bool:
 
 def metadata_checks(plan: Plan) -> list[str]:
     """The statements that read the metadata and check it, after the save."""
+    if not plan.scenario.save.coordinated:
+        raise CannotWrite("there is no script for the metadata of a save with use_collectives=False yet")
     if plan.kind is MetadataUnreadable:
         return ["dcp.FileSystemReader(path).read_metadata()"]
     if plan.is_metadata_alone:

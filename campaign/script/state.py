@@ -86,6 +86,7 @@ def state_helpers(plan: Plan) -> list[str]:
         raise CannotWrite(f"there is no script for a state dict held in a {scenario.container!r} yet")
     if not plan.compares_content:
         return tensor_helpers(plan)
+    _check_content(plan)
     tensors = plan.tensors("save")
     helpers = []
     if any(math.prod(entry.shape) for entry in tensors):
@@ -100,6 +101,21 @@ def state_helpers(plan: Plan) -> list[str]:
         if plan.kind is ChangedOutside:
             helpers += ["frames = []", _FRAMED]
     return [*helpers, *tensor_helpers(plan)]
+
+
+def _check_content(plan: Plan) -> None:
+    """Raise :class:`CannotWrite` if what a load makes of its target is not simply what was saved under that name."""
+    saved = {leaf.fqn: _kind(leaf) for leaf in plan.leaves("save")}
+    for leaf in plan.leaves("load"):
+        if leaf.fqn not in saved or saved[leaf.fqn] != _kind(leaf):
+            raise CannotWrite(f"there is no script yet that loads what was not saved: {leaf.fqn!r}")
+    if plan.has_containers(plan.last) and not plan.scenario.planner.flatten_state_dict:
+        raise CannotWrite("there is no script for what a load without flatten_state_dict makes of a container yet")
+
+
+def _kind(leaf: Leaf) -> object:
+    entry = leaf.entry
+    return (entry.shape, entry.dtype, entry.fill) if isinstance(entry, TensorEntry) else entry.value
 
 
 def content_block(plan: Plan) -> list[str]:
