@@ -10,7 +10,6 @@ REFUSED: dict[str, str] = {
     "empty-chunk-in-the-way": "there is no script for a scenario with EnumerableSharding yet",
     "staging-checkpointable": "there is no script for a scenario with EnumerableSharding yet",
     "uncoordinated-overwrite": "there is no script for a race: with use_collectives=False, ranks overtake each other",
-    "stateful-unprotected": "there is no script for a scenario in which a stateful fails at save yet",
 }
 """What the writer says of an entry that it does not write."""
 

@@ -34,6 +34,7 @@ SAYS = {
         "[rank 0] still in save():",
         "in gather_object",
     ],
+    "stateful-unprotected": ["[rank 1] save() raised OSError(5, 'state_dict failed')", "[rank 0] still in save():"],
     "dtype-cast": ["load() returned", "expected: raised CheckpointException in 'plan' naming ranks [0]"],
     "object-into-tensor": ["load() returned", "expected: raised CheckpointException in 'plan' naming ranks [0]"],
     "unflattened-objects": ["a: saved None, loaded 'not loaded'"],

@@ -90,6 +90,8 @@ def _has_keys_inside(plan: Plan) -> bool:
     """Whether keys matter, and there are some further inside; raises :class:`CannotWrite` if a load may change them."""
     if plan.kind is WrongKeys and not plan.scenario.planner.flatten_state_dict:
         raise CannotWrite("there is no script for the keys after a load without flatten_state_dict yet")
+    if plan.kind in (WrongKeys, ChangedInput) and plan.has_stateful(plan.last):
+        raise CannotWrite("there is no script for the keys of a Stateful object yet")
     return plan.kind in (WrongKeys, ChangedInput) and plan.has_containers(plan.last)
 
 
@@ -105,7 +107,7 @@ def before_call(plan: Plan) -> list[str]:
     """What has to be kept of the state dict before it is loaded into."""
     variable = state_name(plan, plan.last)
     if plan.replaced is not None:
-        return [f"before = {place_of(variable, plan.replaced)}"]
+        return [f"before = {place_of(plan, variable, plan.replaced)}"]
     if plan.kind is WrongTensor:
         return [f"before = {{name: describe(value) for name, value in {variable}.items()}}"]
     if plan.kind is NotInPlace:
@@ -120,7 +122,7 @@ def after_call(plan: Plan) -> list[str]:
     variable = state_name(plan, plan.last)
     scenario = plan.scenario
     if plan.replaced is not None:
-        place = place_of(variable, plan.replaced)
+        place = place_of(plan, variable, plan.replaced)
         message = quoted(f"{'.'.join(map(str, plan.replaced))} is another object than the one to load into")
         return [f"if {place} is not before:\n    sys.exit({message})"]
     lines = []

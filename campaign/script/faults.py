@@ -10,29 +10,50 @@ from typing import Any
 import torch.distributed.checkpoint as dcp
 
 from worlds.faults import Fault
+from worlds.state import Stateful
 
 from .errors import error_class, error_expression
 from .known import CannotWrite
 from .plan import Name, Plan
 from .text import indented
 
-__all__ = ["failing_class", "fault_blocks", "hook_text"]
+__all__ = ["failing_class", "fault_blocks", "hook_text", "stateful_class"]
 
 
 @dataclass(frozen=True)
 class _Owner:
-    """What a hook belongs to: the class of DCP, and the name of the subclass in the script."""
+    """What a hook belongs to: the class, of DCP or of the script itself, and the name of the subclass in the script."""
 
     base: Any
     subclass: str
+
+    @property
+    def name(self) -> str:
+        """The class as the script has it."""
+        return "Stateful" if self.base is Stateful else f"dcp.{self.base.__name__}"
 
 
 _OWNERS: dict[tuple[str, str], _Owner] = {
     ("save", "writer"): _Owner(dcp.FileSystemWriter, "FailingWriter"),
     ("save", "planner"): _Owner(dcp.DefaultSavePlanner, "FailingSavePlanner"),
+    ("save", "stateful"): _Owner(Stateful, "FailingStateful"),
+    ("load", "stateful"): _Owner(Stateful, "FailingTarget"),
     ("load", "reader"): _Owner(dcp.FileSystemReader, "FailingReader"),
     ("load", "planner"): _Owner(dcp.DefaultLoadPlanner, "FailingLoadPlanner"),
 }
+
+_STATEFUL = '''\
+class Stateful:
+    """Has a state dict, which DCP asks of it and gives back to it."""
+
+    def __init__(self, entries):
+        self.entries = entries
+
+    def state_dict(self):
+        return self.entries
+
+    def load_state_dict(self, state_dict):
+        self.entries = state_dict'''
 
 # torch's own future takes an Exception and nothing else.
 _NO_EXCEPTION = '''\
@@ -55,6 +76,11 @@ def failing_class(plan: Plan, name: Name, prefix: str) -> str | None:
     """The subclass that an operation uses for ``writer``, ``reader`` or ``planner``; none where it is DCP's own."""
     has_faults = any(fault.hook.startswith(f"{prefix}.") for fault in plan.faults(name))
     return _OWNERS[name, prefix].subclass if has_faults else None
+
+
+def stateful_class(plan: Plan, name: Name) -> str:
+    """The class of the ``Stateful`` objects in the state dict of the operation."""
+    return failing_class(plan, name, "stateful") or "Stateful"
 
 
 def hook_text(fault: Fault) -> str:
@@ -85,6 +111,8 @@ def fault_blocks(plan: Plan) -> list[str]:
         blocks = []
     sources = [block for fault in faults for block in error_class(fault).split("\n\n\n") if block]
     blocks += dict.fromkeys(sources)
+    if any(plan.has_stateful(name) for name in plan.names):
+        blocks.append(_STATEFUL)
     if plan.passed:
         blocks.append("passed = []")
     for name in plan.names:
@@ -107,7 +135,7 @@ def _subclass(plan: Plan, owner: _Owner, faults: Sequence[Fault]) -> str:
     for fault in faults:
         by_method.setdefault(fault.hook.split(".")[1], []).append(fault)
     methods = ["\n".join(indented(_method(plan, owner, method, mine))) for method, mine in by_method.items()]
-    return f"class {owner.subclass}(dcp.{owner.base.__name__}):\n" + "\n\n".join(methods)
+    return f"class {owner.subclass}({owner.name}):\n" + "\n\n".join(methods)
 
 
 def _method(plan: Plan, owner: _Owner, method: str, faults: Sequence[Fault]) -> list[str]:

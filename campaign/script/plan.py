@@ -91,6 +91,15 @@ class Plan:
         """Whether there is anything but tensors and objects in the state dict."""
         return any(isinstance(entry, Nested) for _, entry in children(self.scenario.entries, name))
 
+    def has_stateful(self, name: Name) -> bool:
+        """Whether a ``Stateful`` object is in the state dict."""
+        return any(self.is_stateful(path) for path, _ in children(self.scenario.entries, name))
+
+    def is_stateful(self, path: Path) -> bool:
+        """Whether a ``Stateful`` object is there, in the state dict of the last operation."""
+        entries = (entry for entry in self.scenario.entries if isinstance(entry, Nested) and path == (entry.key,))
+        return any(entry.container == "stateful" for entry in entries)
+
     @property
     def replaced(self) -> Path | None:
         """Where the container is, in the state dict, that is not the one that it should be, if that is what broke."""

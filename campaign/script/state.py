@@ -11,6 +11,7 @@ from worlds.entries import Entry, Key, Nested, ObjectEntry, Path, TensorEntry
 from worlds.layouts import ChunkSharding, Plain
 from worlds.state_tree import Leaf, children
 
+from .faults import stateful_class
 from .known import CannotWrite
 from .plan import Name, Plan
 from .tensors import holds, layout_of, tensor_checks, tensor_helpers, tensor_overwrite, tensor_value
@@ -147,26 +148,28 @@ def state_block(plan: Plan, name: Name) -> list[str]:
 
     if plan.scenario.container == "module":
         return [*_comments(plan, name), *_module(plan, name, value), f"{variable} = {_module_name(name)}.state_dict()"]
-    items = _items(children(plan.scenario.entries, name), name, value)
+    items = _items(plan, children(plan.scenario.entries, name), name, value)
     return [*_comments(plan, name), render(Items(f"{variable} = {{", items))]
 
 
 def _items(
-    placed: Iterable[tuple[Path, Entry]], name: Name, value: Value, *, sequence: bool = False
+    plan: Plan, placed: Iterable[tuple[Path, Entry]], name: Name, value: Value, *, sequence: bool = False
 ) -> tuple[Code, ...]:
     """What is between the brackets of a container."""
     items = []
     for path, entry in placed:
         head = "" if sequence else f"{key_literal(path[-1])}: "
         items.append(
-            _container(path, entry, name, value, head) if isinstance(entry, Nested) else value(Leaf(path, entry), head)
+            _container(plan, path, entry, name, value, head)
+            if isinstance(entry, Nested)
+            else value(Leaf(path, entry), head)
         )
     return tuple(items)
 
 
-def _container(path: Path, nested: Nested, name: Name, value: Value, head: str) -> Code:
+def _container(plan: Plan, path: Path, nested: Nested, name: Name, value: Value, head: str) -> Code:
     placed = children(nested.entries, name, path=path, sequence=nested.is_sequence)
-    items = _items(placed, name, value, sequence=nested.is_sequence)
+    items = _items(plan, placed, name, value, sequence=nested.is_sequence)
     match nested.container:
         case "list":
             return Items(f"{head}[", items)
@@ -174,9 +177,9 @@ def _container(path: Path, nested: Nested, name: Name, value: Value, head: str) 
             return Items(f"{head}(", items)
         case "ordered":
             return Items(f"{head}collections.OrderedDict(", (Items("{", items),))
-        case "dict":
-            return Items(f"{head}{{", items)
-    raise CannotWrite(f"there is no script for a {nested.container} object in a state dict yet")
+        case "stateful":
+            return Items(f"{head}{stateful_class(plan, name)}(", (Items("{", items),))
+    return Items(f"{head}{{", items)
 
 
 def _comments(plan: Plan, name: Name) -> list[str]:
@@ -234,19 +237,22 @@ def overwrite_lines(plan: Plan) -> list[str]:
         return []
     variable = state_name(plan, "save")
     tensors = [leaf for leaf in plan.leaves("save") if isinstance(leaf.entry, TensorEntry)]
-    return [line for leaf in tensors for line in tensor_overwrite(leaf, place_of(variable, leaf.path))]
+    return [line for leaf in tensors for line in tensor_overwrite(leaf, place_of(plan, variable, leaf.path))]
 
 
-def place_of(variable: str, path: Path) -> str:
+def place_of(plan: Plan, variable: str, path: Path) -> str:
     """Where it is in the state dict that ``variable`` holds."""
-    return variable + "".join(f"[{key_literal(step)}]" for step in path)
+    steps = [f"[{key_literal(step)}]" for step in path]
+    if len(path) > 1 and plan.is_stateful(path[:1]):
+        steps.insert(1, ".entries")
+    return variable + "".join(steps)
 
 
 def content_checks(plan: Plan, name: Name, variable: str) -> list[str]:
     """Statements that call ``check`` for each tensor, and compare each object."""
     lines = []
     for leaf in plan.leaves(name):
-        place = place_of(variable, leaf.path)
+        place = place_of(plan, variable, leaf.path)
         if isinstance(leaf.entry, ObjectEntry):
             lines.append(render(Items("check_object(", (quoted(leaf.fqn), place))))
         else:
