@@ -1,0 +1,1 @@
+"""Long runs, and what is kept of them: reproduction scripts that need nothing but torch."""

@@ -1,0 +1,196 @@
+"""Faults, as a small subclass of the storage or the planner that raises at the hook."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch.distributed.checkpoint as dcp
+
+from worlds.faults import Fault
+from worlds.state import Stateful
+
+from .errors import error_class, error_expression
+from .known import CannotWrite
+from .plan import Name, Plan
+from .text import indented
+
+__all__ = ["failing_class", "fault_blocks", "hook_text", "stateful_class"]
+
+
+@dataclass(frozen=True)
+class _Owner:
+    """What a hook belongs to: the class, of DCP or of the script itself, and the name of the subclass in the script."""
+
+    base: Any
+    subclass: str
+
+    @property
+    def name(self) -> str:
+        """The class as the script has it."""
+        return "Stateful" if self.base is Stateful else f"dcp.{self.base.__name__}"
+
+
+_OWNERS: dict[tuple[str, str], _Owner] = {
+    ("save", "writer"): _Owner(dcp.FileSystemWriter, "FailingWriter"),
+    ("save", "planner"): _Owner(dcp.DefaultSavePlanner, "FailingSavePlanner"),
+    ("save", "stateful"): _Owner(Stateful, "FailingStateful"),
+    ("load", "stateful"): _Owner(Stateful, "FailingTarget"),
+    ("load", "reader"): _Owner(dcp.FileSystemReader, "FailingReader"),
+    ("load", "planner"): _Owner(dcp.DefaultLoadPlanner, "FailingLoadPlanner"),
+}
+
+_STATEFUL = '''\
+class Stateful:
+    """Has a state dict, which DCP asks of it and gives back to it."""
+
+    def __init__(self, entries):
+        self.entries = entries
+
+    def state_dict(self):
+        return self.entries
+
+    def load_state_dict(self, state_dict):
+        self.entries = state_dict'''
+
+# torch's own future takes an Exception and nothing else.
+_NO_EXCEPTION = '''\
+class FailedFuture(torch.futures.Future):
+    """A future that raises ``error``, which need not be an Exception."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+        self.set_result(None)
+
+    def wait(self):
+        raise self.error
+
+    value = wait'''
+_NO_EXCEPTIONS = ("CheckpointException", "KeyboardInterrupt", "SystemExit", "CancelledError")
+
+
+def failing_class(plan: Plan, name: Name, prefix: str) -> str | None:
+    """The subclass that an operation uses for ``writer``, ``reader`` or ``planner``; none where it is DCP's own."""
+    has_faults = any(fault.hook.startswith(f"{prefix}.") for fault in plan.faults(name))
+    return _OWNERS[name, prefix].subclass if has_faults else None
+
+
+def stateful_class(plan: Plan, name: Name) -> str:
+    """The class of the ``Stateful`` objects in the state dict of the operation."""
+    return failing_class(plan, name, "stateful") or "Stateful"
+
+
+def hook_text(fault: Fault) -> str:
+    """The hook as the class and the method that a reader of DCP knows."""
+    prefix, method = fault.hook.split(".")
+    return f"{_owner(fault.operation, prefix).base.__name__}.{method}"
+
+
+def _rank_condition(world_size: int, ranks: Sequence[int]) -> str:
+    """The condition for a rank to be one of ``ranks``, or nothing where every rank that calls the hook is."""
+    ranks = sorted(ranks)
+    if len(ranks) == world_size:
+        return ""
+    if len(ranks) > 2 and ranks == list(range(len(ranks))):
+        return f"dist.get_rank() < {len(ranks)}"
+    return f"dist.get_rank() == {ranks[0]}" if len(ranks) == 1 else f"dist.get_rank() in {tuple(ranks)}"
+
+
+def fault_blocks(plan: Plan) -> list[str]:
+    """The classes of the exceptions and the subclasses that raise them."""
+    faults = [fault for name in plan.names for fault in plan.faults(name)]
+    for fault in faults:
+        if fault.through not in ("call", "future"):
+            raise CannotWrite(f"there is no script for a fault through the {fault.through} yet")
+    if any(fault.through == "future" and fault.error in _NO_EXCEPTIONS for fault in faults):
+        blocks = [_NO_EXCEPTION]
+    else:
+        blocks = []
+    sources = [block for fault in faults for block in error_class(fault).split("\n\n\n") if block]
+    blocks += dict.fromkeys(sources)
+    if any(plan.has_stateful(name) for name in plan.names):
+        blocks.append(_STATEFUL)
+    if plan.passed:
+        blocks.append("passed = []")
+    for name in plan.names:
+        by_prefix: dict[str, list[Fault]] = {}
+        for fault in plan.faults(name):
+            by_prefix.setdefault(fault.hook.split(".")[0], []).append(fault)
+        for prefix, mine in by_prefix.items():
+            blocks.append(_subclass(plan, _owner(name, prefix), mine))
+    return blocks
+
+
+def _owner(name: str, prefix: str) -> _Owner:
+    if (name, prefix) not in _OWNERS:
+        raise CannotWrite(f"there is no script for a scenario in which a {prefix} fails at {name} yet")
+    return _OWNERS[name, prefix]
+
+
+def _subclass(plan: Plan, owner: _Owner, faults: Sequence[Fault]) -> str:
+    by_method: dict[str, list[Fault]] = {}
+    for fault in faults:
+        by_method.setdefault(fault.hook.split(".")[1], []).append(fault)
+    methods = ["\n".join(indented(_method(plan, owner, method, mine))) for method, mine in by_method.items()]
+    return f"class {owner.subclass}({owner.name}):\n" + "\n\n".join(methods)
+
+
+def _method(plan: Plan, owner: _Owner, method: str, faults: Sequence[Fault]) -> list[str]:
+    """The override: DCP looks at the names of some parameters, so they are those of the method itself."""
+    parameters = list(inspect.signature(getattr(owner.base, method)).parameters.values())
+    declared = ", ".join(_declared(parameter) for parameter in parameters)
+    passed = ", ".join(_passed(parameter) for parameter in parameters[1:])
+    call = f"super().{method}({passed})"
+    in_call = _raises(plan, [fault for fault in faults if fault.through == "call"], _raise)
+    in_future = _raises(plan, [fault for fault in faults if fault.through == "future"], _fail_future)
+    body = [*in_call[0]]
+    if in_call[1]:  # every rank has raised
+        pass
+    elif not in_future[0]:
+        body.append(f"return {call}")
+    else:
+        body += [f"future = {call}", "future.wait()", *in_future[0]]
+        if not in_future[1]:
+            body.append("return future")
+    return [f"def {method}({declared}):", *indented(body)]
+
+
+def _declared(parameter: inspect.Parameter) -> str:
+    default = "" if parameter.default is parameter.empty else f"={parameter.default!r}"
+    return f"{_passed(parameter)}{default}"
+
+
+def _passed(parameter: inspect.Parameter) -> str:
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        return f"*{parameter.name}"
+    return f"**{parameter.name}" if parameter.kind is parameter.VAR_KEYWORD else parameter.name
+
+
+def _raises(plan: Plan, faults: Sequence[Fault], raising: Any) -> tuple[list[str], bool]:
+    """Statements that fail on the ranks of ``faults``, and whether those are all that call the hook."""
+    world_size = plan.scenario.operation(faults[0].operation).world_size if faults else 0
+    by_statements: dict[tuple[str, ...], list[int]] = {}
+    for fault in faults:
+        passed = (f'passed.append("{fault.hook.split(".")[1]}")',) if fault in plan.passed else ()
+        by_statements.setdefault((*passed, *raising(fault)), []).append(fault.rank)
+    lines = []
+    for statements, ranks in by_statements.items():
+        condition = _rank_condition(world_size, ranks)
+        if not condition:
+            return list(statements), True
+        lines += [f"if {condition}:", *indented(statements)]
+    return lines, False
+
+
+def _raise(fault: Fault) -> tuple[str, ...]:
+    return (f"raise {error_expression(fault)}",)
+
+
+def _fail_future(fault: Fault) -> tuple[str, ...]:
+    error = error_expression(fault)
+    if fault.error in _NO_EXCEPTIONS:
+        return (f"return FailedFuture({error})",)
+    return ("failed = torch.futures.Future()", f"failed.set_exception({error})", "return failed")

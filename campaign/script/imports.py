@@ -1,0 +1,52 @@
+"""The imports of a script: those of the names that it uses."""
+
+from __future__ import annotations
+
+import ast
+
+__all__ = ["import_block"]
+
+_STANDARD = (
+    "asyncio",
+    "atexit",
+    "collections",
+    "errno",
+    "gc",
+    "itertools",
+    "math",
+    "os",
+    "sys",
+    "tempfile",
+    "threading",
+    "time",
+    "traceback",
+)
+_TORCH = {
+    "torch": "import torch",
+    "dist": "import torch.distributed as dist",
+    "dcp": "import torch.distributed.checkpoint as dcp",
+}
+_DISTRIBUTED = {
+    "_shard": ("sharded_tensor",),
+    "_shard.sharded_tensor": ("ShardedTensor",),
+    "_shard.sharding_spec": ("ChunkShardingSpec",),
+    "checkpoint.default_planner": ("_create_default_local_metadata",),
+    "checkpoint.metadata": ("TensorStorageMetadata",),
+    "checkpoint.staging": ("DefaultStager", "StagingOptions"),
+    "device_mesh": ("DeviceMesh",),
+    "tensor": ("DTensor", "Replicate", "Shard", "distribute_tensor"),
+    "tensor.placement_types": ("_StridedShard",),
+}
+"""Names below ``torch.distributed``, by the module that they are imported from."""
+
+
+def import_block(source: str) -> str:
+    """The import statements, sorted as linters want them, for what ``source`` uses of Python's library and torch."""
+    used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+    standard = [f"import {name}" for name in _STANDARD if name in used]
+    torch = [line for name, line in _TORCH.items() if name in used]
+    for module, names in _DISTRIBUTED.items():
+        wanted = ", ".join(name for name in names if name in used)
+        if wanted:
+            torch.append(f"from torch.distributed.{module} import {wanted}")
+    return "\n\n".join("\n".join(block) for block in (standard, torch) if block)

@@ -1,0 +1,224 @@
+"""What a script has to do, worked out of a verdict before anything is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from properties.oracle import OperationExpectation, Stage
+from properties.verdict import Verdict
+from properties.violations import (
+    ChangedInput,
+    ChangedOutside,
+    Deadlock,
+    Disagreement,
+    LostFailure,
+    NotInPlace,
+    NotLoaded,
+    PassedFailure,
+    RankDied,
+    UnexpectedFailure,
+    UnprotectedFailure,
+    Violation,
+    WrongBits,
+    WrongException,
+    WrongObject,
+    WrongPhase,
+    WrongRanks,
+)
+from worlds.entries import Nested, Path, TensorEntry
+from worlds.faults import Fault
+from worlds.operations import Operation
+from worlds.outcome import OperationOutcome
+from worlds.scenario import Scenario
+from worlds.state_tree import Leaf, children
+
+__all__ = ["Name", "Plan"]
+
+Name = Literal["save", "load"]
+
+_BLAME = (
+    Deadlock,
+    Disagreement,
+    LostFailure,
+    PassedFailure,
+    UnexpectedFailure,
+    UnprotectedFailure,
+    WrongException,
+    WrongPhase,
+    WrongRanks,
+)
+_CONTENT = (ChangedInput, ChangedOutside, NotInPlace, NotLoaded, WrongBits, WrongObject)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A verdict, and what follows from it for the script."""
+
+    verdict: Verdict
+
+    @property
+    def scenario(self) -> Scenario:
+        return self.verdict.scenario
+
+    @property
+    def kind(self) -> type[Violation] | None:
+        """The kind of what broke, if anything did."""
+        return None if self.verdict.breach is None else self.verdict.breach.kind
+
+    @property
+    def last(self) -> Name:
+        """The operation that the script ends with: the one in which something broke, or else the last that ran."""
+        if self.verdict.breach is not None:
+            return "load" if self.verdict.breach.operation == "load" else "save"
+        return "save" if self.verdict.outcome.load is None else "load"
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        """The operations that the script has, in their order."""
+        return ("save",) if self.last == "save" else ("save", "load")
+
+    def leaves(self, name: Name) -> tuple[Leaf, ...]:
+        """Every tensor and object in the state dict of the operation."""
+        return self.scenario.leaves(name)
+
+    def tensors(self, name: Name) -> list[TensorEntry]:
+        """The tensors among them."""
+        return [leaf.entry for leaf in self.leaves(name) if isinstance(leaf.entry, TensorEntry)]
+
+    def has_containers(self, name: Name) -> bool:
+        """Whether there is anything but tensors and objects in the state dict."""
+        return any(isinstance(entry, Nested) for _, entry in children(self.scenario.entries, name))
+
+    def has_stateful(self, name: Name) -> bool:
+        """Whether a ``Stateful`` object is in the state dict."""
+        return any(self.is_stateful(path) for path, _ in children(self.scenario.entries, name))
+
+    def is_stateful(self, path: Path) -> bool:
+        """Whether a ``Stateful`` object is there, in the state dict of the last operation."""
+        entries = (entry for entry in self.scenario.entries if isinstance(entry, Nested) and path == (entry.key,))
+        return any(entry.container == "stateful" for entry in entries)
+
+    @property
+    def replaced(self) -> Path | None:
+        """Where the container is, in the state dict, that is not the one that it should be, if that is what broke."""
+        breach = self.verdict.breach
+        if breach is None or not breach.path or breach.path in {leaf.path for leaf in self.leaves(self.last)}:
+            return None
+        units = {unit.path for unit in self.scenario.units(self.last)}  # a tuple, or a list of objects, is one
+        return None if breach.path in units and self.kind is not NotInPlace else breach.path
+
+    @property
+    def is_metadata_alone(self) -> bool:
+        """Whether nothing was saved, and it is the metadata that each rank makes of its state dict that is wrong."""
+        outcome = self.verdict.outcome
+        return outcome.save.returned and outcome.load is None
+
+    @property
+    def ranks(self) -> int:
+        """How many ranks the script needs."""
+        return max(self.scenario.operation(name).world_size for name in self.names)
+
+    @property
+    def has_group(self) -> bool:
+        """Whether the script needs a process group."""
+        return any(self.scenario.operation(name).distributed for name in self.names)
+
+    def in_all_ranks(self, name: Name) -> bool:
+        """Whether every rank of the job takes part in the operation."""
+        return self.scenario.operation(name).world_size == self.ranks
+
+    def has_subgroup(self, name: Name) -> bool:
+        """Whether the operation runs in a group of its own, the first ranks of the job."""
+        return self.scenario.operation(name).distributed and not self.in_all_ranks(name)
+
+    @property
+    def operation(self) -> Operation:
+        """The last operation."""
+        return self.scenario.operation(self.last)
+
+    @property
+    def outcome(self) -> OperationOutcome:
+        """What every rank saw of the last operation."""
+        outcome = self.verdict.outcome.save if self.last == "save" else self.verdict.outcome.load
+        assert outcome is not None
+        return outcome
+
+    @cached_property
+    def _expectation(self) -> OperationExpectation:
+        expectation = self.verdict.expectation.save if self.last == "save" else self.verdict.expectation.load
+        assert expectation is not None
+        return expectation
+
+    @cached_property
+    def _reached(self) -> set[int]:
+        return {hit.index for hit in self.outcome.hits}
+
+    @cached_property
+    def stage(self) -> Stage | None:
+        """The stage in which the last operation must fail, given which faults were reached; none if it must succeed."""
+        for stage in self._expectation.stages:
+            possible = [index for faults in stage.possible.values() for index in faults]
+            if stage.certain or stage.one_of or self._reached.intersection(possible):
+                return stage
+        return None
+
+    @property
+    def failing(self) -> dict[int, tuple[int, ...]]:
+        """The ranks that must be named: to the faults, as places in ``Scenario.faults``, of which each reports one."""
+        if self.stage is None:
+            return {}
+        possible = {rank: faults for rank, faults in self.stage.possible.items() if self._reached.intersection(faults)}
+        return dict(sorted({**self.stage.certain, **possible}.items()))
+
+    def faults(self, name: Name) -> list[Fault]:
+        """The faults of an operation that the script needs: those that were reached, or must be."""
+        outcome = self.verdict.outcome.save if name == "save" else self.verdict.outcome.load
+        needed = {hit.index for hit in outcome.hits} if outcome is not None else set()
+        if name == self.last and self.stage is not None:
+            for faults in (*self.stage.certain.values(), *self.stage.possible.values()):
+                needed.update(faults)
+        all_faults = enumerate(self.scenario.faults)
+        return [fault for index, fault in all_faults if index in needed and fault.operation == name]
+
+    @property
+    def passed(self) -> list[Fault]:
+        """The faults that were reached although what comes before them had failed."""
+        if self.kind is not PassedFailure or self.stage is None:
+            return []
+        stages = self._expectation.stages
+        later = stages[stages.index(self.stage) + 1 :]
+        parts = [faults for stage in later for faults in (*stage.certain.values(), *stage.possible.values())]
+        places = {index for faults in parts for index in faults}
+        return [self.scenario.faults[index] for index in sorted(places & self._reached)]
+
+    @property
+    def compares_outcome(self) -> bool:
+        """Whether the script compares what the last operation raised, or that it returned, with what it must."""
+        return self.stage is not None or self.hangs or (self.kind in _BLAME and self.kind is not UnexpectedFailure)
+
+    @property
+    def raises(self) -> bool:
+        """Whether the last call may raise."""
+        return self.compares_outcome or self.kind is UnexpectedFailure
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether the caller of an asynchronous save goes on and changes the tensors, while it is written out."""
+        return self.scenario.save.api == "async" and self.compares_content and self.last == "load"
+
+    @property
+    def hangs(self) -> bool:
+        """Whether ranks wait for ever."""
+        return self.kind is Deadlock
+
+    @property
+    def compares_content(self) -> bool:
+        """Whether it matters what tensors and objects hold."""
+        return not self.compares_outcome and self.replaced is None and (self.kind is None or self.kind in _CONTENT)
+
+    @property
+    def dies(self) -> bool:
+        """Whether a rank's process ends in the midst of the call."""
+        return self.kind is RankDied

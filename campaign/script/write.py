@@ -1,0 +1,84 @@
+"""The whole script: its parts in their order."""
+
+from __future__ import annotations
+
+import re
+
+from properties.verdict import Verdict
+from properties.violations import Disagreement
+
+from .calls import call_code, exit_helpers, group_lines, on_its_ranks, set_up, thread_classes, thread_order
+from .content import after_call, before_call, content_helpers
+from .faults import fault_blocks
+from .header import header
+from .imports import import_block
+from .known import check_known
+from .metadata import checks_metadata, metadata_checks
+from .outcomes import compared_call, watchdog
+from .plan import Name, Plan
+from .state import content_block, state_block, state_helpers
+from .tensors import mesh_lines
+
+__all__ = ["write_script"]
+
+
+def write_script(verdict: Verdict) -> str:
+    """A Python file that needs torch alone and shows what ``verdict`` says; without a violation, that all is well.
+
+    The text depends on the verdict and the installed torch alone. Raises :class:`CannotWrite`, with one line, for a
+    scenario or a violation that has no script yet.
+    """
+    check_known(verdict.scenario)
+    plan = Plan(verdict)
+    blocks = [
+        *fault_blocks(plan),
+        *thread_classes(plan),
+        *state_helpers(plan),
+        *content_helpers(plan),
+        *watchdog(plan),
+        *exit_helpers(plan),
+        _statements([*set_up(plan), *mesh_lines(plan)]),
+        _statements(content_block(plan)),
+        *(_statements(_operation(plan, name)) for name in plan.names),
+    ]
+    body = _joined([block for block in blocks if block])
+    imports = import_block(body)
+    return _joined([header(plan), imports, body]) + "\n"
+
+
+def _operation(plan: Plan, name: Name) -> list[str]:
+    """The statements that save, or load, with what is compared where it is the last."""
+    lines = group_lines(plan, name)
+    if name == "save" and plan.is_metadata_alone:
+        return [*lines, *on_its_ranks(plan, name, [*state_block(plan, name), *metadata_checks(plan)])]
+    if name != plan.last:
+        done = [] if plan.in_all_ranks(name) else ["dist.barrier()"]
+        call = [*state_block(plan, name), *thread_order(plan), call_code(plan, name)]
+        return [*lines, *on_its_ranks(plan, name, call), *done]
+    if plan.compares_outcome and not checks_metadata(plan):
+        return [*lines, *compared_call(plan, state_block(plan, name))]
+    threads = thread_order(plan) if name == "save" else []
+    head = "returned = " if checks_metadata(plan) and plan.kind is Disagreement else ""
+    checks = metadata_checks(plan) if checks_metadata(plan) else after_call(plan)
+    call = [*state_block(plan, name), *before_call(plan), *threads, call_code(plan, name, head=head), *checks]
+    return [*lines, *on_its_ranks(plan, name, call)]
+
+
+def _statements(lines: list[str]) -> str:
+    return "\n".join(lines)
+
+
+def _joined(blocks: list[str]) -> str:
+    """``blocks``, two lines apart where one of them defines something, else one."""
+    text = ""
+    for block in blocks:
+        if text:
+            last = re.split(r"\n\n+", text)[-1]
+            apart = _defines(block) or _defines(last)
+            text += "\n\n\n" if apart else "\n\n"
+        text += block
+    return text
+
+
+def _defines(block: str) -> bool:
+    return block.startswith(("def ", "class ", " "))

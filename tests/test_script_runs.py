@@ -1,0 +1,169 @@
+"""Scripts on real processes: each shows its bug, ends with status 0 without it, and leaves no process over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import Phase, given, seed, settings
+
+from campaign.script import CannotWrite, write_script
+from properties import judge
+from properties.judge import judge_default_metadata
+from properties.known_issues import KNOWN_ISSUES, KnownIssue
+from properties.ledger import torch_release
+from strategies import scenarios
+from tests.script_bugs import BUGS, Bug, planted_here
+from tests.script_issues import WRITTEN
+from tests.script_runs import Plant, run_script
+from worlds import Fault, ObjectEntry, Operation, Scenario, SimulatedWorld, TensorEntry
+from worlds.outcome import MetadataRecord
+from worlds.program import default_metadata
+
+# What the script of each known issue prints that says what broke.
+SAYS = {
+    "chunk-behind-the-end": ["CheckpointException", "has out of bounds chunk"],
+    "bits-dtypes": ["CheckpointException", "torch.iinfo() requires an integer input type"],
+    "unpicklable-exception": [
+        "[rank 1] save() raised TypeError(\"cannot pickle '_thread.lock' object\")",
+        "[rank 0] still in save():",
+        "in gather_object",
+    ],
+    "reset-unprotected": [
+        "[rank 1] save() raised OSError(5, 'reset failed')",
+        "[rank 0] still in save():",
+        "in gather_object",
+    ],
+    "stateful-unprotected": ["[rank 1] save() raised OSError(5, 'state_dict failed')", "[rank 0] still in save():"],
+    "dtype-cast": ["load() returned", "expected: raised CheckpointException in 'plan' naming ranks [0]"],
+    "object-into-tensor": ["load() returned", "expected: raised CheckpointException in 'plan' naming ranks [0]"],
+    "unflattened-objects": ["a: saved None, loaded 'not loaded'"],
+    "uncoordinated-no-shard": ["RuntimeError: Missing key in checkpoint state_dict: a."],
+    "uncoordinated-unprotected": [
+        "[rank 1] save() raised OSError(5, 'write_data failed')",
+        "[rank 0] still in save():",
+    ],
+    "int-keys": ["the keys are {'a': {0: None, '0': None}}, and were {'a': {0: None}}"],
+    "list-replaced": ["a is another object than the one to load into"],
+    "empty-dict-in-list": ["RuntimeError: Missing key in checkpoint state_dict: a.0."],
+    "mistaken-for-2.3": ["RuntimeError: Missing key in checkpoint state_dict: b."],
+    "staging-lazy-bits": ["a[]: saved c2cd503c, loaded c2cd50bc"],
+    "staging-scalar-dtensor": ["a[]: saved c2cd503c, loaded eeeeeeee"],
+    "staging-sharded-tensor": ["RuntimeError: torch function 'data_ptr'"],
+    "staging-dtensor-view": ["RuntimeError: Attempted to call copy_() on an invalid python storage"],
+    "staging-exotic-dtype": ["RuntimeError: store_scalar: invalid type"],
+    "second-writer-thread": ["save() returned", "expected: raised CheckpointException in 'write' naming ranks [0]"],
+}
+
+# How torch could be changed so that an issue is gone.
+REPAIRS = {
+    "bits-dtypes": Plant(
+        "torch._utils", "_element_size", "return torch.iinfo(dtype).bits >> 3", "return dtype.itemsize"
+    ),
+    "unpicklable-exception": Plant(
+        "torch.distributed.checkpoint.api",
+        "_wrap_exception",
+        "summary =",
+        "exc = RuntimeError(repr(exc)).with_traceback(exc.__traceback__); summary =",
+    ),
+}
+
+FEW = ("a cast", "the next rank blamed")
+
+
+def script_of(scenario: Scenario, world: SimulatedWorld) -> str:
+    return write_script(judge(scenario, world.run(scenario)))
+
+
+@pytest.mark.parametrize("issue", WRITTEN, ids=lambda issue: issue.id)
+def test_script_shows_the_known_issue(issue: KnownIssue, world: SimulatedWorld, tmp_path: Path) -> None:
+    if not issue.affects(torch_release()):
+        pytest.skip(f"fixed in torch {issue.fixed_in}")
+    run = run_script(script_of(issue.scenario, world), tmp_path)
+    assert run.status == 1, run.output
+    for text in SAYS[issue.id]:
+        assert text in run.output, run.output
+
+
+@pytest.mark.parametrize("name", REPAIRS)
+def test_script_of_a_known_issue_passes_where_it_is_gone(name: str, world: SimulatedWorld, tmp_path: Path) -> None:
+    run = run_script(script_of(KNOWN_ISSUES[name].scenario, world), tmp_path, plants=[REPAIRS[name]])
+    assert run.status == 0, run.output
+
+
+def check_bug(bug: Bug, world: SimulatedWorld, directory: Path) -> None:
+    """The script of a planted bug ends with 1 and says what broke; with 0, on the same machine, without the bug."""
+    with planted_here(bug):
+        script = script_of(bug.scenario, world)
+    for name, plants in (("with", [bug.plant]), ("without", [])):
+        (directory / name).mkdir()
+        run = run_script(script, directory / name, plants=plants)
+        assert run.status == len(plants), run.output
+        assert (bug.says in run.output) == bool(plants), run.output
+
+
+@pytest.mark.parametrize("bug", [bug for bug in BUGS if bug.id in FEW], ids=lambda bug: bug.id)
+def test_script_shows_a_planted_bug(bug: Bug, world: SimulatedWorld, tmp_path: Path) -> None:
+    check_bug(bug, world, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", [bug for bug in BUGS if bug.id not in FEW], ids=lambda bug: bug.id)
+def test_script_shows_a_planted_bug_of_any_kind(bug: Bug, world: SimulatedWorld, tmp_path: Path) -> None:
+    check_bug(bug, world, tmp_path)
+
+
+def test_script_shows_wrong_metadata_of_a_rank_alone(world: SimulatedWorld, tmp_path: Path) -> None:
+    issue = KNOWN_ISSUES["chunk-behind-the-end"]
+    if not issue.affects(torch_release()):
+        pytest.skip(f"fixed in torch {issue.fixed_in}")
+    launched = world.launch(lambda rank: default_metadata(issue.scenario, rank), 1)
+    records = [record for record in launched.ranks if isinstance(record, MetadataRecord)]
+    run = run_script(write_script(judge_default_metadata(issue.scenario, records)), tmp_path)
+    assert run.status == 1
+    assert "is outside" in run.output
+
+
+PLAIN = (TensorEntry("a", (3,)), ObjectEntry("b", 1))
+CHOSEN = {
+    "no process group": Scenario(
+        entries=PLAIN, save=Operation(distributed=False), load=Operation(distributed=False, api="legacy")
+    ),
+    "more ranks at load": Scenario(
+        entries=PLAIN, save=Operation(distributed=False), load=Operation(3, coordinator=2, api="legacy")
+    ),
+    "a failure in a smaller world": Scenario(
+        entries=PLAIN,
+        save=Operation(3),
+        load=Operation(2, coordinator=1, api="legacy"),
+        faults=(Fault("load", 1, "reader.read_data", "ExceptionGroup", "future"),),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_script_of_a_scenario_that_passes(name: str, world: SimulatedWorld, tmp_path: Path) -> None:
+    run = run_script(script_of(CHOSEN[name], world), tmp_path)
+    assert run.status == 0, run.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", range(8))
+def test_scripts_of_drawn_scenarios(shard: int, world: SimulatedWorld, tmp_path: Path) -> None:
+    """Real processes agree with the simulated world, whatever the verdict."""
+
+    @seed(shard)
+    @settings(max_examples=12, phases=[Phase.generate])
+    @given(scenario=scenarios(max_world_size=4))
+    def agree(scenario: Scenario) -> None:
+        verdict = judge(scenario, world.run(scenario))
+        try:
+            script = write_script(verdict)
+        except CannotWrite:
+            return
+        directory = tmp_path / str(len(list(tmp_path.iterdir())))
+        directory.mkdir()
+        run = run_script(script, directory)
+        assert run.status == (0 if verdict else 1), f"{verdict}\n{run.output}"
+
+    agree()
