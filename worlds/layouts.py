@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 from .concise import Concise
@@ -169,18 +170,11 @@ class ChunkSharding(Concise):
 
     def chunks(self, shape: Sequence[int]) -> list[tuple[int, Box]]:
         """The rank and the place of each chunk of a tensor of that shape, in order, the empty ones at the end too."""
-        dim = self.dim % len(shape)
-        found = []
-        for rank, runs in zip(self.ranks, chunk_runs([(0, shape[dim])], len(self.ranks)), strict=True):
-            whole = _whole(shape)
-            whole[dim] = runs
-            ((box, _),) = Part(tuple(whole)).boxes()
-            found.append((rank, box))
-        return found
+        return [(rank, next(part.boxes())[0]) for rank, part in _chunk_parts(self, tuple(shape))]
 
     def parts(self, shape: Sequence[int], rank: int) -> list[Part]:
         """The chunks of that rank."""
-        return [Part.of(box) for owner, box in self.chunks(shape) if owner == rank]
+        return [part for owner, part in _chunk_parts(self, tuple(shape)) if owner == rank]
 
     def is_on(self, rank: int) -> bool:
         """Every rank holds the tensor, be it without a chunk."""
@@ -193,6 +187,18 @@ class ChunkSharding(Concise):
     def check(self, shape: Sequence[int]) -> None:
         """The dim must be there."""
         require(-len(shape) <= self.dim < len(shape), f"shape {tuple(shape)} has no dim {self.dim} to shard")
+
+
+@lru_cache(maxsize=256)
+def _chunk_parts(sharding: ChunkSharding, shape: tuple[int, ...]) -> list[tuple[int, Part]]:
+    """Kept, since each rank asks for them, and again for each operation."""
+    dim = sharding.dim % len(shape)
+    found = []
+    for rank, runs in zip(sharding.ranks, chunk_runs([(0, shape[dim])], len(sharding.ranks)), strict=True):
+        whole = _whole(shape)
+        whole[dim] = runs
+        found.append((rank, Part(tuple(whole))))
+    return found
 
 
 @dataclass(frozen=True, repr=False)

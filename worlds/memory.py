@@ -27,6 +27,8 @@ class GuardedMemory:
 
     def claim(self, bits: torch.Tensor) -> None:
         """Those bytes, a view of ``storage``, are the tensor's, and all others are not."""
+        if bits.numel() == self.storage.numel():
+            return  # there are no others
         gaps = torch.ones(self.storage.shape, dtype=torch.bool)
         gaps.as_strided(bits.shape, bits.stride(), bits.storage_offset()).zero_()
         self._gaps = gaps if bool(gaps.any()) else None

@@ -11,6 +11,7 @@ wrong.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Literal
 
 from .concise import Concise
@@ -62,17 +63,25 @@ class Scenario(Concise):
 
     def leaves(self, name: Name) -> tuple[Leaf, ...]:
         """Every tensor and object in the state dict of that operation, on whatever rank."""
-        return leaves(self.entries, name)
+        return self._leaves[name]
+
+    @cached_property
+    def _leaves(self) -> dict[Name, tuple[Leaf, ...]]:
+        # Kept, since each rank asks for them.
+        return {"save": leaves(self.entries, "save"), "load": leaves(self.entries, "load")}
+
+    @cached_property
+    def _units(self) -> dict[Name, tuple[Unit, ...]]:
+        options = self.planner
+        flatten, sharded = options.flatten_state_dict, options.flatten_sharded_tensors
+        return {
+            "save": units(self.entries, "save", flatten=flatten, flatten_sharded=sharded),
+            "load": units(self.entries, "load", flatten=flatten, flatten_sharded=sharded),
+        }
 
     def units(self, name: Name) -> tuple[Unit, ...]:
         """What is saved or loaded in that operation, each under its own name."""
-        options = self.planner
-        return units(
-            self.entries,
-            name,
-            flatten=options.flatten_state_dict,
-            flatten_sharded=options.flatten_sharded_tensors,
-        )
+        return self._units[name]
 
     def to_json(self) -> str:
         """This scenario as JSON text, which :meth:`from_json` reads."""

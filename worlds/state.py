@@ -95,9 +95,11 @@ class StateDict:
         """
         if self._before_overwrite is not None:
             return self._before_overwrite
-        in_place = {path: self._before.get(path) == _identity(value) for path, value in _walk(self.entries, ())}
-        entries: Mapping[Any, Any] = self.entries if self._module is None else self._module.state_dict()
-        return tuple(self._observe(path, value, in_place.get(path, False)) for path, value in _walk(entries, ()))
+        now = list(_walk(self.entries, ()))
+        in_place = {path: self._before.get(path) == _identity(value) for path, value in now}
+        if self._module is not None:
+            now = list(_walk(self._module.state_dict(), ()))
+        return tuple(self._observe(path, value, in_place.get(path, False)) for path, value in now)
 
     def overwrite(self) -> None:
         """Change every tensor that is on this rank, as the next step of a training does."""
@@ -191,6 +193,10 @@ class StateDict:
             parts = [Part(tuple(((0, extent),) for extent in tensor.shape)) for tensor in tensors]
         for part, tensor in zip(parts, tensors, strict=True):
             tensor = tensor.detach()
+            if all(len(runs) == 1 for runs in part.runs):
+                offsets = tuple(runs[0][0] for runs in part.runs)
+                yield ChunkState(offsets, tuple(tensor.shape), tensor_bytes(tensor))
+                continue
             for box, start in part.boxes():
                 block = tensor
                 for dim, (offset, size) in enumerate(zip(start, box.sizes, strict=True)):
@@ -250,7 +256,7 @@ def _walk(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
 def _identity(value: Any) -> tuple[int, ...]:
     """Tells whether a tensor is still the same object with the same memory, and a container the same object."""
     if isinstance(value, torch.Tensor):
-        return (id(value), *(local.untyped_storage().data_ptr() for local in local_tensors(value)[1]))
+        return (id(value), *(local.data_ptr() for local in local_tensors(value)[1]))
     return (id(value),) if isinstance(value, dict | list | Stateful) else ()
 
 

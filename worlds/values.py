@@ -80,6 +80,8 @@ def tensor_bits(tensor: torch.Tensor) -> torch.Tensor:
 
 def tensor_bytes(tensor: torch.Tensor) -> bytes:
     """The bytes of a CPU tensor of any dtype and memory, in row-major order."""
+    if tensor.is_contiguous() and not tensor.is_conj() and not tensor.is_neg():
+        return ctypes.string_at(tensor.data_ptr(), tensor.nbytes) if tensor.numel() else b""
     return _raw(tensor_bits(tensor))
 
 
