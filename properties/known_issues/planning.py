@@ -72,6 +72,7 @@ ISSUES = (
         loses="a legal sharding cannot be checkpointed at all: 1 row over 3 ranks, 5 over 4, 9 over 8",
         scenario=Scenario(entries=(TensorEntry("a", (1,), saved=ChunkSharding(0, (0, 0, 0))),)),
         matches=_has_chunk_behind_the_end,
+        upstream="pytorch/pytorch#121002",
     ),
     KnownIssue(
         id="bits-dtypes",
