@@ -112,6 +112,8 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("thorough") and settings.get_current_profile_name() == "quick":
+        pytest.skip("runs with --hypothesis-profile=ci")
     skip_in_other_world(item)
     seed_shard(item)
 

@@ -24,6 +24,8 @@ from tests.planting import planted
 from worlds import Scenario, SimulatedWorld
 from worlds.concise import pretty
 
+pytestmark = pytest.mark.thorough
+
 CI_EXAMPLES = SHARDS * 600  # of each law, in the profile ci
 
 

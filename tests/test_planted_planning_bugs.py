@@ -45,6 +45,8 @@ from tests.planting import planted
 from worlds.concise import pretty
 from worlds.plans import Layout, Merge, NestedState, Plans, Reads, Tiled, Validation
 
+pytestmark = pytest.mark.thorough
+
 CI_EXAMPLES = SHARDS * 600  # of a law with a share of 1, in the profile ci
 
 

@@ -20,6 +20,8 @@ from worlds import Fault, ObjectEntry, Operation, Scenario, SimulatedWorld, Tens
 from worlds.outcome import MetadataRecord
 from worlds.program import default_metadata
 
+pytestmark = pytest.mark.thorough
+
 # What the script of each known issue prints that says what broke.
 SAYS = {
     "chunk-behind-the-end": ["CheckpointException", "has out of bounds chunk"],

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[1]
 PYTEST = ["-m", "pytest", "-p", "no:cacheprovider", "--world=torchrun"]
 
