@@ -7,6 +7,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from worlds.operations import Api, Operation, PlannerOptions, Schedule, WriterOptions
 
+from ._bounds import within_limit
 from .tensors import ranks, world_sizes
 
 __all__ = ["operations", "planner_options", "schedules", "writer_options"]
@@ -50,13 +51,14 @@ def operations(
     stager = draw(st.sampled_from(("writer", "default", "shared", "background")), label="stager, if async")
     schedule = draw(schedules(world_size=size), label="schedule") if scheduled else Schedule()
     distributed = size > 1 or alone != "without"
+    bystanders = within_limit(size + bystanders) - size
     return Operation(
         world_size=size,
         coordinator=coordinator if api == "legacy" else 0,
         api=api,
         distributed=distributed,
         schedule=schedule,
-        members=_members(places, size, bystanders) if bystanders and distributed and not core else (),
+        members=_members(places, size, bystanders) if bystanders > 0 and distributed and not core else (),
         no_dist=size == 1 and alone == "no_dist" and not core,
         rotated=rotated and not core,
         stager=stager if api == "async" else "writer",  # type: ignore[arg-type]
