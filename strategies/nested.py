@@ -68,7 +68,7 @@ def layouts(draw: DrawFn, *, max_ranks: int = LARGE_WORLD, looked_at: int | None
     mesh = draw(st.lists(_mesh_sizes, min_size=1, max_size=3), label="mesh")
     dims = draw(st.lists(st.tuples(st.integers(-1, 2), st.integers(0, 4)), min_size=3, max_size=3), label="placements")
     ranks = draw(st.lists(st.integers(0, max_ranks - 1), min_size=1, max_size=looked_at or 1), label="ranks")
-    if draw(st.integers(0, 19), label="large") == 19:
+    if draw(st.integers(0, 9), label="large") == 9:
         mesh[0] *= draw(st.integers(1, 256), label="large mesh")
     while math.prod(mesh) > max_ranks:
         mesh[mesh.index(max(mesh))] //= 2
