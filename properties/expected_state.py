@@ -8,8 +8,9 @@ from typing import Literal
 
 from worlds.dtypes import DTYPES
 from worlds.entries import Entry, Key, Nested, ObjectEntry, Path, TensorEntry
-from worlds.layouts import Box, Layout, Plain
+from worlds.layouts import Layout, Plain
 from worlds.outcome import ContainerState, ObjectState
+from worlds.parts import Box
 from worlds.scenario import Scenario
 from worlds.state import POISON_OBJECT
 from worlds.state_tree import Unit, children

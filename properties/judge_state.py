@@ -9,7 +9,7 @@ from typing import Literal
 
 from worlds.dtypes import DTYPES
 from worlds.entries import TensorEntry
-from worlds.layouts import Box, Layout
+from worlds.layouts import Layout
 from worlds.outcome import (
     ChunkState,
     ContainerState,
@@ -20,6 +20,7 @@ from worlds.outcome import (
     Returned,
     TensorState,
 )
+from worlds.parts import Box
 from worlds.scenario import Scenario
 from worlds.state_tree import path_text
 from worlds.values import poison_bytes

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Literal
 
 from worlds.entries import Nested
-from worlds.layouts import Part
+from worlds.parts import Part
 from worlds.scenario import Scenario
 from worlds.state_tree import Unit, is_there
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from worlds.entries import Entry, Nested, ObjectEntry, TensorEntry
-from worlds.layouts import ChunkSharding, EnumerableSharding, Layout, MeshSharding, Part, Plain, Replicate, StridedShard
+from worlds.layouts import ChunkSharding, EnumerableSharding, Layout, MeshSharding, Plain, Replicate, StridedShard
 from worlds.operations import Operation, PlannerOptions, WriterOptions
+from worlds.parts import Part
 from worlds.scenario import Scenario
 
 __all__ = ["FEATURES", "features"]

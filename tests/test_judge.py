@@ -38,7 +38,6 @@ from properties.violations import (
     WrongTensor,
 )
 from worlds import ChunkSharding, Fault, Nested, ObjectEntry, Operation, Outcome, Scenario, TensorEntry
-from worlds.layouts import Box
 from worlds.outcome import (
     ChunkRecord,
     ChunkState,
@@ -59,6 +58,7 @@ from worlds.outcome import (
     TensorState,
     Waiting,
 )
+from worlds.parts import Box
 from worlds.values import expected_bytes, poison_bytes
 
 KINDS = [

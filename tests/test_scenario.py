@@ -37,8 +37,8 @@ from worlds.concise import pretty
 from worlds.dtypes import DTYPES
 from worlds.errors import ERRORS, NEVER_ARRIVES, NOT_AN_EXCEPTION, make_error
 from worlds.hooks import HOOKS
-from worlds.layouts import Box
 from worlds.operations import WriterOptions
+from worlds.parts import Box
 from worlds.values import expected_bytes, poison_bytes
 
 NAMES = {name: getattr(worlds, name) for name in worlds.__all__}

@@ -33,8 +33,8 @@ from tests.script_issues import REFUSED, WRITTEN
 from tests.script_runs import command_of
 from worlds import Fault, ObjectEntry, Operation, Scenario, Schedule, SimulatedWorld, TensorEntry
 from worlds.errors import ERRORS
-from worlds.layouts import Box
 from worlds.outcome import MetadataRecord
+from worlds.parts import Box
 from worlds.program import default_metadata
 from worlds.state_tree import Leaf
 from worlds.values import expected_bytes, tensor_bytes

@@ -9,7 +9,7 @@ import torch
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex, TensorProperties
 from torch.distributed.checkpoint.planner import TensorWriteData, WriteItem, WriteItemType
 
-from .layouts import Box
+from .parts import Box
 
 __all__ = ["CheckpointableTensor"]
 

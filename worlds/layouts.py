@@ -1,40 +1,36 @@
 """How the ranks hold a tensor, as plain data: plain, or cut by a sharding spec, by a mesh, or into any tiles.
 
-Each layout says for each rank which parts of the global tensor its local tensors hold (:class:`Part`). That is computed
-here from first principles, so that the oracle can rest on it; the tensors themselves are made in :mod:`worlds.tensors`.
+Each layout says for each rank which parts of the global tensor its local tensors hold (:mod:`worlds.parts`). That is
+computed from first principles, so that the oracle can rest on it; the tensors themselves are made in
+:mod:`worlds.tensors`.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, Literal
 
 from .concise import Concise
 from .invalid import require
+from .parts import Box, Part, chunk_runs, joined_runs, whole_runs
 
 __all__ = [
-    "Box",
     "ChunkSharding",
     "EnumerableSharding",
     "Layout",
     "Memory",
     "MeshSharding",
-    "Part",
     "Placement",
     "Plain",
     "Replicate",
     "Shard",
     "StridedShard",
     "Tile",
-    "chunk_runs",
 ]
-
-Run = tuple[int, int]
-"""From the first index on, up to and without the second."""
 
 Memory = Literal["contiguous", "transposed", "strided", "window", "expanded", "conjugated", "negated", "gradient"]
 """How a local tensor lies in memory.
@@ -43,79 +39,6 @@ Memory = Literal["contiguous", "transposed", "strided", "window", "expanded", "c
 a larger storage), ``expanded`` (all elements are one), ``conjugated`` and ``negated`` (the bit that makes torch compute
 the values when they are read), ``gradient`` (contiguous, and requires grad).
 """
-
-
-@dataclass(frozen=True)
-class Box:
-    """A block of a global tensor without holes: ``sizes`` elements from ``offsets`` on."""
-
-    offsets: tuple[int, ...]
-    sizes: tuple[int, ...]
-
-    def __bool__(self) -> bool:
-        return math.prod(self.sizes) > 0
-
-
-@dataclass(frozen=True)
-class Part:
-    """What one local tensor holds: along each dim, runs of the global tensor's indices, one after the other."""
-
-    runs: tuple[tuple[Run, ...], ...]
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """The shape of the local tensor."""
-        return tuple(sum(stop - start for start, stop in runs) for runs in self.runs)
-
-    def boxes(self) -> Iterator[tuple[Box, tuple[int, ...]]]:
-        """The blocks without holes that it consists of, each with its offsets within the local tensor."""
-        for runs in itertools.product(*map(_placed, self.runs)):
-            box = Box(tuple(start for start, _, _ in runs), tuple(stop - start for start, stop, _ in runs))
-            yield box, tuple(local for _, _, local in runs)
-
-    @staticmethod
-    def of(box: Box) -> Part:
-        """The part that is one block."""
-        pairs = zip(box.offsets, box.sizes, strict=True)
-        return Part(tuple(((offset, offset + size),) for offset, size in pairs))
-
-
-def _placed(runs: Sequence[Run]) -> list[tuple[int, int, int]]:
-    """Each run with its start in the local tensor; one empty run where there is no element."""
-    placed, local = [], 0
-    for start, stop in runs:
-        if stop > start:
-            placed.append((start, stop, local))
-            local += stop - start
-    return placed or [(runs[0][0] if runs else 0, runs[0][0] if runs else 0, 0)]
-
-
-def chunk_runs(runs: Sequence[Run], count: int) -> list[tuple[Run, ...]]:
-    """``runs`` cut as by ``torch.chunk`` into ``count`` pieces, the empty ones at the end too.
-
-    All pieces have ``ceil(size / count)`` indices but the last non-empty one; those behind it have none.
-    """
-    size = sum(stop - start for start, stop in runs)
-    step = math.ceil(size / count)
-    return [_cut(runs, min(index * step, size), min((index + 1) * step, size)) for index in range(count)]
-
-
-def _cut(runs: Sequence[Run], low: int, high: int) -> tuple[Run, ...]:
-    """The indices from place ``low`` up to place ``high`` of those in ``runs``; an empty run where there are none."""
-    found, place = [], 0
-    for start, stop in runs:
-        first, last = max(low, place), min(high, place + stop - start)
-        if first < last:
-            found.append((start + first - place, start + last - place))
-        place += stop - start
-    if found:
-        return tuple(found)
-    end = runs[-1][1] if runs else 0
-    return ((end, end),)
-
-
-def _whole(shape: Sequence[int]) -> list[tuple[Run, ...]]:
-    return [((0, extent),) for extent in shape]
 
 
 @dataclass(frozen=True, repr=False)
@@ -134,7 +57,7 @@ class Plain(Concise):
 
     def parts(self, shape: Sequence[int], rank: int) -> list[Part]:
         """The whole tensor."""
-        return [Part(tuple(_whole(shape)))] if self.is_on(rank) else []
+        return [Part(tuple(whole_runs(shape)))] if self.is_on(rank) else []
 
     def is_on(self, rank: int) -> bool:
         """Whether the rank's state dict has the tensor."""
@@ -195,7 +118,7 @@ def _chunk_parts(sharding: ChunkSharding, shape: tuple[int, ...]) -> list[tuple[
     dim = sharding.dim % len(shape)
     found = []
     for rank, runs in zip(sharding.ranks, chunk_runs([(0, shape[dim])], len(sharding.ranks)), strict=True):
-        whole = _whole(shape)
+        whole = whole_runs(shape)
         whole[dim] = runs
         found.append((rank, Part(tuple(whole))))
     return found
@@ -353,14 +276,14 @@ class MeshSharding(Concise):
         coordinate = self.coordinate(rank)
         if coordinate is None:
             return []
-        runs = _whole(shape)
+        runs = whole_runs(shape)
         for placement, count, index in zip(self.placements, self.mesh, coordinate, strict=True):
             match placement:
                 case Shard(dim):
                     runs[dim] = chunk_runs(runs[dim], count)[index]
                 case StridedShard(dim, factor):
                     pieces = (chunk_runs(piece, count)[index] for piece in chunk_runs(runs[dim], factor))
-                    runs[dim] = _joined(itertools.chain.from_iterable(pieces))
+                    runs[dim] = joined_runs(itertools.chain.from_iterable(pieces))
         return [Part(tuple(runs))]
 
     def is_on(self, rank: int) -> bool:
@@ -379,20 +302,6 @@ class MeshSharding(Concise):
                 require(fits, f"shape {tuple(shape)} has no dim {placement.dim} to shard")
             if isinstance(placement, StridedShard):
                 require(placement.split_factor > 0, f"a split factor must be at least 1, not {placement.split_factor}")
-
-
-def _joined(runs: Iterator[Run]) -> tuple[Run, ...]:
-    """Runs that go on where the one before ends are one; empty ones are left out, unless there is no other."""
-    found: list[Run] = []
-    empty: Run = (0, 0)
-    for start, stop in runs:
-        if start == stop:
-            empty = (start, stop)
-        elif found and found[-1][1] == start:
-            found[-1] = (found[-1][0], stop)
-        else:
-            found.append((start, stop))
-    return tuple(found) or (empty,)
 
 
 def _check_ranks(ranks: Sequence[int]) -> None:

@@ -18,9 +18,10 @@ from torch.distributed._shard.sharded_tensor import ShardedTensor
 
 from .dtypes import DTYPES
 from .entries import Entry, Nested, ObjectEntry, Path, TensorEntry
-from .layouts import Layout, Part
+from .layouts import Layout
 from .memory import GuardedMemory, make_local
 from .outcome import ChunkState, ContainerState, EntryState, ObjectState, TensorState
+from .parts import Part
 from .scenario import Scenario
 from .state_tree import Leaf, children
 from .tensors import local_tensors, make_tensor

@@ -31,13 +31,13 @@ from .layouts import (
     EnumerableSharding,
     Layout,
     MeshSharding,
-    Part,
     Placement,
     Plain,
     Shard,
     StridedShard,
 )
 from .operations import Operation
+from .parts import Part
 
 __all__ = ["local_tensors", "make_tensor"]
 

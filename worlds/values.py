@@ -16,7 +16,7 @@ import torch
 
 from .dtypes import DTYPES
 from .entries import TensorEntry
-from .layouts import Box, Part
+from .parts import Box, Part
 
 __all__ = ["expected_bits", "expected_bytes", "poison_bits", "poison_bytes", "tensor_bits", "tensor_bytes"]
 

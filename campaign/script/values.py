@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from worlds.dtypes import DTYPES
 from worlds.entries import TensorEntry
-from worlds.layouts import Box
+from worlds.parts import Box
 from worlds.state_tree import Leaf
 from worlds.values import expected_bytes
 
