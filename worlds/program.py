@@ -1,4 +1,4 @@
-"""What one rank does in one operation: the same in every world, with nothing of the world in it."""
+"""What one rank does in one operation, and what one scenario comes to: the same in every world."""
 
 from __future__ import annotations
 
@@ -15,12 +15,23 @@ from .abandoned import Abandoned
 from .calls import load, save
 from .inject import Injection
 from .metadata import record_metadata
-from .outcome import EntryState, ErrorRecord, FileRecord, Hit, MetadataRecord, Raised, RankOutcome, Returned
+from .outcome import (
+    EntryState,
+    ErrorRecord,
+    FileRecord,
+    Hit,
+    MetadataRecord,
+    OperationOutcome,
+    Outcome,
+    Raised,
+    RankOutcome,
+    Returned,
+)
 from .record import error_origin, record_error
 from .scenario import Scenario
 from .state import StateDict
 
-__all__ = ["default_metadata", "list_files", "make_group", "raised", "read_metadata", "run_rank"]
+__all__ = ["default_metadata", "make_group", "raised", "round_trip", "run_rank"]
 
 
 def make_group(members: tuple[int, ...]) -> Any:
@@ -69,6 +80,16 @@ def run_rank(
     return Returned(state.observe(), None if metadata is None else record_metadata(metadata))
 
 
+def round_trip(path: str, save: Callable[[], OperationOutcome], load: Callable[[], OperationOutcome]) -> Outcome:
+    """Save to the directory ``path``, look at what is there, and load it; what did not save on every rank is left."""
+    saved = save()
+    if not saved.returned:
+        return Outcome(saved)
+    metadata, error = _read_metadata(path)
+    files = _list_files(path)
+    return Outcome(saved, load(), metadata, error, files)
+
+
 def default_metadata(scenario: Scenario, rank: int) -> MetadataRecord:
     """The metadata that DCP makes of one rank's state dict alone, without a storage and without asking other ranks."""
     return record_metadata(_create_default_local_metadata(StateDict(scenario, "save", rank).entries))
@@ -83,7 +104,7 @@ def raised(error: BaseException, path: str, state: tuple[EntryState, ...]) -> Ra
     return Raised(ErrorRecord(record.type, ""), phase=str(error.args[0]), failures=tuple(failures), state=state)
 
 
-def read_metadata(path: str) -> tuple[MetadataRecord | None, ErrorRecord | None]:
+def _read_metadata(path: str) -> tuple[MetadataRecord | None, ErrorRecord | None]:
     """The metadata as a new reader reads it from the directory ``path``, or what that raises."""
     try:
         return record_metadata(dcp.FileSystemReader(path).read_metadata()), None
@@ -91,7 +112,7 @@ def read_metadata(path: str) -> tuple[MetadataRecord | None, ErrorRecord | None]
         return None, record_error(error, path=path)
 
 
-def list_files(path: str) -> tuple[FileRecord, ...]:
+def _list_files(path: str) -> tuple[FileRecord, ...]:
     """The files below the directory ``path``, by name, but for metadata: it says ``path``, so that its size differs."""
     found = []
     for directory, _, names in os.walk(path):

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from functools import partial
 
 from torch.distributed.checkpoint.state_dict_saver import AsyncCheckpointerType, async_save
 
 from ..calls import make_save_planner, make_writer
 from ..outcome import Outcome, RankOutcome, Returned
-from ..program import list_files, raised, read_metadata
+from ..program import raised, round_trip
 from ..scenario import Scenario
 from ..sequences import SaveSequence, SequenceOutcome
 from ..state import StateDict
@@ -37,11 +38,8 @@ def run_async_sequence(world: ProcessWorld, sequence: SaveSequence) -> SequenceO
 
 
 def _run(world: ProcessWorld, step: Scenario, path: str) -> Outcome:
-    save = world.operate(step, "save", path, job=_save)
-    if not save.returned:
-        return Outcome(save)
-    metadata, error = read_metadata(path)
-    return Outcome(save, world.operate(step, "load", path), metadata, error, list_files(path))
+    save = partial(world.operate, step, "save", path, job=_save)
+    return round_trip(path, save, partial(world.operate, step, "load", path))
 
 
 def _save(scenario: Scenario, name: str, rank: int, path: str, *, fresh: bool) -> RankOutcome:

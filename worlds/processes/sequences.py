@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from ..outcome import Outcome, RankOutcome
-from ..program import list_files, read_metadata
+from ..program import round_trip
 from ..scenario import Scenario
 from ..sequences import SaveSequence, SequenceOutcome
 from . import jobs
@@ -35,11 +35,8 @@ def run_sequence(world: ProcessWorld, sequence: SaveSequence, *, caching: bool) 
 
 
 def _run(world: ProcessWorld, step: Scenario, path: str, *, fresh: bool, caching: bool) -> Outcome:
-    save = world.operate(step, "save", path, fresh=fresh, job=partial(_save, caching))
-    if not save.returned:
-        return Outcome(save)
-    metadata, error = read_metadata(path)
-    return Outcome(save, world.operate(step, "load", path, fresh=False), metadata, error, list_files(path))
+    save = partial(world.operate, step, "save", path, fresh=fresh, job=partial(_save, caching))
+    return round_trip(path, save, partial(world.operate, step, "load", path, fresh=False))
 
 
 def _save(caching: bool, scenario: Scenario, name: str, rank: int, path: str, *, fresh: bool) -> RankOutcome | None:

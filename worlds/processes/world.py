@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 from ..launched import Launched
 from ..operations import Schedule
 from ..outcome import OperationOutcome, Outcome, RankOutcome
-from ..program import list_files, read_metadata
+from ..program import round_trip
 from ..scenario import Scenario
 from . import jobs
 from .pool import Answers, Pool
@@ -134,15 +134,10 @@ class ProcessWorld:
         return pool
 
     def _run(self, scenario: Scenario, path: str) -> Outcome:
-        save = self.operate(scenario, "save", path)
-        if not save.returned:
-            return Outcome(save)
-        metadata, error = read_metadata(path)
-        files = list_files(path)
         # In the same processes, as in the simulated world, what the save has left in DCP is there at the load.
         same = _key(scenario, "save") == _key(scenario, "load")
-        load = self.operate(scenario, "load", path, fresh=not same)
-        return Outcome(save, load, metadata, error, files)
+        load = partial(self.operate, scenario, "load", path, fresh=not same)
+        return round_trip(path, partial(self.operate, scenario, "save", path), load)
 
     def operate(
         self,

@@ -20,7 +20,7 @@ from ..launched import Launched
 from ..operations import Schedule
 from ..outcome import Deadlocked, Hit, OperationOutcome, Outcome, RankOutcome
 from ..patches import Patch, applied
-from ..program import list_files, read_metadata, run_rank
+from ..program import round_trip, run_rank
 from ..scenario import Scenario
 from .exchange import Exchange
 from .groups import RankContext, group_patches
@@ -76,18 +76,10 @@ class SimulatedWorld:
         path = tempfile.mkdtemp(prefix=f"dcp-stress-{os.getpid()}-", dir=self._directory)
         try:
             with quiet(), as_if_first(OfEachRank):
-                return self._run(scenario, f"{path}/checkpoint")
+                operate = partial(self._operate, scenario, path=f"{path}/checkpoint")
+                return round_trip(f"{path}/checkpoint", partial(operate, "save"), partial(operate, "load"))
         finally:
             shutil.rmtree(path, ignore_errors=True)
-
-    def _run(self, scenario: Scenario, path: str) -> Outcome:
-        save = self._operate(scenario, "save", path)
-        if not save.returned:
-            return Outcome(save)
-        metadata, error = read_metadata(path)
-        files = list_files(path)
-        load = self._operate(scenario, "load", path)
-        return Outcome(save, load, metadata, error, files)
 
     def _operate(self, scenario: Scenario, name: Literal["save", "load"], path: str) -> OperationOutcome:
         operation = scenario.operation(name)

@@ -25,7 +25,7 @@ from ..outcome import OperationOutcome, Outcome
 from ..processes import jobs
 from ..processes.messages import Broken, Done
 from ..processes.pool import Answers, all_wait, deadlocked, places
-from ..program import list_files, read_metadata
+from ..program import round_trip
 from ..scenario import Scenario
 from .job import Channel, Look, Place, Run, Stop, job_rank, job_size
 from .member import Member
@@ -107,13 +107,8 @@ class TorchrunWorld:
         return Launched(tuple(answers.ranks[rank] for rank in range(world_size)), ())
 
     def _run(self, scenario: Scenario, path: str) -> Outcome:
-        save = self._operate(scenario, "save", path, fresh=True)
-        if not save.returned:
-            return Outcome(save)
-        metadata, error = read_metadata(path)
-        files = list_files(path)
-        load = self._operate(scenario, "load", path, fresh=False)
-        return Outcome(save, load, metadata, error, files)
+        operate = partial(self._operate, scenario, path=path)
+        return round_trip(path, partial(operate, "save", fresh=True), partial(operate, "load", fresh=False))
 
     def _operate(
         self, scenario: Scenario, name: Literal["save", "load"], path: str, *, fresh: bool
