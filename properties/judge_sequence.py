@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from worlds import Operation, ProcessWorld, Scenario, TensorEntry
+from worlds import Scenario
 from worlds.concise import pretty
 from worlds.outcome import MetadataRecord, OperationOutcome, Outcome, RankOutcome, Returned
-from worlds.processes.sequences import run_sequence
 from worlds.sequences import SaveSequence, SequenceOutcome
 
 from .agreement import depends_on_threads
-from .check import KNOWN_HITS
-from .ledger import LedgerEntry, torch_release
 from .verdict import describe_ranks, rank_text
 from .violations import Violation
 
-__all__ = ["SEQUENCE_ISSUES", "SequenceBreach", "SequenceIssue", "check_sequence", "compare_caching"]
+__all__ = ["SequenceBreach", "compare_caching", "without_places"]
 
 
 class CachingShows(Violation):
@@ -53,34 +50,6 @@ class SequenceBreach:
         return self.kind("\n".join(lines))
 
 
-@dataclass(frozen=True, kw_only=True)
-class SequenceIssue(LedgerEntry):
-    """As :class:`properties.known_issues.KnownIssue`, of saves that follow each other."""
-
-    sequence: SaveSequence
-    matches: Callable[[SequenceBreach], bool]
-
-
-def check_sequence(sequence: SaveSequence, world: ProcessWorld) -> None:
-    """Raise the violation if caching shows, unless it is a known issue; that is counted."""
-    __tracebackhide__ = True
-    plain, cached = (run_sequence(world, sequence, caching=caching) for caching in (False, True))
-    breach = compare_caching(sequence, plain, cached)
-    if breach is None:
-        return
-    known = find_sequence_issue(breach)
-    if known is None:
-        breach.violation().throw()
-    KNOWN_HITS[known.id] += 1
-
-
-def find_sequence_issue(breach: SequenceBreach) -> SequenceIssue | None:
-    """The entry for the breach, if it is known for the installed torch."""
-    release = torch_release()
-    matching = (issue for issue in SEQUENCE_ISSUES.values() if issue.affects(release) and issue.matches(breach))
-    return next(matching, None)
-
-
 def compare_caching(sequence: SaveSequence, plain: SequenceOutcome, cached: SequenceOutcome) -> SequenceBreach | None:
     """The first step at which the two differ, or ``None``; what comes after it follows from it."""
     if not plain.steps or not cached.steps:
@@ -102,7 +71,7 @@ def _differences(step: Scenario, plain: Outcome, cached: Outcome) -> Iterator[st
         for rank in _differing_ranks(one, other):
             yield f"rank {rank} sees another {name}"
     if step.writer.thread_count > 1:  # which thread writes which file is the system's affair
-        plain, cached = (replace(outcome, metadata=_without_places(outcome.metadata)) for outcome in (plain, cached))
+        plain, cached = (replace(outcome, metadata=without_places(outcome.metadata)) for outcome in (plain, cached))
     elif plain.files != cached.files:
         yield "the files are others"
     if (plain.metadata, plain.metadata_error) != (cached.metadata, cached.metadata_error):
@@ -120,44 +89,6 @@ def _comparable(seen: RankOutcome) -> RankOutcome:
     return replace(seen, metadata=None) if isinstance(seen, Returned) else seen
 
 
-def _without_places(metadata: MetadataRecord | None) -> MetadataRecord | None:
+def without_places(metadata: MetadataRecord | None) -> MetadataRecord | None:
+    """The metadata but for what says where in the files things are."""
     return None if metadata is None else replace(metadata, storage=())
-
-
-def _keeps_older_dtype(breach: SequenceBreach) -> bool:
-    """Whether the metadata have, for a tensor, the dtype that it had in an earlier step, and are else the same."""
-    metadata, steps = breach.cached.metadata, breach.sequence.steps
-    if metadata is None or not breach.cached.save.returned:
-        return False
-    now, *before = [_dtypes(step) for step in (steps[breach.step], *steps[: breach.step])]
-    stale = {record.fqn: record.dtype for record in metadata.tensors if now.get(record.fqn) != record.dtype}
-    if not stale or not all(any(old.get(fqn) == dtype for old in before) for fqn, dtype in stale.items()):
-        return False
-    true = breach.plain.metadata
-    if true is None:  # the true dtype cannot be saved at all, which without caching is said
-        return not breach.plain.save.returned
-    corrected = tuple(replace(record, dtype=now.get(record.fqn, record.dtype)) for record in metadata.tensors)
-    return _without_places(replace(metadata, tensors=corrected)) == _without_places(true)
-
-
-def _dtypes(step: Scenario) -> dict[str, str]:
-    return {str(entry.key): entry.dtype for entry in step.entries if isinstance(entry, TensorEntry)}
-
-
-_ISSUES = (
-    SequenceIssue(
-        id="cached-plan-dtype",
-        title="with enable_plan_caching, a tensor whose dtype changed is saved with the dtype of an earlier save",
-        loses="the metadata lie about what is in the files, after a model was cast, and whoever trusts them goes wrong",
-        sequence=SaveSequence(
-            (
-                Scenario((TensorEntry("a"),), save=Operation(), load=Operation()),
-                Scenario((TensorEntry("a", dtype="float64"),), save=Operation(), load=Operation()),
-            )
-        ),
-        matches=_keeps_older_dtype,
-    ),
-)
-
-SEQUENCE_ISSUES: dict[str, SequenceIssue] = {issue.id: issue for issue in _ISSUES}
-"""The entries by their id."""

@@ -12,7 +12,7 @@ from worlds.processes.killed import run_killed
 
 from .check import KNOWN_HITS
 from .judge_killed import KilledBreach, MixedCheckpoint, judge_killed
-from .ledger import LedgerEntry, torch_release
+from .ledger import LedgerEntry, first_match
 
 __all__ = ["KILLED_ISSUES", "KilledIssue", "check_killed", "find_killed_issue"]
 
@@ -39,9 +39,7 @@ def check_killed(killed: KilledScenario, world: ProcessWorld) -> None:
 
 def find_killed_issue(breach: KilledBreach) -> KilledIssue | None:
     """The entry for the breach, if it is known for the installed torch."""
-    release = torch_release()
-    matching = (issue for issue in KILLED_ISSUES.values() if issue.affects(release) and issue.matches(breach))
-    return next(matching, None)
+    return first_match(KILLED_ISSUES.values(), lambda issue: issue.matches(breach))
 
 
 def _mixes_saves_at_one_path(breach: KilledBreach) -> bool:

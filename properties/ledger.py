@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
-__all__ = ["LedgerEntry", "Release", "torch_release"]
+__all__ = ["LedgerEntry", "Release", "first_match", "torch_release"]
 
 Release = tuple[int, int]
 
@@ -30,6 +32,15 @@ class LedgerEntry:
     def affects(self, release: Release) -> bool:
         """Whether that release of torch has the bug."""
         return self.fixed_in is None or release < self.fixed_in
+
+
+E = TypeVar("E", bound=LedgerEntry)
+
+
+def first_match(entries: Iterable[E], matches: Callable[[E], bool]) -> E | None:
+    """The first entry that ``matches``, among those that the installed torch has."""
+    release = torch_release()
+    return next((entry for entry in entries if entry.affects(release) and matches(entry)), None)
 
 
 def torch_release(version: str = torch.__version__) -> Release:

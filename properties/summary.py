@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from strategies.features import FEATURES
 from worlds.hooks import HOOKS
 
-from .judge_sequence import SEQUENCE_ISSUES
 from .killed_issues import KILLED_ISSUES
 from .known_issues import KNOWN_ISSUES
 from .ledger import LedgerEntry
 from .planning.known_issues import PLANNING_ISSUES
+from .sequence_issues import SEQUENCE_ISSUES
 
 __all__ = ["fault_table", "feature_table", "known_issue_lines", "known_issue_table"]
 

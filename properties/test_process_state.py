@@ -6,7 +6,7 @@ from hypothesis import given
 
 from properties.choices import fewer, only_in
 from properties.judge_async import check_async_sequence, without_faults
-from properties.judge_sequence import check_sequence
+from properties.sequence_issues import check_sequence
 from properties.sharding import sharded
 from strategies import save_sequences
 from worlds import ProcessWorld

@@ -9,13 +9,9 @@ from hypothesis import Phase, find, given, seed, settings
 from torch.distributed.checkpoint.planner import SavePlanner
 
 from properties.judge_async import compare_async, without_faults
-from properties.judge_sequence import (
-    SEQUENCE_ISSUES,
-    SequenceIssue,
-    compare_caching,
-    find_sequence_issue,
-)
+from properties.judge_sequence import compare_caching
 from properties.ledger import torch_release
+from properties.sequence_issues import SEQUENCE_ISSUES, SequenceIssue, find_sequence_issue
 from strategies import save_sequences
 from worlds import Fault, InvalidScenario, Operation, ProcessWorld, Scenario, TensorEntry
 from worlds.outcome import Deadlocked, ErrorRecord, Raised

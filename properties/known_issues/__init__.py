@@ -7,7 +7,7 @@ scenario is a test of its own (``tests/test_known_issues.py``), which fails when
 
 from __future__ import annotations
 
-from ..ledger import torch_release
+from ..ledger import first_match
 from ..verdict import Verdict
 from . import blame, loading, planning, staging, uncoordinated
 from .entry import KnownIssue
@@ -22,10 +22,7 @@ KNOWN_ISSUES: dict[str, KnownIssue] = {
 
 def find_known_issue(verdict: Verdict) -> KnownIssue | None:
     """The entry for the verdict's breach, if it is known for the installed torch."""
-    if verdict.breach is None:
+    breach = verdict.breach
+    if breach is None:
         return None
-    release = torch_release()
-    for issue in KNOWN_ISSUES.values():
-        if issue.affects(release) and issue.matches(verdict, verdict.breach):
-            return issue
-    return None
+    return first_match(KNOWN_ISSUES.values(), lambda issue: issue.matches(verdict, breach))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from properties.ledger import LedgerEntry, torch_release
+from properties.ledger import LedgerEntry, first_match
 from worlds.concise import Concise
 from worlds.plans import (
     Box,
@@ -201,9 +201,8 @@ PLANNING_ISSUES: dict[str, PlanningIssue] = {issue.id: issue for issue in _ISSUE
 
 def find_planning_issue(judge: Judge, case: Concise, breach: PlanBreach) -> PlanningIssue | None:
     """The entry for the breach that ``judge`` found in ``case``, if it is known for the installed torch."""
-    release = torch_release()
-    for issue in PLANNING_ISSUES.values():
-        judges = [shown_by for shown_by, _ in issue.shown_by]
-        if judge in judges and issue.affects(release) and issue.matches(case, breach):
-            return issue
-    return None
+
+    def matches(issue: PlanningIssue) -> bool:
+        return any(judge == shown_by for shown_by, _ in issue.shown_by) and issue.matches(case, breach)
+
+    return first_match(PLANNING_ISSUES.values(), matches)

@@ -1,0 +1,81 @@
+"""The ledger of what goes wrong in released torch in saves that follow each other, and the check that knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from worlds import Operation, ProcessWorld, Scenario, TensorEntry
+from worlds.processes.sequences import run_sequence
+from worlds.sequences import SaveSequence
+
+from .check import KNOWN_HITS
+from .judge_sequence import SequenceBreach, compare_caching, without_places
+from .ledger import LedgerEntry, first_match
+
+__all__ = ["SEQUENCE_ISSUES", "SequenceIssue", "check_sequence", "find_sequence_issue"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceIssue(LedgerEntry):
+    """As :class:`properties.known_issues.KnownIssue`, of saves that follow each other."""
+
+    sequence: SaveSequence
+    matches: Callable[[SequenceBreach], bool]
+
+
+def check_sequence(sequence: SaveSequence, world: ProcessWorld) -> None:
+    """Raise the violation if caching shows, unless it is a known issue; that is counted."""
+    __tracebackhide__ = True
+    plain, cached = (run_sequence(world, sequence, caching=caching) for caching in (False, True))
+    breach = compare_caching(sequence, plain, cached)
+    if breach is None:
+        return
+    known = find_sequence_issue(breach)
+    if known is None:
+        breach.violation().throw()
+    KNOWN_HITS[known.id] += 1
+
+
+def find_sequence_issue(breach: SequenceBreach) -> SequenceIssue | None:
+    """The entry for the breach, if it is known for the installed torch."""
+    return first_match(SEQUENCE_ISSUES.values(), lambda issue: issue.matches(breach))
+
+
+def _keeps_older_dtype(breach: SequenceBreach) -> bool:
+    """Whether the metadata have, for a tensor, the dtype that it had in an earlier step, and are else the same."""
+    metadata, steps = breach.cached.metadata, breach.sequence.steps
+    if metadata is None or not breach.cached.save.returned:
+        return False
+    now, *before = [_dtypes(step) for step in (steps[breach.step], *steps[: breach.step])]
+    stale = {record.fqn: record.dtype for record in metadata.tensors if now.get(record.fqn) != record.dtype}
+    if not stale or not all(any(old.get(fqn) == dtype for old in before) for fqn, dtype in stale.items()):
+        return False
+    true = breach.plain.metadata
+    if true is None:  # the true dtype cannot be saved at all, which without caching is said
+        return not breach.plain.save.returned
+    corrected = tuple(replace(record, dtype=now.get(record.fqn, record.dtype)) for record in metadata.tensors)
+    return without_places(replace(metadata, tensors=corrected)) == without_places(true)
+
+
+def _dtypes(step: Scenario) -> dict[str, str]:
+    return {str(entry.key): entry.dtype for entry in step.entries if isinstance(entry, TensorEntry)}
+
+
+_ISSUES = (
+    SequenceIssue(
+        id="cached-plan-dtype",
+        title="with enable_plan_caching, a tensor whose dtype changed is saved with the dtype of an earlier save",
+        loses="the metadata lie about what is in the files, after a model was cast, and whoever trusts them goes wrong",
+        sequence=SaveSequence(
+            (
+                Scenario((TensorEntry("a"),), save=Operation(), load=Operation()),
+                Scenario((TensorEntry("a", dtype="float64"),), save=Operation(), load=Operation()),
+            )
+        ),
+        matches=_keeps_older_dtype,
+    ),
+)
+
+SEQUENCE_ISSUES: dict[str, SequenceIssue] = {issue.id: issue for issue in _ISSUES}
+"""The entries by their id."""
