@@ -374,5 +374,5 @@ def chunked_shapes(*, max_chunks: int = LARGE_WORLD) -> SearchStrategy[ChunkedSh
         extents,
         st.integers(0, 2),
         st.booleans(),
-        few | few | st.integers(1, max_chunks),
+        few | st.integers(1, max_chunks),
     )

@@ -47,7 +47,7 @@ def tensor_shapes(
     if max_extent < 1 or max_elements < 1:
         raise InvalidArgument(f"max_extent={max_extent} and max_elements={max_elements} must be at least 1")
     # Empty extents are a corner and not the rule: a tenth of three independent draws each would be too many.
-    extents = st.integers(1, max_extent) | st.integers(1, max_extent) | st.integers(0, max_extent)
+    extents = st.integers(1, max_extent) | st.integers(0, max_extent)
     dims = st.lists(extents, min_size=min_dims, max_size=max_dims)
     return dims.map(lambda extents: bounded_shape(extents, max_elements))
 

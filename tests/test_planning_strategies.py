@@ -13,7 +13,8 @@ from hypothesis.strategies import SearchStrategy
 
 from properties.planning.model import index_of, tiling_defect
 from properties.planning.nested_model import leaves, mappings, text_of
-from strategies.nested import fully_sharded_layouts, layouts, nested_states
+from strategies.mesh_layouts import fully_sharded_layouts, mesh_layouts
+from strategies.nested import nested_states
 from strategies.plans import (
     broken_tilings,
     chunked_shapes,
@@ -35,9 +36,9 @@ from worlds.plans import (
     Conflict,
     Cut,
     Item,
-    Layout,
     Load,
     Merge,
+    MeshLayout,
     NestedState,
     Plans,
     Reads,
@@ -63,8 +64,8 @@ from worlds.plans import (
         (merges(), Merge()),
         (chunked_shapes(), ChunkedShape((0,))),
         (nested_states(), NestedState({}, ("c",))),
-        (layouts(), Layout()),
-        (fully_sharded_layouts(), Layout((0,), (1, 1), (Cut(0, 1), Cut(0)))),
+        (mesh_layouts(), MeshLayout()),
+        (fully_sharded_layouts(), MeshLayout((0,), (1, 1), (Cut(0, 1), Cut(0)))),
     ],
 )
 def test_shrinks_to_smallest(strategy: SearchStrategy[Any], smallest: Any) -> None:
@@ -77,7 +78,7 @@ def test_shrinks_to_smallest(strategy: SearchStrategy[Any], smallest: Any) -> No
         (tilings(), lambda tiled: len(tiled.boxes) > 1, Tiled((1,), (Box((0,), (0,)), Box((0,), (1,))))),
         (reads(), lambda case: not case.wanted, Reads(wanted=())),
         (plans(), lambda case: case.world_size == 2 and case.held, None),
-        (layouts(), lambda case: any(cut and cut.split > 1 for cut in case.placements), None),
+        (mesh_layouts(), lambda case: any(cut and cut.split > 1 for cut in case.placements), None),
         (nested_states(), lambda case: any(isinstance(value, list) for value in case.state.values()), None),
     ],
 )
@@ -88,8 +89,8 @@ def test_shrinks_to_what_shows_it(
     match found:
         case Plans():
             assert len(found.held) == 1
-        case Layout():
-            assert found == Layout((0,), (1,), (Cut(0, 2),))
+        case MeshLayout():
+            assert found == MeshLayout((0,), (1,), (Cut(0, 2),))
         case NestedState(state):
             assert state == {"a": []}
         case _:
@@ -137,7 +138,7 @@ def _of_plans(case: Plans) -> set[str]:
     return found
 
 
-def _of_layout(case: Layout) -> set[str]:
+def _of_layout(case: MeshLayout) -> set[str]:
     cuts = [cut for cut in case.placements if cut is not None]
     found = {f"mesh of {len(case.mesh)} dims"}
     found |= {"more than 256 ranks"} if whole(case.mesh).numel > 256 else set()
@@ -223,8 +224,8 @@ CORNERS: dict[str, tuple[SearchStrategy[Any], Callable[[Any], set[str]], dict[st
             "tensor": 60,
         },
     ),
-    "layouts": (
-        layouts(),
+    "mesh layouts": (
+        mesh_layouts(),
         _of_layout,
         {
             **{f"mesh of {dims} dims": 40 for dims in (1, 2, 3)},

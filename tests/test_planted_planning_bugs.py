@@ -39,11 +39,12 @@ from properties.planning.breach import (
 from properties.planning.check import check_plan
 from properties.planning.known_issues import Judge
 from properties.sharding import SHARDS
+from strategies import mesh_layouts
 from strategies import nested as nests
 from strategies import plans as draws
 from tests.planting import planted
 from worlds.concise import pretty
-from worlds.plans import Layout, Merge, NestedState, Plans, Reads, Tiled, Validation
+from worlds.plans import Merge, MeshLayout, NestedState, Plans, Reads, Tiled, Validation
 
 pytestmark = pytest.mark.thorough
 
@@ -212,9 +213,9 @@ BUGS = (
         "return shard_size, previous_offsets[index]",
         "return shard_size, index",
         shards.judge_offsets,
-        nests.layouts(),
+        mesh_layouts.mesh_layouts(),
         (WrongOffsets,),
-        lambda case: isinstance(case, Layout) and max(case.shape) <= 3 and len(case.ranks) == 1,
+        lambda case: isinstance(case, MeshLayout) and max(case.shape) <= 3 and len(case.ranks) == 1,
     ),
     Bug(
         "the offset of a strided shard taken from its second row",
@@ -223,7 +224,7 @@ BUGS = (
         "int(offsets[0])",
         "int(offsets[min(1, len(offsets) - 1)])",
         shards.judge_fully_sharded,
-        nests.fully_sharded_layouts(),
+        mesh_layouts.fully_sharded_layouts(),
         (WrongOffsets,),
         lambda case: case.shape[0] <= 3 and math.prod(case.mesh) <= 2 and case.ranks == (0,),
     ),

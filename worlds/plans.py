@@ -20,11 +20,11 @@ __all__ = [
     "Cut",
     "Held",
     "Item",
-    "Layout",
     "Leaf",
     "Load",
     "LoadEntry",
     "Merge",
+    "MeshLayout",
     "NestedState",
     "Plans",
     "Reads",
@@ -245,7 +245,7 @@ class Cut(Concise):
 
 
 @dataclass(frozen=True, repr=False)
-class Layout(Concise):
+class MeshLayout(Concise):
     """A ``DTensor``'s shape, mesh and placements, ``None`` for ``Replicate()``, and the ranks that are looked at."""
 
     _positional = 3

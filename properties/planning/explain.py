@@ -12,8 +12,8 @@ from worlds.plans import (
     Comparison,
     Conflict,
     Item,
-    Layout,
     Merge,
+    MeshLayout,
     NestedState,
     Plans,
     Split,
@@ -179,14 +179,14 @@ def cut_off(case: Merge, breach: PlanBreach) -> bool:
     return case.cached < len(case.changed) and seen == expected[: case.cached]
 
 
-def is_strided(case: Layout, breach: PlanBreach) -> bool:
+def is_strided(case: MeshLayout, breach: PlanBreach) -> bool:
     """The elements that are no box are those of a strided dim."""
     strided = {cut.dim for cut in case.placements if cut is not None and cut.split > 1}
     gaps = {dim for dim, axis in enumerate(breach.subject) if int(axis[-1]) - int(axis[0]) != len(axis) - 1}
     return breach.kind is WrongOffsets and bool(gaps) and gaps <= strided
 
 
-def follows_the_placements(case: Layout, breach: PlanBreach) -> bool:
+def follows_the_placements(case: MeshLayout, breach: PlanBreach) -> bool:
     """Rows that do not divide evenly, and the box is that of the placements, taken from left to right."""
     if breach.kind is not WrongOffsets or not isinstance(breach.subject, int):
         return False

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from worlds.plans import Box, Item, Layout, Tiled, coordinate_of
+from worlds.plans import Box, Item, MeshLayout, Tiled, coordinate_of
 
 __all__ = [
     "Read",
@@ -131,7 +131,7 @@ def _part(index: Array, parts: int, which: int) -> Array:
     return index[which * rows : (which + 1) * rows]
 
 
-def index_of(layout: Layout, rank: int) -> list[Array]:
+def index_of(layout: MeshLayout, rank: int) -> list[Array]:
     """For each dim, the global indices that the rank's local tensor has along it.
 
     Placements are applied from left to right. ``Shard`` keeps one chunk of what is there. ``_StridedShard`` cuts what
@@ -150,7 +150,7 @@ def _joined(pieces: list[Array], parts: int, which: int) -> Array:
     return np.concatenate([_part(piece, parts, which) for piece in pieces])
 
 
-def index_right_to_left(layout: Layout, rank: int) -> list[Array]:
+def index_right_to_left(layout: MeshLayout, rank: int) -> list[Array]:
     """As :func:`index_of`, of a layout in which the last mesh dim was sharded first: each cut keeps one chunk.
 
     That is how FSDP on top of tensor parallelism comes to its shards, and what ``_StridedShard`` documents that it

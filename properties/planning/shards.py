@@ -16,7 +16,7 @@ from torch.distributed.checkpoint.planner import SavePlan
 from torch.distributed.tensor._utils import _compute_local_shape_and_global_offset
 from torch.distributed.tensor.placement_types import Placement, Replicate, Shard, _StridedShard
 
-from worlds.plans import Box, ChunkedShape, Cut, Layout, Tiled, Validation, coordinate_of
+from worlds.plans import Box, ChunkedShape, Cut, MeshLayout, Tiled, Validation, coordinate_of
 
 from .breach import AcceptedWrong, PlanBreach, PlanRaised, RefusedRight, WrongOffsets, result_of
 from .build import tensor_metadata, without_log
@@ -119,7 +119,7 @@ def _placement(cut: Cut | None) -> Placement:
     return _StridedShard(cut.dim, split_factor=cut.split) if cut.split else Shard(cut.dim)
 
 
-def _local_box(case: Layout, rank: int) -> Box | Exception:
+def _local_box(case: MeshLayout, rank: int) -> Box | Exception:
     """What DCP writes as the chunk of the rank, in the metadata and to find what to read."""
     placements = [_placement(cut) for cut in case.placements]
     coordinate = list(coordinate_of(rank, case.mesh))
@@ -127,7 +127,7 @@ def _local_box(case: Layout, rank: int) -> Box | Exception:
     return found if isinstance(found, Exception) else Box(tuple(found[1]), tuple(found[0]))
 
 
-def expected_box(case: Layout, index: Sequence[npt.NDArray[np.int64]]) -> Box:
+def expected_box(case: MeshLayout, index: Sequence[npt.NDArray[np.int64]]) -> Box:
     """The box of a rank's elements by their first one and their number; where there is none along a dim, at its end."""
     cut = {cut.dim for cut in case.placements if cut is not None}
     starts = [
@@ -137,19 +137,19 @@ def expected_box(case: Layout, index: Sequence[npt.NDArray[np.int64]]) -> Box:
     return Box(tuple(starts), tuple(map(len, index)))
 
 
-def judge_offsets(case: Layout) -> Iterator[PlanBreach]:
+def judge_offsets(case: MeshLayout) -> Iterator[PlanBreach]:
     """A rank's local shape, and where its first element is in the global tensor; where it has none, the end."""
     for rank in case.ranks:
         yield from _box_is(case, rank, expected_box(case, index_of(case, rank)))
 
 
-def judge_fully_sharded(case: Layout) -> Iterator[PlanBreach]:
+def judge_fully_sharded(case: MeshLayout) -> Iterator[PlanBreach]:
     """What DCP takes for a rank's chunk is what FSDP on top of tensor parallelism gives to the rank."""
     for rank in case.ranks:
         yield from _box_is(case, rank, expected_box(case, index_right_to_left(case, rank)))
 
 
-def _box_is(case: Layout, rank: int, expected: Box) -> Iterator[PlanBreach]:
+def _box_is(case: MeshLayout, rank: int, expected: Box) -> Iterator[PlanBreach]:
     seen = _local_box(case, rank)
     if isinstance(seen, Exception):
         headline = f"DTensor: raised {type(seen).__name__} for rank {rank}: {seen}"
@@ -158,7 +158,7 @@ def _box_is(case: Layout, rank: int, expected: Box) -> Iterator[PlanBreach]:
         yield PlanBreach(WrongOffsets, f"DTensor: rank {rank} is said to have {seen}", expected, seen, rank)
 
 
-def judge_local_box(case: Layout) -> Iterator[PlanBreach]:
+def judge_local_box(case: MeshLayout) -> Iterator[PlanBreach]:
     """The box that DCP takes for a rank's local tensor, to save and to load it, holds the same elements."""
     for rank in case.ranks:
         index = index_of(case, rank)
