@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch.distributed as dist
@@ -19,9 +20,12 @@ from torch.distributed.checkpoint import _version
 from torch.distributed.checkpoint.planner import SavePlanner
 
 from properties import judge
+from properties.known_issues import KNOWN_ISSUES, find_known_issue
 from worlds import ChunkSharding, Fault, ObjectEntry, Operation, ProcessWorld, Scenario, SimulatedWorld, TensorEntry
-from worlds.outcome import Deadlocked, Died, OperationOutcome, Raised
+from worlds.outcome import Deadlocked, Died, OperationOutcome, Outcome, Raised
 from worlds.processes.spawner import SpawnerFailed
+from worlds.program import round_trip, run_rank
+from worlds.state import StateDict
 
 SMALL = Scenario(
     entries=(
@@ -69,6 +73,34 @@ def test_world_of_any_size(world_size: int, processes: ProcessWorld) -> None:
 
 def process_numbers(_: int) -> tuple[int, int]:
     return os.getpid(), os.getppid()
+
+
+def overwrite_late(state: StateDict) -> None:
+    overwrite = state.overwrite
+
+    def late() -> None:
+        time.sleep(0.5)  # in which the thread of async_save would have written all
+        overwrite()
+
+    vars(state)["overwrite"] = late
+
+
+def save_and_load(scenario: Scenario, path: str, rank: int) -> Outcome:
+    def operate(name: Literal["save", "load"], prepare: Callable[[StateDict], None] | None) -> OperationOutcome:
+        outcome = run_rank(scenario, name, rank, path, [], prepare=prepare)
+        assert outcome is not None
+        return OperationOutcome((outcome,))
+
+    return round_trip(path, lambda: operate("save", overwrite_late), lambda: operate("load", None))
+
+
+def test_upload_of_an_asynchronous_save_waits_for_a_slow_caller(processes: ProcessWorld, tmp_path: Path) -> None:
+    """Found when CI was busy: what is not copied showed only where the caller came before the upload."""
+    issue = KNOWN_ISSUES["staging-scalar-dtensor"]
+    launched = processes.launch(partial(save_and_load, issue.scenario, f"{tmp_path}/checkpoint"), 1)
+    (outcome,) = launched.ranks
+    assert isinstance(outcome, Outcome)
+    assert find_known_issue(judge(issue.scenario, outcome)) is issue
 
 
 def test_ranks_are_processes_that_outlive_examples(processes: ProcessWorld) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import Future
+from functools import wraps
 from typing import Any
 
 import torch.distributed.checkpoint as dcp
@@ -37,13 +39,17 @@ def save(scenario: Scenario, state: StateDict, injection: Injection, path: str, 
         "no_dist": operation.no_dist,
     }
     if operation.api == "async":
-        return _save_asynchronously(state, operation.stager, options)
+        return _save_asynchronously(state, writer, operation.stager, options)
     metadata: Metadata = dcp.save(state.entries, use_collectives=operation.coordinated, **options)
     return metadata
 
 
-def _save_asynchronously(state: StateDict, kind: Stager, options: dict[str, Any]) -> Metadata:
+def _save_asynchronously(
+    state: StateDict, writer: dcp.FileSystemWriter, kind: Stager, options: dict[str, Any]
+) -> Metadata:
     stager = _stager(kind)
+    overwritten = threading.Event()
+    _hold(writer, overwritten)
     try:
         response = dcp.async_save(state.entries, async_stager=stager, **options)
         if isinstance(response, AsyncSaveResponse):
@@ -51,11 +57,29 @@ def _save_asynchronously(state: StateDict, kind: Stager, options: dict[str, Any]
         upload: Future[Any] = response.upload_completion if isinstance(response, AsyncSaveResponse) else response
         # Once the call has returned, or its staging is done, the caller may go on with the training.
         state.overwrite()
+        overwritten.set()
         metadata: Metadata = upload.result()
         return metadata
     finally:
+        overwritten.set()
         if stager is not None:
             stager.close()
+
+
+def _hold(writer: dcp.FileSystemWriter, until: threading.Event) -> None:
+    """Let the upload begin no sooner than ``until``.
+
+    How far it gets before the caller goes on is a race in DCP, where nothing depends on who wins it. What was not
+    copied shows only where the caller wins, so that it always does, in every world.
+    """
+    reset = writer.reset
+
+    @wraps(reset)
+    def held(*args: Any, **kwargs: Any) -> None:
+        until.wait()
+        reset(*args, **kwargs)
+
+    vars(writer)["reset"] = held
 
 
 def _stager(kind: Stager) -> AsyncStager | None:
