@@ -55,7 +55,7 @@ def check_text(script: str) -> None:
         modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         for module in modules:
             assert module.split(".")[0] in {"torch", *sys.stdlib_module_names}, module
-    for word in ("scenario", "Fault(", "injected", "worlds", "hook", "oracle", "shrunk", "dcp-stress"):
+    for word in ("scenario", "Fault(", "injected", "worlds", " hook", "oracle", "shrunk", "dcp-stress"):
         assert word not in script, f"{word!r} means nothing to the reader:\n{script}"
     assert command_of(script)
 

@@ -20,6 +20,7 @@ __all__ = [
     "set_up",
     "thread_classes",
     "thread_order",
+    "upload_class",
 ]
 
 _THREADS_FIRST = '''\
@@ -43,30 +44,42 @@ class LateThread(threading.Thread):
 _ALONE = 'dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)'
 # Seen with torch 2.13, in one of ten runs whose last call raised: SIGABRT, "terminate called without an active
 # exception", as a thread of gloo asks for the interpreter's lock while that ends.
-_AT_EXIT = "atexit.register(dist.destroy_process_group)  # else gloo's threads may abort the exit"
-
-
+_AT_EXIT = "atexit.register({})  # else gloo's threads may abort the exit"
 _LEAVE = '''\
 def leave():
-    """Destroy the process group, and what keeps it alive: else gloo's threads may abort the exit."""
-    sys.last_exc = sys.last_value = sys.last_traceback = None
+    """Destroy the process group, and what an exception keeps of it."""
     dist.destroy_process_group()
     gc.collect()'''
-_AT_EXIT_LEAVE = "atexit.register(leave)"
+# A traceback that was not caught, and a ShardedTensor that goes with the module, keep the group longer than that.
+_LEAVE_AT_ONCE = '''\
+def leave_at_once(kind, error, trace):
+    """End with status 1, before gloo's threads may abort the exit."""
+    sys.__excepthook__(kind, error, trace)
+    sys.stdout.flush()
+    os._exit(1)'''
+_ON_ERROR = "sys.excepthook = leave_at_once"
 
 
 def exit_helpers(plan: Plan) -> list[str]:
-    """The function that is called at the exit, where a traceback may hold the process group."""
-    return [_LEAVE] if plan.has_group and plan.raises else []
+    """The functions that end the process where the last call may raise."""
+    if not plan.has_group or not plan.raises:
+        return []
+    return [_LEAVE if plan.compares_outcome else _LEAVE_AT_ONCE]
+
+
+def _at_exit(plan: Plan) -> list[str]:
+    if plan.compares_outcome:
+        return [_AT_EXIT.format("leave")]
+    return [_AT_EXIT.format("dist.destroy_process_group"), *([_ON_ERROR] if plan.raises else [])]
 
 
 def set_up(plan: Plan) -> list[str]:
     """The process group, this process's rank, and the path of the checkpoint, which all ranks share."""
-    at_exit = _AT_EXIT_LEAVE if plan.raises else _AT_EXIT
+    at_exit = _at_exit(plan)
     if plan.ranks == 1:
-        lines = [_ALONE, at_exit] if plan.has_group else []
+        lines = [_ALONE, *at_exit] if plan.has_group else []
         return [*lines, "path = tempfile.mkdtemp()"]
-    lines = ['dist.init_process_group("gloo")', at_exit, "rank = dist.get_rank()"]
+    lines = ['dist.init_process_group("gloo")', *at_exit, "rank = dist.get_rank()"]
     if plan.hangs:
         lines.append("answered = dist.new_group()  # which is not disturbed by what save() and load() do")
     return [
@@ -91,6 +104,22 @@ def on_its_ranks(plan: Plan, name: Name, lines: list[str]) -> list[str]:
     if plan.in_all_ranks(name) or not lines:
         return lines
     return [f"if rank {'== 0' if size == 1 else f'< {size}'}:", *indented(lines)]
+
+
+_LATE_WRITER = '''\
+class LateWriter({base}):
+    """How far the upload gets before the caller goes on is a race. Here it waits for the caller."""
+
+    def reset(self, checkpoint_id=None):
+        overwritten.wait(timeout=60)
+        super().reset(checkpoint_id)'''
+
+
+def upload_class(plan: Plan) -> list[str]:
+    """The class of writers that makes it certain who comes first, the caller of ``async_save`` or its thread."""
+    if not plan.overwrites:
+        return []
+    return [_LATE_WRITER.format(base=failing_class(plan, "save", "writer") or "dcp.FileSystemWriter")]
 
 
 def _orders_threads(plan: Plan) -> bool:
@@ -135,7 +164,7 @@ def call_code(plan: Plan, name: Name, *, head: str = "") -> str:
 def _asynchronous(plan: Plan, arguments: list[Code], head: str) -> list[str]:
     """The call, what the caller does to the tensors once it may, and the wait for the upload."""
     kind = plan.scenario.save.stager
-    lines, close = [], []
+    lines, close = (["overwritten = threading.Event()"] if plan.overwrites else []), []
     if kind != "writer":
         options = (
             "use_pinned_memory=False",
@@ -149,7 +178,9 @@ def _asynchronous(plan: Plan, arguments: list[Code], head: str) -> list[str]:
     lines.append(render(Items(f"{upload.split('.')[0]} = dcp.async_save(", tuple(arguments))))
     if kind == "background":
         lines.append("response.staging_completion.result()")
-    return [*lines, *overwrite_lines(plan), f"{head}{upload}.result()", *close]
+    if plan.overwrites:
+        lines += [*overwrite_lines(plan), "overwritten.set()"]
+    return [*lines, f"{head}{upload}.result()", *close]
 
 
 def function_name(operation: Operation, name: Name) -> str:
@@ -200,6 +231,8 @@ def _storage(plan: Plan, name: Name) -> Code | None:
     failing = failing_class(plan, name, prefix)
     # Where it is to stage as well, async_save must be given it: for a path alone, it takes a DefaultStager.
     stages = name == "save" and plan.scenario.save.api == "async" and plan.scenario.save.stager == "writer"
+    if name == "save" and plan.overwrites:
+        failing = "LateWriter"
     if failing is None and not options and not stages:
         return None
     return Items(f"{failing or f'dcp.FileSystem{prefix.capitalize()}'}(", ("path", *options))

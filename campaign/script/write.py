@@ -7,7 +7,16 @@ import re
 from properties.verdict import Verdict
 from properties.violations import Disagreement
 
-from .calls import call_code, exit_helpers, group_lines, on_its_ranks, set_up, thread_classes, thread_order
+from .calls import (
+    call_code,
+    exit_helpers,
+    group_lines,
+    on_its_ranks,
+    set_up,
+    thread_classes,
+    thread_order,
+    upload_class,
+)
 from .content import after_call, before_call, content_helpers
 from .faults import fault_blocks
 from .header import header
@@ -33,6 +42,7 @@ def write_script(verdict: Verdict) -> str:
     blocks = [
         *fault_blocks(plan),
         *thread_classes(plan),
+        *upload_class(plan),
         *state_helpers(plan),
         *content_helpers(plan),
         *watchdog(plan),
