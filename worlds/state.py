@@ -170,10 +170,11 @@ class StateDict:
 
     def _observe_tensor(self, path: Path, value: torch.Tensor, in_place: bool) -> TensorState:
         kind, tensors = local_tensors(value)
-        dtype, shape = value.dtype, value.shape
         if isinstance(value, ShardedTensor):
             # From its metadata: each attribute asked of the tensor itself costs a dispatch.
             dtype, shape = value.metadata().tensor_properties.dtype, value.metadata().size
+        else:
+            dtype, shape = value.dtype, value.shape
         return TensorState(
             path=path,
             kind=kind,
