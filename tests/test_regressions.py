@@ -21,6 +21,7 @@ from worlds import (
     TensorEntry,
     WriterOptions,
 )
+from worlds.entries import Value
 
 _ONE = MeshSharding((1,), (Replicate(),))
 _UNCOORDINATED = Operation(3, api="uncoordinated", schedule=Schedule((0, 2, 1)))
@@ -70,3 +71,12 @@ SCENARIOS = {
 def test_laws_hold_but_for_what_is_known(scenario: Scenario, world: SimulatedWorld) -> None:
     verdict = judge(scenario, world.run(scenario))
     assert verdict or find_known_issue(verdict) is not None, verdict.violation()
+
+
+@pytest.mark.parametrize("values", [(0, False), (False, 0), (1.0, 1), (0.0, -0.0), ((1,), (True,))])
+def test_objects_that_python_calls_equal_are_kept_apart(values: tuple[Value, Value], world: SimulatedWorld) -> None:
+    """What was worked out for the first was once remembered for the second, which was then called changed."""
+    for value in values:
+        scenario = Scenario(entries=(Nested("a", entries=(ObjectEntry("b", value),)),))
+        assert judge(scenario, world.run(scenario)), value
+    assert ObjectEntry("b", values[0]) != ObjectEntry("b", values[1])

@@ -100,6 +100,13 @@ class ObjectEntry(Concise):
         for layout in (self.saved, self.loaded):
             require(layout is None or layout.memory == "contiguous", f"{self.key!r} is no tensor and has no memory")
 
+    def __eq__(self, other: object) -> bool:
+        """Whether they are the same scenario: ``0``, ``False`` and ``0.0``, which are equal, are not."""
+        return repr(self) == repr(other) if isinstance(other, ObjectEntry) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
     def layout(self, operation: Literal["save", "load"]) -> Plain | None:
         """Which ranks have it in that operation, ``None`` where it is not there."""
         return self.saved if operation == "save" else self.loaded
