@@ -49,8 +49,8 @@ class Stateful:
         self.entries = entries
 
     def state_dict(self) -> dict[Any, Any]:
-        """The entries themselves."""
-        return self.entries
+        """The entries in a dict of their own, as modules and optimizers make it."""
+        return dict(self.entries)
 
     def load_state_dict(self, state_dict: dict[Any, Any]) -> None:
         """Takes over what was loaded."""

@@ -50,7 +50,7 @@ class Stateful:
         self.entries = entries
 
     def state_dict(self):
-        return self.entries
+        return dict(self.entries)
 
     def load_state_dict(self, state_dict):
         self.entries = state_dict'''
