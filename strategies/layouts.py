@@ -117,8 +117,9 @@ def mesh_shardings(draw: DrawFn, *, dims: int, world_size: int, max_mesh_dims: i
     mesh = draw(st.sampled_from(_meshes(world_size, max_mesh_dims)), label="mesh")
     kinds = ("replicate", "shard", "shard", "strided") if dims else ("replicate", "replicate")
     along = st.tuples(st.sampled_from(kinds), st.integers(0, max(0, dims - 1)))
-    # As many as the largest mesh has, so that what is drawn behind them keeps its place.
-    drawn = draw(st.tuples(*[along] * max_mesh_dims), label="placements")[: len(mesh)]
+    # As many as the largest mesh has, so that what is drawn behind them keeps its place. The last ones count, so that a
+    # mesh that loses a dim in front keeps its placements.
+    drawn = draw(st.tuples(*[along] * max_mesh_dims), label="placements")[-len(mesh) :]
     together = draw(st.sampled_from((False, False, True)), label="FSDP2 with tensor parallelism")
     if together and dims and len(mesh) > 1:
         drawn = (("strided", drawn[0][1]), ("shard", drawn[0][1]), *drawn[2:])
@@ -128,12 +129,15 @@ def mesh_shardings(draw: DrawFn, *, dims: int, world_size: int, max_mesh_dims: i
 
 
 def _meshes(world_size: int, max_dims: int) -> list[tuple[int, ...]]:
-    """All meshes for as many ranks or fewer, those that take them all several times; few dims and ranks first."""
-    found = []
-    for count in range(1, max_dims + 1):
-        for mesh in itertools.product(range(1, world_size + 1), repeat=count):
-            if math.prod(mesh) <= world_size:
-                found += [mesh] * (1 if math.prod(mesh) < world_size else 2)
+    """All meshes for as many ranks or fewer, those that take them all several times; few ranks, then few dims first.
+
+    Those of a smaller world come first and in the same order, so that what is drawn keeps its meaning in shrinking.
+    """
+    every = (
+        mesh for dims in range(1, max_dims + 1) for mesh in itertools.product(range(1, world_size + 1), repeat=dims)
+    )
+    found = sorted((mesh for mesh in every if math.prod(mesh) <= world_size), key=math.prod)
+    found += [mesh for mesh in found if math.prod(mesh) == world_size]
     # Hypothesis draws nothing where there is one value.
     return found if len(found) > 1 else found * 2
 

@@ -13,6 +13,7 @@ from worlds.entries import Container, Entry, Key, Nested, ObjectEntry, TensorEnt
 from worlds.layouts import Layout, Plain
 
 from ._bounds import check_bounds, check_rank
+from ._several import several
 from ._weighted import weighted
 from .layouts import chunk_sharding_specs, layouts, memories, replicas
 from .tensors import dtypes, tensor_shapes
@@ -154,7 +155,8 @@ def _nested(draw: DrawFn, names: SearchStrategy[Key], sides: _Sides, depth: int,
         sides = replace(sides, whole=True)
     elif container == "list":
         sides = replace(sides, everywhere=True)
-    inside = draw(st.lists(_entries(_keys(), sides, depth - 1), max_size=3, unique_by=_flat_key), label="inside")
+    entries = _entries(_keys(), sides, depth - 1)
+    inside = draw(several(entries, min_size=0, max_size=3, unique_by=_flat_key), label="inside")
     if container == "list" and not sides.whole and not _is_gone_into(inside):
         inside = [entry for entry in inside if _is_plain(entry)]
     return Nested(key, container, tuple(inside))
@@ -217,7 +219,7 @@ def state_dicts(
     entries = weighted((3, tensors), (1, others), (1, nested))
 
     def lists(at_least: int) -> SearchStrategy[list[Entry]]:
-        return st.lists(entries, min_size=at_least, max_size=max_entries, unique_by=lambda entry: entry.key)
+        return several(entries, min_size=at_least, max_size=max_entries, unique_by=lambda entry: entry.key)
 
     # An empty state dict is a corner, and would else be two in five.
     some = lists(max(min_entries, min(1, max_entries)))
