@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,10 @@ from properties.judge import judge_default_metadata
 from properties.known_issues import KNOWN_ISSUES, KnownIssue
 from properties.ledger import torch_release
 from strategies import scenarios
-from tests.script_bugs import BUGS, Bug, planted_here
-from tests.script_issues import WRITTEN
+from tests.script_bugs import BUGS, TWO_RANKS, Bug, planted_here
 from tests.script_runs import Plant, run_script
 from worlds import Fault, ObjectEntry, Operation, Scenario, SimulatedWorld, TensorEntry
+from worlds.layouts import EnumerableSharding, MeshSharding, Shard, Tile
 from worlds.outcome import MetadataRecord
 from worlds.program import default_metadata
 
@@ -54,6 +55,13 @@ SAYS = {
     "staging-sharded-tensor": ["RuntimeError: torch function 'data_ptr'"],
     "staging-dtensor-view": ["RuntimeError: Attempted to call copy_() on an invalid python storage"],
     "staging-exotic-dtype": ["RuntimeError: store_scalar: invalid type"],
+    "empty-chunk-in-the-way": ["CheckpointException", "invalid fill tensor-volume: 1 chunks-volume: 0"],
+    "staging-checkpointable": ["NotImplementedError: aten.copy_.default of a checkpointable tensor"],
+    "uncoordinated-overwrite": [
+        "[rank 1] save() raised RuntimeError('Checkpoint already exists and self.overwrite=False.')",
+        "[rank 0] still in save():",
+        "distW.barrier()",
+    ],
     "second-writer-thread": ["save() returned", "expected: raised CheckpointException in 'write' naming ranks [0]"],
 }
 
@@ -77,7 +85,7 @@ def script_of(scenario: Scenario, world: SimulatedWorld) -> str:
     return write_script(judge(scenario, world.run(scenario)))
 
 
-@pytest.mark.parametrize("issue", WRITTEN, ids=lambda issue: issue.id)
+@pytest.mark.parametrize("issue", KNOWN_ISSUES.values(), ids=lambda issue: issue.id)
 def test_script_shows_the_known_issue(issue: KnownIssue, world: SimulatedWorld, tmp_path: Path) -> None:
     if not issue.affects(torch_release()):
         pytest.skip(f"fixed in torch {issue.fixed_in}")
@@ -127,6 +135,10 @@ def test_script_shows_wrong_metadata_of_a_rank_alone(world: SimulatedWorld, tmp_
 
 
 PLAIN = (TensorEntry("a", (3,)), ObjectEntry("b", 1))
+TILES = (Tile(1, (0, 0), (2, 1)), Tile(0, (0, 1), (2, 2)))
+TILED = TensorEntry("c", (2, 3), saved=EnumerableSharding(TILES), loaded=EnumerableSharding(TILES, "Checkpointable"))
+BLOCKS = TensorEntry("d", (2, 3), "int8", saved=EnumerableSharding(TILES, "Checkpointable"))
+MESH = TensorEntry("e", (3,), saved=MeshSharding((2,), (Shard(0),)), loaded=MeshSharding((2,), (Shard(0),), (1, 0)))
 CHOSEN = {
     "no process group": Scenario(
         entries=PLAIN, save=Operation(distributed=False), load=Operation(distributed=False, api="legacy")
@@ -139,6 +151,27 @@ CHOSEN = {
         save=Operation(3),
         load=Operation(2, coordinator=1, api="legacy"),
         faults=(Fault("load", 1, "reader.read_data", "ExceptionGroup", "future"),),
+    ),
+    "tensors in tiles and blocks": Scenario(entries=(TILED, BLOCKS), save=TWO_RANKS, load=TWO_RANKS),
+    "a module with blocks": Scenario(entries=(TILED, BLOCKS), save=TWO_RANKS, load=TWO_RANKS, container="module"),
+    "staged blocks": Scenario(
+        entries=(replace(BLOCKS, loaded=BLOCKS.saved),),
+        save=Operation(2, api="async", stager="default"),
+        load=TWO_RANKS,
+    ),
+    "ranks of any group": Scenario(
+        entries=(*PLAIN, TILED, BLOCKS, MESH),
+        save=Operation(2, coordinator=1, api="legacy", members=(0, 2), rotated=True),
+        load=Operation(2, members=(1, 2), rotated=True),
+    ),
+    "a failure in a group": Scenario(
+        entries=(TILED,),
+        save=TWO_RANKS,
+        load=Operation(2, members=(1, 2)),
+        faults=(Fault("load", 1, "reader.read_data"),),
+    ),
+    "a rank by itself in a larger job": Scenario(
+        entries=PLAIN, save=Operation(no_dist=True), load=Operation(1, members=(1,), no_dist=True, api="legacy")
     ),
 }
 

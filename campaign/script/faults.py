@@ -15,6 +15,7 @@ from worlds.state import Stateful
 from .errors import error_class, error_expression
 from .known import CannotWrite
 from .plan import Name, Plan
+from .ranks import rank_condition
 from .text import indented
 
 __all__ = ["failing_class", "fault_blocks", "hook_text", "stateful_class"]
@@ -89,16 +90,6 @@ def hook_text(fault: Fault) -> str:
     return f"{_owner(fault.operation, prefix).base.__name__}.{method}"
 
 
-def _rank_condition(world_size: int, ranks: Sequence[int]) -> str:
-    """The condition for a rank to be one of ``ranks``, or nothing where every rank that calls the hook is."""
-    ranks = sorted(ranks)
-    if len(ranks) == world_size:
-        return ""
-    if len(ranks) > 2 and ranks == list(range(len(ranks))):
-        return f"dist.get_rank() < {len(ranks)}"
-    return f"dist.get_rank() == {ranks[0]}" if len(ranks) == 1 else f"dist.get_rank() in {tuple(ranks)}"
-
-
 def fault_blocks(plan: Plan) -> list[str]:
     """The classes of the exceptions and the subclasses that raise them."""
     faults = [fault for name in plan.names for fault in plan.faults(name)]
@@ -171,17 +162,16 @@ def _passed(parameter: inspect.Parameter) -> str:
 
 def _raises(plan: Plan, faults: Sequence[Fault], raising: Any) -> tuple[list[str], bool]:
     """Statements that fail on the ranks of ``faults``, and whether those are all that call the hook."""
-    world_size = plan.scenario.operation(faults[0].operation).world_size if faults else 0
+    members = plan.members(faults[0].operation) if faults else ()
     by_statements: dict[tuple[str, ...], list[int]] = {}
     for fault in faults:
         passed = (f'passed.append("{fault.hook.split(".")[1]}")',) if fault in plan.passed else ()
-        by_statements.setdefault((*passed, *raising(fault)), []).append(fault.rank)
+        by_statements.setdefault((*passed, *raising(fault)), []).append(members[fault.rank])
     lines = []
     for statements, ranks in by_statements.items():
-        condition = _rank_condition(world_size, ranks)
-        if not condition:
+        if len(ranks) == len(members):
             return list(statements), True
-        lines += [f"if {condition}:", *indented(statements)]
+        lines += [f"if {rank_condition('dist.get_rank()', sorted(ranks))}:", *indented(statements)]
     return lines, False
 
 

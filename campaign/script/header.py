@@ -90,6 +90,7 @@ def header(plan: Plan) -> str:
         f"{_title(plan)}.",
         f"Expected: {_expected(plan)}.",
         *_seen(plan),
+        *_numbering(plan),
         f"    {launcher} reproduce.py",
         f"The exit status is 1 {status}.",
     ]
@@ -155,6 +156,17 @@ def _seen(plan: Plan) -> list[str]:
         shown = [f"{ranks} {said}" for ranks, said in describe_ranks(plan.outcome.ranks, _said)]
     lines = [_wrapped(" ".join(_as_in_script(plan, text).split())) for text in shown]
     return ["\n".join([seen_with, *lines])]
+
+
+def _numbering(plan: Plan) -> list[str]:
+    """Which ranks are meant, where those that are named are not numbered as in the job."""
+    if not plan.renumbers(plan.last):
+        return []
+    members = plan.members(plan.last)
+    if len(members) == 1:
+        return [f"Only rank {members[0]} of the job takes part, as rank 0 of a group of its own."]
+    of_job = f"{', '.join(map(str, members[:-1]))} and {members[-1]}"
+    return [f"Ranks are counted within a group that has ranks {of_job} of the job."]
 
 
 def _said(seen: RankOutcome) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
+
+from .text import WIDTH, indented
 
 __all__ = ["import_block"]
 
@@ -29,9 +32,10 @@ _TORCH = {
 _DISTRIBUTED = {
     "_shard": ("sharded_tensor",),
     "_shard.sharded_tensor": ("ShardedTensor",),
-    "_shard.sharding_spec": ("ChunkShardingSpec",),
+    "_shard.sharding_spec": ("ChunkShardingSpec", "EnumerableShardingSpec", "ShardMetadata"),
     "checkpoint.default_planner": ("_create_default_local_metadata",),
-    "checkpoint.metadata": ("TensorStorageMetadata",),
+    "checkpoint.metadata": ("ChunkStorageMetadata", "MetadataIndex", "TensorProperties", "TensorStorageMetadata"),
+    "checkpoint.planner": ("TensorWriteData", "WriteItem", "WriteItemType"),
     "checkpoint.staging": ("DefaultStager", "StagingOptions"),
     "device_mesh": ("DeviceMesh",),
     "tensor": ("DTensor", "Replicate", "Shard", "distribute_tensor"),
@@ -46,7 +50,14 @@ def import_block(source: str) -> str:
     standard = [f"import {name}" for name in _STANDARD if name in used]
     torch = [line for name, line in _TORCH.items() if name in used]
     for module, names in _DISTRIBUTED.items():
-        wanted = ", ".join(name for name in names if name in used)
+        wanted = [name for name in names if name in used]
         if wanted:
-            torch.append(f"from torch.distributed.{module} import {wanted}")
+            torch.append(_from(f"torch.distributed.{module}", wanted))
     return "\n\n".join("\n".join(block) for block in (standard, torch) if block)
+
+
+def _from(module: str, names: Sequence[str]) -> str:
+    line = f"from {module} import {', '.join(names)}"
+    if len(line) <= WIDTH:
+        return line
+    return "\n".join([f"from {module} import (", *indented(f"{name}," for name in names), ")"])

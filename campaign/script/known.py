@@ -8,7 +8,7 @@ from typing import Any
 
 from worlds.entries import Nested, ObjectEntry, TensorEntry
 from worlds.faults import Fault
-from worlds.layouts import ChunkSharding, MeshSharding, Plain, Replicate, Shard, StridedShard
+from worlds.layouts import ChunkSharding, EnumerableSharding, MeshSharding, Plain, Replicate, Shard, StridedShard, Tile
 from worlds.operations import Operation, PlannerOptions, Schedule, WriterOptions
 from worlds.scenario import Scenario
 
@@ -23,7 +23,7 @@ class CannotWrite(ValueError):
 # processes run in an order of their own.
 _FIELDS: dict[type, str] = {
     Scenario: "entries save load writer planner container faults",
-    Operation: "world_size coordinator api distributed schedule stager",
+    Operation: "world_size coordinator api distributed schedule members no_dist rotated stager",
     Schedule: "order threads_first",
     TensorEntry: "key shape dtype saved loaded fill",
     Plain: "memory",
@@ -32,6 +32,8 @@ _FIELDS: dict[type, str] = {
     Shard: "dim",
     StridedShard: "dim split_factor",
     ChunkSharding: "dim ranks",
+    Tile: "rank offsets sizes",
+    EnumerableSharding: "tiles holder",
     ObjectEntry: "key value saved loaded",
     Nested: "key container entries",
     PlannerOptions: (
@@ -53,9 +55,6 @@ def check_known(scenario: Scenario) -> None:
             if field.name not in _FIELDS[kind].split() and not _is_default(field, value):
                 said = " ".join(repr(value).split())[:80]
                 raise CannotWrite(f"there is no script for a scenario with {kind.__name__}.{field.name}={said} yet")
-
-    if not (scenario.save.coordinated or scenario.writer.overwrite or scenario.save.world_size == 1):
-        raise CannotWrite("there is no script for a race: with use_collectives=False, ranks overtake each other")
 
 
 def _is_default(field: dataclasses.Field[object], value: object) -> bool:

@@ -6,10 +6,12 @@ from properties.reach import REFUSAL
 from properties.violations import Disagreement, WrongException
 from worlds.faults import Fault
 
-from .calls import call_code, function_name, on_its_ranks, thread_order
+from .calls import call_code, function_name
 from .errors import error_repr
 from .known import CannotWrite
 from .plan import Plan
+from .processes import on_its_ranks
+from .races import thread_order
 from .text import indented, quoted
 
 __all__ = ["compared_call", "expected_text", "watchdog"]
@@ -84,11 +86,12 @@ def compared_call(plan: Plan, state: list[str]) -> list[str]:
     lines += [] if _compares_ranks(plan) else [f"expected = {quoted(expected_text(plan))}"]
     if plan.hangs or not everywhere:
         lines.append("seen = None")
+    call = [] if everywhere else [*state]
     if plan.hangs:
-        lines.append("threading.Thread(target=watchdog, daemon=True).start()")
+        call.append("threading.Thread(target=watchdog, daemon=True).start()")
     if plan.last == "save":
-        lines += thread_order(plan)
-    lines += on_its_ranks(plan, plan.last, [*([] if everywhere else state), *_attempt(plan)])
+        call += thread_order(plan)
+    lines += on_its_ranks(plan, plan.last, [*call, *_attempt(plan)])
     lines += _together(plan)
     message = 'sys.exit(f"{prefix}expected: {{expected}}")'.format(prefix="[rank {rank}] " if plan.ranks > 1 else "")
     condition = "seen != expected" if everywhere else "seen not in (None, expected)"
@@ -136,7 +139,7 @@ def _together(plan: Plan) -> list[str]:
         return [
             "everyone = [None] * dist.get_world_size()",
             "dist.all_gather_object(everyone, seen)",
-            "expected = everyone[0]",
+            f"expected = everyone[{plan.members(plan.last)[0]}]",
         ]
     if plan.ranks == 1:
         return []

@@ -118,20 +118,30 @@ class Plan:
     @property
     def ranks(self) -> int:
         """How many ranks the script needs."""
-        return max(self.scenario.operation(name).world_size for name in self.names)
+        return max(self.scenario.operation(name).whole_world for name in self.names)
 
     @property
     def has_group(self) -> bool:
         """Whether the script needs a process group."""
         return any(self.scenario.operation(name).distributed for name in self.names)
 
+    def members(self, name: Name) -> tuple[int, ...]:
+        """The ranks of the job that take part in the operation, in order."""
+        operation = self.scenario.operation(name)
+        return tuple(map(operation.global_rank, range(operation.world_size)))
+
     def in_all_ranks(self, name: Name) -> bool:
         """Whether every rank of the job takes part in the operation."""
         return self.scenario.operation(name).world_size == self.ranks
 
     def has_subgroup(self, name: Name) -> bool:
-        """Whether the operation runs in a group of its own, the first ranks of the job."""
-        return self.scenario.operation(name).distributed and not self.in_all_ranks(name)
+        """Whether the operation runs in a group of its own."""
+        operation = self.scenario.operation(name)
+        return operation.distributed and not operation.no_dist and not self.in_all_ranks(name)
+
+    def renumbers(self, name: Name) -> bool:
+        """Whether ranks have other numbers within the group of the operation than in the job."""
+        return self.members(name) != tuple(range(self.scenario.operation(name).world_size))
 
     @property
     def operation(self) -> Operation:

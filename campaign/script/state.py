@@ -13,8 +13,9 @@ from worlds.state_tree import Leaf, children
 
 from .faults import stateful_class
 from .known import CannotWrite
+from .memory import layout_of
 from .plan import Name, Plan
-from .tensors import holds, layout_of, tensor_checks, tensor_helpers, tensor_overwrite, tensor_value
+from .tensors import holds, tensor_checks, tensor_helpers, tensor_overwrite, tensor_value
 from .text import Code, Items, literal, quoted, render
 from .values import from_bits, tensor_code
 
@@ -77,7 +78,8 @@ def is_same(plan: Plan) -> bool:
         isinstance(entry, Nested) or entry.key != str(entry.key) for entry in plan.scenario.entries
     )
     is_input = plan.compares_content and plan.last == "load"
-    return is_input and not plan.overwrites and plan.scenario.container == "dict" and plain
+    same = plain and plan.scenario.container == "dict" and not plan.scenario.save.rotated
+    return is_input and same and not plan.overwrites
 
 
 def state_helpers(plan: Plan) -> list[str]:
@@ -147,9 +149,24 @@ def state_block(plan: Plan, name: Name) -> list[str]:
         )
 
     if plan.scenario.container == "module":
-        return [*_comments(plan, name), *_module(plan, name, value), f"{variable} = {_module_name(name)}.state_dict()"]
-    items = _items(plan, children(plan.scenario.entries, name), name, value)
-    return [*_comments(plan, name), render(Items(f"{variable} = {{", items))]
+        lines = [*_module(plan, name, value), f"{variable} = {_module_name(name)}.state_dict()"]
+    else:
+        items = _items(plan, children(plan.scenario.entries, name), name, value)
+        lines = [render(Items(f"{variable} = {{", items))]
+    return [*_comments(plan, name), *lines, *_rotated(plan, name, variable)]
+
+
+def _rotated(plan: Plan, name: Name, variable: str) -> list[str]:
+    """Statements that give each rank the keys in another order; nothing where that makes no difference."""
+    operation = plan.scenario.operation(name)
+    count = len(list(children(plan.scenario.entries, name)))
+    if not operation.rotated or operation.world_size == 1 or count < 2:
+        return []
+    return [
+        f"items = list({variable}.items())",
+        f"start = {'dist.get_rank(group)' if plan.renumbers(name) else 'rank'} % len(items)",
+        f"{variable} = dict(items[start:] + items[:start])  # each rank has the keys in another order",
+    ]
 
 
 def _items(

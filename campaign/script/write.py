@@ -7,16 +7,7 @@ import re
 from properties.verdict import Verdict
 from properties.violations import Disagreement
 
-from .calls import (
-    call_code,
-    exit_helpers,
-    group_lines,
-    on_its_ranks,
-    set_up,
-    thread_classes,
-    thread_order,
-    upload_class,
-)
+from .calls import call_code
 from .content import after_call, before_call, content_helpers
 from .faults import fault_blocks
 from .header import header
@@ -25,6 +16,8 @@ from .known import check_known
 from .metadata import checks_metadata, metadata_checks
 from .outcomes import compared_call, watchdog
 from .plan import Name, Plan
+from .processes import exit_helpers, group_lines, on_its_ranks, set_up
+from .races import late_writer_class, thread_classes, thread_order
 from .state import content_block, state_block, state_helpers
 from .tensors import mesh_lines
 
@@ -42,7 +35,7 @@ def write_script(verdict: Verdict) -> str:
     blocks = [
         *fault_blocks(plan),
         *thread_classes(plan),
-        *upload_class(plan),
+        *late_writer_class(plan),
         *state_helpers(plan),
         *content_helpers(plan),
         *watchdog(plan),

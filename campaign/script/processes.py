@@ -1,0 +1,71 @@
+"""The processes of a script: their groups, which of them take part, and how they end."""
+
+from __future__ import annotations
+
+from .plan import Name, Plan
+from .ranks import rank_condition, rank_list
+from .text import indented
+
+__all__ = ["exit_helpers", "group_lines", "on_its_ranks", "set_up"]
+
+_ALONE = 'dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)'
+# Seen with torch 2.13, in one of ten runs whose last call raised: SIGABRT, "terminate called without an active
+# exception", as a thread of gloo asks for the interpreter's lock while that ends.
+_AT_EXIT = "atexit.register({})  # else gloo's threads may abort the exit"
+_LEAVE = '''\
+def leave():
+    """Destroy the process group, and what an exception keeps of it."""
+    dist.destroy_process_group()
+    gc.collect()'''
+# A traceback that was not caught, and a ShardedTensor that goes with the module, keep the group longer than that.
+_LEAVE_AT_ONCE = '''\
+def leave_at_once(kind, error, trace):
+    """End with status 1, before gloo's threads may abort the exit."""
+    sys.__excepthook__(kind, error, trace)
+    sys.stdout.flush()
+    os._exit(1)'''
+_ON_ERROR = "sys.excepthook = leave_at_once"
+
+
+def exit_helpers(plan: Plan) -> list[str]:
+    """The functions that end the process where the last call may raise."""
+    if not plan.has_group or not plan.raises:
+        return []
+    return [_LEAVE if plan.compares_outcome else _LEAVE_AT_ONCE]
+
+
+def _at_exit(plan: Plan) -> list[str]:
+    if plan.compares_outcome:
+        return [_AT_EXIT.format("leave")]
+    return [_AT_EXIT.format("dist.destroy_process_group"), *([_ON_ERROR] if plan.raises else [])]
+
+
+def set_up(plan: Plan) -> list[str]:
+    """The process group, this process's rank, and the path of the checkpoint, which all ranks share."""
+    at_exit = _at_exit(plan)
+    if plan.ranks == 1:
+        lines = [_ALONE, *at_exit] if plan.has_group else []
+        return [*lines, "path = tempfile.mkdtemp()"]
+    lines = ['dist.init_process_group("gloo")', *at_exit, "rank = dist.get_rank()"]
+    if plan.hangs:
+        lines.append("answered = dist.new_group()  # which is not disturbed by what save() and load() do")
+    return [
+        *lines,
+        "paths = [tempfile.mkdtemp() if rank == 0 else None]",
+        "dist.broadcast_object_list(paths)",
+        "path = paths[0]",
+    ]
+
+
+def group_lines(plan: Plan, name: Name) -> list[str]:
+    """The group of the ranks that save, or load, where not all of the job do; every rank must call this."""
+    if not plan.has_subgroup(name):
+        return []
+    return [f"group = dist.new_group({rank_list(plan.members(name))})"]
+
+
+def on_its_ranks(plan: Plan, name: Name, lines: list[str]) -> list[str]:
+    """``lines``, run by the ranks that take part in the operation."""
+    if plan.in_all_ranks(name) or not lines:
+        return lines
+    return [f"if {rank_condition('rank', plan.members(name))}:", *indented(lines)]

@@ -1,0 +1,101 @@
+"""What would be a race between threads, or ranks, made certain by a class of the script."""
+
+from __future__ import annotations
+
+from worlds.outcome import Raised, RankOutcome
+
+from .faults import failing_class
+from .known import CannotWrite
+from .plan import Plan
+
+__all__ = ["late_writer", "late_writer_class", "thread_classes", "thread_order"]
+
+_THREADS_FIRST = '''\
+class EagerThread(threading.Thread):
+    """Which thread of the writer comes first is a race. Here it is always the new one."""
+
+    def start(self):
+        super().start()
+        self.join(timeout=1)'''
+_THREADS_LAST = '''\
+class LateThread(threading.Thread):
+    """Which thread of the writer comes first is a race. Here it is never the new one."""
+
+    def start(self):
+        pass
+
+    def join(self):
+        super().start()
+        super().join()'''
+
+_LATE_UPLOAD = '''\
+class LateWriter({base}):
+    """How far the upload gets before the caller goes on is a race. Here it waits for the caller."""
+
+    def reset(self, checkpoint_id=None):
+        overwritten.wait(timeout=60)
+        super().reset(checkpoint_id)'''
+
+
+_LATE_RANKS = '''\
+class LateWriter({base}):
+    """Which rank is faster is a race. Here the others wait until rank {first} has written its metadata."""
+
+    def reset(self, checkpoint_id=None):
+        end = time.monotonic() + {seconds}
+        while dist.get_rank() != {first} and time.monotonic() < end:
+            if os.path.exists(os.path.join(path, "__0.metadata")):
+                break
+            time.sleep(0.01)
+        super().reset(checkpoint_id)'''
+_SECONDS = 10
+"""How long ranks wait for another one in a torch that makes that wait for them."""
+
+
+def late_writer_class(plan: Plan) -> list[str]:
+    """The class of writers that makes it certain who comes first: the caller of ``async_save``, or rank 0."""
+    base = failing_class(plan, "save", "writer") or "dcp.FileSystemWriter"
+    if plan.overwrites:
+        return [_LATE_UPLOAD.format(base=base)]
+    if _is_race_of_ranks(plan):
+        return [_LATE_RANKS.format(base=base, first=plan.members("save")[0], seconds=_SECONDS)]
+    return []
+
+
+def late_writer(plan: Plan) -> str | None:
+    """The name of that class, where there is one."""
+    return "LateWriter" if plan.overwrites or _is_race_of_ranks(plan) else None
+
+
+def _is_race_of_ranks(plan: Plan) -> bool:
+    """Whether ranks look for what rank 0 writes, which they must find; what another order shows has no script."""
+    save = plan.scenario.save
+    if save.coordinated or plan.scenario.writer.overwrite or save.world_size == 1:
+        return False
+    first, *others = plan.verdict.outcome.save.ranks
+    if _finds_a_checkpoint(first) or not all(map(_finds_a_checkpoint, others)):
+        raise CannotWrite("there is no script for a race in which rank 0 is not the first to save")
+    return True
+
+
+def _finds_a_checkpoint(seen: RankOutcome) -> bool:
+    return isinstance(seen, Raised) and seen.error.message.startswith("Checkpoint already exists")
+
+
+def _orders_threads(plan: Plan) -> bool:
+    """Whether the order of the writer's threads decides on the outcome."""
+    return plan.scenario.writer.thread_count > 1 and any(fault.place.per_item for fault in plan.faults("save"))
+
+
+def thread_classes(plan: Plan) -> list[str]:
+    """The class of threads that makes their order certain, where it decides on the outcome."""
+    if not _orders_threads(plan):
+        return []
+    return [_THREADS_FIRST if plan.scenario.save.schedule.threads_first else _THREADS_LAST]
+
+
+def thread_order(plan: Plan) -> list[str]:
+    """The statement that puts that class into use."""
+    if not _orders_threads(plan):
+        return []
+    return [f"threading.Thread = {'Eager' if plan.scenario.save.schedule.threads_first else 'Late'}Thread"]

@@ -1,0 +1,74 @@
+"""ShardedTensors in a script: their specs, and how they are cut out of a tensor."""
+
+from __future__ import annotations
+
+from properties.violations import ChangedOutside
+from worlds.entries import TensorEntry
+from worlds.layouts import ChunkSharding, EnumerableSharding, Tile
+
+from .plan import Name, Plan
+from .text import Code, Items, indented, render
+from .values import dtype_arguments
+
+__all__ = ["shard_checks", "shard_helper", "sharded_tensor"]
+
+_CUT = '''\
+def cut(tensor, spec{group_parameter}):
+    """A ShardedTensor with what ``tensor`` holds."""
+    sharded = {empty}
+    for shard in sharded.local_shards():
+        place = shard.metadata
+        shard.tensor = {copy}
+    return sharded'''
+
+
+def shard_helper(plan: Plan) -> str:
+    """The definition of the function that cuts; it calls ``part``."""
+    in_group = any(plan.has_subgroup(name) for name in plan.names)
+    group = ("process_group=group",) if in_group else ()
+    empty = Items("sharded_tensor.empty(", ("spec", "tensor.shape", "dtype=tensor.dtype", *group))
+    part = "part(tensor, place.shard_offsets, place.shard_sizes)"
+    copy = f"framed({part})" if plan.kind is ChangedOutside else f"{part}.clone()"
+    return _CUT.format(group_parameter=", group=None" if in_group else "", empty=render(empty, indent=4), copy=copy)
+
+
+def sharded_tensor(
+    plan: Plan, entry: TensorEntry, layout: ChunkSharding | EnumerableSharding, name: Name, content: Code
+) -> Code:
+    """The expression that makes the tensor, with ``content`` where it matters what it holds."""
+    spec = _spec(layout, plan.members(name))
+    if plan.compares_content:
+        group = ("group",) if plan.has_subgroup(name) else ()
+        return Items("cut(", (content, spec, *group))
+    group = ("process_group=group",) if plan.has_subgroup(name) else ()
+    return Items("sharded_tensor.zeros(", (spec, *map(str, entry.shape), *dtype_arguments(entry), *group))
+
+
+def _spec(layout: ChunkSharding | EnumerableSharding, members: tuple[int, ...]) -> Code:
+    """The spec, which names ranks of the job."""
+    if isinstance(layout, EnumerableSharding):
+        return Items("EnumerableShardingSpec(", (Items("[", tuple(_shard(tile, members) for tile in layout.tiles)),))
+    return Items("ChunkShardingSpec(", (str(layout.dim), _placements([members[rank] for rank in layout.ranks])))
+
+
+def _shard(tile: Tile, members: tuple[int, ...]) -> Code:
+    return Items("ShardMetadata(", (str(list(tile.offsets)), str(list(tile.sizes)), _placement(members[tile.rank])))
+
+
+def _placements(ranks: list[int]) -> Code:
+    if len(ranks) > 1 and len(set(ranks)) == 1:
+        return f"[{_placement(ranks[0])}] * {len(ranks)}"
+    if len(ranks) > 3 and ranks == list(range(len(ranks))):
+        return f'[f"rank:{{r}}/cpu" for r in range({len(ranks)})]'
+    return Items("[", tuple(map(_placement, ranks)))
+
+
+def _placement(rank: int) -> str:
+    return f'"rank:{rank}/cpu"'
+
+
+def shard_checks(key: str, place: str) -> list[str]:
+    """Statements that compare each local shard of the tensor at ``place`` with what was saved under ``key``."""
+    arguments = (key, "shard.tensor", f"part(saved[{key}], offsets, shard.tensor.shape)", "offsets")
+    check = render(Items("check(", arguments))
+    return [f"for shard in {place}.local_shards():", *indented(["offsets = shard.metadata.shard_offsets", check])]
