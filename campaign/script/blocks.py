@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from worlds.layouts import EnumerableSharding
 
+from .memory import layout_of
 from .plan import Name, Plan
 from .text import Code, Items, indented, render
 
@@ -22,7 +23,14 @@ class Blocks(torch.Tensor):
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
 {dispatch}
+{write_items}
+    def __create_chunk_list__(self):
+        placed = self.blocks.items()
+        return [ChunkStorageMetadata(torch.Size(at), block.shape) for at, block in placed]
 
+    def __get_tensor_shard__(self, index):
+        return self.blocks[index.offset]'''
+_WRITE_ITEMS = """
     def __create_write_items__(self, fqn, tensor):
         properties = TensorProperties(dtype=self.dtype)
         return [
@@ -33,13 +41,7 @@ class Blocks(torch.Tensor):
             )
             for chunk in self.__create_chunk_list__()
         ]
-
-    def __create_chunk_list__(self):
-        placed = self.blocks.items()
-        return [ChunkStorageMetadata(torch.Size(at), block.shape) for at, block in placed]
-
-    def __get_tensor_shard__(self, index):
-        return self.blocks[index.offset]'''
+"""
 _NOT_MADE = """\
         raise NotImplementedError(f"{func} of a checkpointable tensor")"""
 _BLOCK_BY_BLOCK = """\
@@ -66,7 +68,8 @@ def in_blocks(tensor, places):
 
 def block_helpers(plan: Plan) -> list[str]:
     """The definitions of the class, and of the function that makes one of a tensor; it calls ``part``."""
-    return [_CLASS.format(dispatch=_dispatch(plan)), _IN_BLOCKS]
+    is_saved = any(layout_of(leaf, "save").kind == "Checkpointable" for leaf in plan.leaves("save"))
+    return [_CLASS.format(dispatch=_dispatch(plan), write_items=_WRITE_ITEMS if is_saved else ""), _IN_BLOCKS]
 
 
 def _dispatch(plan: Plan) -> str:

@@ -160,7 +160,7 @@ def _seen(plan: Plan) -> list[str]:
 
 def _numbering(plan: Plan) -> list[str]:
     """Which ranks are meant, where those that are named are not numbered as in the job."""
-    if not plan.renumbers(plan.last):
+    if not plan.renumbers(plan.last) or (plan.kind is None and plan.stage is None):
         return []
     members = plan.members(plan.last)
     if len(members) == 1:
