@@ -183,11 +183,11 @@ def test_script_of_a_scenario_that_passes(name: str, world: SimulatedWorld, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shard", range(8))
-def test_scripts_of_drawn_scenarios(shard: int, world: SimulatedWorld, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", range(8))
+def test_scripts_of_drawn_scenarios(number: int, world: SimulatedWorld, tmp_path: Path) -> None:
     """Real processes agree with the simulated world, whatever the verdict."""
 
-    @seed(shard)
+    @seed(number)
     @settings(max_examples=12, phases=[Phase.generate])
     @given(scenario=scenarios(max_world_size=4))
     def agree(scenario: Scenario) -> None:
