@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import shutil
 import subprocess
 import sys
@@ -19,6 +18,8 @@ from hypothesis import given, settings
 from campaign.script import CannotWrite, write_script
 from campaign.script import command as command_module
 from campaign.script.command import main
+from campaign.script.killed import write_killed_script
+from campaign.script.ledgers import REAL_ISSUES, write_issue_script
 from campaign.script.text import quoted, render
 from campaign.script.values import from_bits, tensor_code
 from properties import judge
@@ -29,7 +30,17 @@ from properties.violations import Violation
 from strategies import scenarios, tensor_entries
 from tests.script_bugs import BUGS, Bug, planted_here
 from tests.script_runs import command_of
-from worlds import Fault, ObjectEntry, Operation, Scenario, Schedule, SimulatedWorld, TensorEntry
+from tests.script_texts import KILLED, check_text, mixture
+from worlds import (
+    Fault,
+    ObjectEntry,
+    Operation,
+    ProcessWorld,
+    Scenario,
+    Schedule,
+    SimulatedWorld,
+    TensorEntry,
+)
 from worlds.errors import ERRORS
 from worlds.outcome import MetadataRecord
 from worlds.parts import Box
@@ -43,19 +54,6 @@ ISSUES = pytest.mark.parametrize("issue", KNOWN_ISSUES.values(), ids=lambda issu
 
 def verdict_of(scenario: Scenario, world: SimulatedWorld) -> Verdict:
     return judge(scenario, world.run(scenario))
-
-
-def check_text(script: str) -> None:
-    """A script compiles, and needs torch and the standard library alone."""
-    tree = ast.parse(script)
-    for node in ast.walk(tree):
-        modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        for module in modules:
-            assert module.split(".")[0] in {"torch", *sys.stdlib_module_names}, module
-    for word in ("scenario", "Fault(", "injected", "worlds", " hook", "oracle", "shrunk", "dcp-stress"):
-        assert word not in script, f"{word!r} means nothing to the reader:\n{script}"
-    assert command_of(script)
 
 
 @ISSUES
@@ -96,9 +94,13 @@ def test_race_that_another_rank_wins_is_refused_in_one_line(world: SimulatedWorl
         write_script(verdict_of(other, world))
 
 
-def _scripts(world: SimulatedWorld) -> Iterator[tuple[str, str]]:
+def _scripts(world: SimulatedWorld, processes: ProcessWorld) -> Iterator[tuple[str, str]]:
     for issue in KNOWN_ISSUES.values():
         yield issue.id, write_script(verdict_of(issue.scenario, world))
+    for real in REAL_ISSUES.values():
+        yield real.id, write_issue_script(real, processes)
+    for number, killed in enumerate(KILLED):
+        yield f"killed-{number}", write_killed_script(mixture(killed))
     for name in ERRORS:
         faults = (Fault("save", 1, "writer.write_data", name), Fault("save", 1, "writer.write_data", name, "future"))
         for fault in faults:
@@ -109,11 +111,11 @@ def _scripts(world: SimulatedWorld) -> Iterator[tuple[str, str]]:
             yield bug.id.replace(" ", "-"), write_script(verdict_of(bug.scenario, world))
 
 
-def test_scripts_pass_the_linter(world: SimulatedWorld, tmp_path: Path) -> None:
+def test_scripts_pass_the_linter(world: SimulatedWorld, processes: ProcessWorld, tmp_path: Path) -> None:
     ruff = shutil.which("ruff", path=f"{Path(sys.executable).parent}:{'/usr/bin'}") or shutil.which("ruff")
     if ruff is None:
         pytest.skip("ruff is not installed")
-    written: dict[str, str] = dict(_scripts(world))
+    written: dict[str, str] = dict(_scripts(world, processes))
 
     @settings(max_examples=120)
     @given(scenario=scenarios(max_world_size=5))

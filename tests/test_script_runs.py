@@ -9,6 +9,7 @@ import pytest
 from hypothesis import Phase, given, seed, settings
 
 from campaign.script import CannotWrite, write_script
+from campaign.script.ledgers import REAL_ISSUES, RealIssue, write_issue_script
 from properties import judge
 from properties.judge import judge_default_metadata
 from properties.known_issues import KNOWN_ISSUES, KnownIssue
@@ -16,7 +17,7 @@ from properties.ledger import torch_release
 from strategies import scenarios
 from tests.script_bugs import BUGS, TWO_RANKS, Bug, planted_here
 from tests.script_runs import Plant, run_script
-from worlds import Fault, ObjectEntry, Operation, Scenario, SimulatedWorld, TensorEntry
+from worlds import Fault, ObjectEntry, Operation, ProcessWorld, Scenario, SimulatedWorld, TensorEntry
 from worlds.layouts import EnumerableSharding, MeshSharding, Shard, Tile
 from worlds.outcome import MetadataRecord
 from worlds.program import default_metadata
@@ -62,11 +63,27 @@ SAYS = {
         "[rank 0] still in save():",
         "distW.barrier()",
     ],
+    "cached-plan-dtype": ["{'a': (torch.float64, [])} was saved, and the metadata says {'a': (torch.float32, [])}"],
+    "mixed-after-death": ["with what was saved at the steps {0.0, 1.0}", "in part of one save, in part of another"],
     "second-writer-thread": ["save() returned", "expected: raised CheckpointException in 'write' naming ranks [0]"],
 }
 
 # How torch could be changed so that an issue is gone.
 REPAIRS = {
+    "cached-plan-dtype": Plant(
+        "torch.distributed.checkpoint.planner_helpers",
+        "_compare_save_plans",
+        "tensor_data.size != other_tensor_data.size",
+        "(tensor_data.size, tensor_data.properties) != (other_tensor_data.size, other_tensor_data.properties)",
+    ),
+    # A checkpoint that is written over is not there until all is written.
+    "mixed-after-death": Plant(
+        "torch.distributed.checkpoint.filesystem:_FileSystemWriter",
+        "prepare_local_plan",
+        "self.fs.mkdir(self.path)",
+        "self.fs.mkdir(self.path)\n"
+        "    self.rank or not self._metadata_exists() or self.fs.rm_file(self._get_metadata_path())",
+    ),
     "bits-dtypes": Plant(
         "torch._utils", "_element_size", "return torch.iinfo(dtype).bits >> 3", "return dtype.itemsize"
     ),
@@ -95,7 +112,20 @@ def test_script_shows_the_known_issue(issue: KnownIssue, world: SimulatedWorld, 
         assert text in run.output, run.output
 
 
-@pytest.mark.parametrize("name", REPAIRS)
+@pytest.mark.parametrize("issue", REAL_ISSUES.values(), ids=lambda issue: issue.id)
+def test_script_shows_the_known_issue_of_real_ranks(issue: RealIssue, processes: ProcessWorld, tmp_path: Path) -> None:
+    """With a way in which torch could be repaired, too, since what is expected then depends on the script alone."""
+    if not issue.affects(torch_release()):
+        pytest.skip(f"fixed in torch {issue.fixed_in}")
+    script = write_issue_script(issue, processes)
+    for name, plants in (("released", []), ("repaired", [REPAIRS[issue.id]])):
+        (tmp_path / name).mkdir()
+        run = run_script(script, tmp_path / name, plants=plants)
+        assert run.status == 1 - len(plants), run.output
+        assert all((text in run.output) != bool(plants) for text in SAYS[issue.id]), run.output
+
+
+@pytest.mark.parametrize("name", [name for name in REPAIRS if name in KNOWN_ISSUES])
 def test_script_of_a_known_issue_passes_where_it_is_gone(name: str, world: SimulatedWorld, tmp_path: Path) -> None:
     run = run_script(script_of(KNOWN_ISSUES[name].scenario, world), tmp_path, plants=[REPAIRS[name]])
     assert run.status == 0, run.output

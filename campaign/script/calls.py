@@ -22,11 +22,11 @@ def call_code(plan: Plan, name: Name, *, head: str = "") -> str:
     planner = _planner(plan, name)
     arguments: list[Code] = [state_name(plan, name)]
     if operation.api != "legacy":
-        arguments.append("checkpoint_id=path")
+        arguments.append(f"checkpoint_id={plan.path}")
         if storage is not None:
             arguments.append(headed(f"storage_{'writer' if name == 'save' else 'reader'}=", storage))
     else:
-        arguments.append(storage or f"dcp.FileSystem{'Writer' if name == 'save' else 'Reader'}(path)")
+        arguments.append(storage or f"dcp.FileSystem{'Writer' if name == 'save' else 'Reader'}({plan.path})")
     if planner is not None:
         arguments.append(headed("planner=", planner))
     arguments += _where(plan, name, operation)
@@ -110,7 +110,7 @@ def _storage(plan: Plan, name: Name) -> Code | None:
         failing = late_writer(plan) or failing
     if failing is None and not options and not stages:
         return None
-    return Items(f"{failing or f'dcp.FileSystem{prefix.capitalize()}'}(", ("path", *options))
+    return Items(f"{failing or f'dcp.FileSystem{prefix.capitalize()}'}(", (plan.path, *options))
 
 
 def _options(options: WriterOptions) -> list[str]:

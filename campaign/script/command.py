@@ -12,16 +12,18 @@ from typing import NoReturn
 from properties import judge
 from properties.known_issues import KNOWN_ISSUES
 from properties.verdict import Verdict
-from worlds import InvalidScenario, Operation, Scenario, Schedule, SimulatedWorld
+from worlds import InvalidScenario, Operation, ProcessWorld, Scenario, Schedule, SimulatedWorld
 
 from .known import CannotWrite
+from .ledgers import REAL_ISSUES, write_issue_script
 from .write import write_script
 
 __all__ = ["main"]
 
 _DESCRIPTION = """\
-Run a scenario in the simulated world, and write it out as one Python file that needs torch alone. The file exits with
-status 1 while torch has the bug that the scenario shows, and with 0 when it is gone; its first lines say how to run it.
+Run a scenario in the simulated world, or a known issue of real ranks on those, and write it out as one Python file that
+needs torch alone. The file exits with status 1 while torch has the bug that the scenario shows, and with 0 when it is
+gone; its first lines say how to run it.
 """
 _EPILOG = """\
 exit status: 0, the script was written; 2, the arguments or the scenario are wrong; 3, there is no script for what the
@@ -39,24 +41,23 @@ def _parser() -> _Parser:
     parser = _Parser(prog="python -m campaign.script", description=_DESCRIPTION, epilog=_EPILOG)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("scenario", nargs="?", metavar="SCENARIO.json", help="a file that Scenario.to_json() wrote")
-    what.add_argument("--known", metavar="ID", help=f"a known issue's scenario instead: {', '.join(KNOWN_ISSUES)}")
+    what.add_argument("--known", metavar="ID", help=f"a known issue instead: {', '.join(_known())}")
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write the script (default: standard output)")
     return parser
+
+
+def _known() -> list[str]:
+    return [*KNOWN_ISSUES, *REAL_ISSUES]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what ``argv`` asks for; the exit status."""
     parser = _parser()
     options = parser.parse_args(argv)
-    scenario = _scenario(parser, options)
-    verdict = _run(scenario)
     try:
-        script = write_script(verdict)
+        script = _of_real_issue(options.known) if options.known in REAL_ISSUES else _of_scenario(parser, options)
     except CannotWrite as error:
         parser.exit(3, f"{parser.prog}: error: {error}\n")
-    if not verdict and not _holds_in_any_order(verdict):
-        note = "this was seen with ranks in one order only, and processes run in an order of their own"
-        print(f"{parser.prog}: note: {note}: the script may not show it each time", file=sys.stderr)
     if options.output is None:
         sys.stdout.write(script)
         return 0
@@ -67,10 +68,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _of_real_issue(name: str) -> str:
+    with ProcessWorld() as world:
+        return write_issue_script(REAL_ISSUES[name], world)
+
+
+def _of_scenario(parser: _Parser, options: argparse.Namespace) -> str:
+    """The script; says on standard error where processes may not show what it is to show."""
+    verdict = _run(_scenario(parser, options))
+    script = write_script(verdict)
+    if not verdict and not _holds_in_any_order(verdict):
+        note = "this was seen with ranks in one order only, and processes run in an order of their own"
+        print(f"{parser.prog}: note: {note}: the script may not show it each time", file=sys.stderr)
+    return script
+
+
 def _scenario(parser: _Parser, options: argparse.Namespace) -> Scenario:
     if options.known is not None:
         if options.known not in KNOWN_ISSUES:
-            parser.error(f"there is no known issue {options.known!r}, only {', '.join(KNOWN_ISSUES)}")
+            parser.error(f"there is no known issue {options.known!r}, only {', '.join(_known())}")
         return KNOWN_ISSUES[options.known].scenario
     try:
         return Scenario.from_json(Path(options.scenario).read_text(encoding="utf-8"))

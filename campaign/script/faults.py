@@ -18,7 +18,7 @@ from .plan import Name, Plan
 from .ranks import rank_condition
 from .text import indented
 
-__all__ = ["failing_class", "fault_blocks", "hook_text", "stateful_class"]
+__all__ = ["failing_class", "fault_blocks", "hook_base", "hook_text", "override", "stateful_class"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ _NO_EXCEPTIONS = ("CheckpointException", "KeyboardInterrupt", "SystemExit", "Can
 
 
 def failing_class(plan: Plan, name: Name, prefix: str) -> str | None:
-    """The subclass that an operation uses for ``writer``, ``reader`` or ``planner``; none where it is DCP's own."""
+    """The class that an operation uses for ``writer``, ``reader`` or ``planner``; none where it is DCP's own."""
+    if name == "save" and prefix in plan.given:
+        return prefix
     has_faults = any(fault.hook.startswith(f"{prefix}.") for fault in plan.faults(name))
     return _OWNERS[name, prefix].subclass if has_faults else None
 
@@ -130,11 +132,7 @@ def _subclass(plan: Plan, owner: _Owner, faults: Sequence[Fault]) -> str:
 
 
 def _method(plan: Plan, owner: _Owner, method: str, faults: Sequence[Fault]) -> list[str]:
-    """The override: DCP looks at the names of some parameters, so they are those of the method itself."""
-    parameters = list(inspect.signature(getattr(owner.base, method)).parameters.values())
-    declared = ", ".join(_declared(parameter) for parameter in parameters)
-    passed = ", ".join(_passed(parameter) for parameter in parameters[1:])
-    call = f"super().{method}({passed})"
+    head, call = override(owner.base, method)
     in_call = _raises(plan, [fault for fault in faults if fault.through == "call"], _raise)
     in_future = _raises(plan, [fault for fault in faults if fault.through == "future"], _fail_future)
     body = [*in_call[0]]
@@ -146,7 +144,23 @@ def _method(plan: Plan, owner: _Owner, method: str, faults: Sequence[Fault]) -> 
         body += [f"future = {call}", "future.wait()", *in_future[0]]
         if not in_future[1]:
             body.append("return future")
-    return [f"def {method}({declared}):", *indented(body)]
+    return [head, *indented(body)]
+
+
+def hook_base(hook: str) -> Any:
+    """The class of DCP that a hook of a save belongs to."""
+    return _owner("save", hook.split(".")[0]).base
+
+
+def override(base: type, method: str) -> tuple[str, str]:
+    """The first line of an override, and the call of what it overrides.
+
+    DCP looks at the names of some parameters, so they are those of the method itself.
+    """
+    parameters = list(inspect.signature(getattr(base, method)).parameters.values())
+    declared = ", ".join(_declared(parameter) for parameter in parameters)
+    passed = ", ".join(_passed(parameter) for parameter in parameters[1:])
+    return f"def {method}({declared}):", f"super().{method}({passed})"
 
 
 def _declared(parameter: inspect.Parameter) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import torch
 
-from properties.known_issues import find_known_issue
 from properties.reach import REFUSAL
 from properties.verdict import describe_ranks
 from properties.violations import (
@@ -98,17 +97,22 @@ def header(plan: Plan) -> str:
 
 
 def _title(plan: Plan) -> str:
-    issue = find_known_issue(plan.verdict)
-    if issue is not None:
-        upstream = "" if issue.upstream is None else f" ({issue.upstream})"
-        return f"torch.distributed.checkpoint: {issue.title}{upstream}"
+    if plan.issue is not None:
+        upstream = "" if plan.issue.upstream is None else f" ({plan.issue.upstream})"
+        return f"torch.distributed.checkpoint: {plan.issue.title}{upstream}"
     if plan.kind is None and plan.stage is not None:
         return f"torch.distributed.checkpoint: {_call(plan)} says who failed{_when(plan)}"
-    return f"torch.distributed.checkpoint: {_TITLES[plan.kind].format(call=_call(plan), when=_when(plan))}"
+    return (
+        f"torch.distributed.checkpoint: {_TITLES[plan.kind].format(call=_call(plan), when=_when(plan))}{_after(plan)}"
+    )
 
 
 def _call(plan: Plan) -> str:
     return f"{function_name(plan.operation, plan.last)}()"
+
+
+def _after(plan: Plan) -> str:
+    return ", in processes that have saved before" if plan.before else ""
 
 
 def _when(plan: Plan) -> str:

@@ -13,11 +13,13 @@ _STANDARD = (
     "asyncio",
     "atexit",
     "collections",
+    "datetime",
     "errno",
     "gc",
     "itertools",
     "math",
     "os",
+    "signal",
     "sys",
     "tempfile",
     "threading",
@@ -28,6 +30,7 @@ _TORCH = {
     "torch": "import torch",
     "dist": "import torch.distributed as dist",
     "dcp": "import torch.distributed.checkpoint as dcp",
+    "mp": "import torch.multiprocessing as mp",
 }
 _DISTRIBUTED = {
     "_shard": ("sharded_tensor",),

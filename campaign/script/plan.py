@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from properties.oracle import OperationExpectation, Stage
+from properties.ledger import LedgerEntry
+from properties.oracle import OperationExpectation, Stage, expected
 from properties.verdict import Verdict
 from properties.violations import (
     ChangedInput,
@@ -17,7 +18,6 @@ from properties.violations import (
     NotInPlace,
     NotLoaded,
     PassedFailure,
-    RankDied,
     UnexpectedFailure,
     UnprotectedFailure,
     Violation,
@@ -30,11 +30,11 @@ from properties.violations import (
 from worlds.entries import Nested, Path, TensorEntry
 from worlds.faults import Fault
 from worlds.operations import Operation
-from worlds.outcome import OperationOutcome
+from worlds.outcome import OperationOutcome, Outcome
 from worlds.scenario import Scenario
 from worlds.state_tree import Leaf, children
 
-__all__ = ["Name", "Plan"]
+__all__ = ["EarlierSave", "Name", "Plan"]
 
 Name = Literal["save", "load"]
 
@@ -54,9 +54,15 @@ _CONTENT = (ChangedInput, ChangedOutside, NotInPlace, NotLoaded, WrongBits, Wron
 
 @dataclass(frozen=True)
 class Plan:
-    """A verdict, and what follows from it for the script."""
+    """A verdict, and what follows from it for the script.
+
+    ``issue`` is the ledger's entry for it, where there is one; ``before`` are saves that come first, in the same
+    processes.
+    """
 
     verdict: Verdict
+    issue: LedgerEntry | None = None
+    before: tuple[Scenario, ...] = ()
 
     @property
     def scenario(self) -> Scenario:
@@ -114,6 +120,21 @@ class Plan:
         """Whether nothing was saved, and it is the metadata that each rank makes of its state dict that is wrong."""
         outcome = self.verdict.outcome
         return outcome.save.returned and outcome.load is None
+
+    @property
+    def path(self) -> str:
+        """The expression for the directory of the checkpoint."""
+        return "path"
+
+    @property
+    def fill(self) -> str | None:
+        """The expression for what every element and object is in the save, where it is one for all of them."""
+        return None
+
+    @property
+    def given(self) -> frozenset[str]:
+        """Those of ``writer`` and ``planner`` whose class is in a variable of that name."""
+        return frozenset()
 
     @property
     def ranks(self) -> int:
@@ -228,7 +249,31 @@ class Plan:
         """Whether it matters what tensors and objects hold."""
         return not self.compares_outcome and self.replaced is None and (self.kind is None or self.kind in _CONTENT)
 
+    @cached_property
+    def earlier(self) -> tuple[EarlierSave, ...]:
+        """The saves that come first."""
+        verdicts = (Verdict(scenario, Outcome(OperationOutcome(())), expected(scenario)) for scenario in self.before)
+        return tuple(EarlierSave(verdict, number=number, of=self) for number, verdict in enumerate(verdicts))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlierSave(Plan):
+    """A save before the one that matters, of which it only matters that it was done."""
+
+    number: int
+    of: Plan
+
     @property
-    def dies(self) -> bool:
-        """Whether a rank's process ends in the midst of the call."""
-        return self.kind is RankDied
+    def path(self) -> str:
+        """A directory of its own."""
+        return f'f"{{path}}/{self.number}"'
+
+    @property
+    def ranks(self) -> int:
+        """As many as the script needs."""
+        return self.of.ranks
+
+    @property
+    def compares_content(self) -> bool:
+        """It does not matter."""
+        return False

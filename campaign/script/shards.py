@@ -8,7 +8,7 @@ from worlds.layouts import ChunkSharding, EnumerableSharding, Tile
 
 from .plan import Name, Plan
 from .text import Code, Items, indented, render
-from .values import dtype_arguments
+from .values import dtype_arguments, shape_literal
 
 __all__ = ["shard_checks", "shard_helper", "sharded_tensor"]
 
@@ -41,6 +41,9 @@ def sharded_tensor(
         group = ("group",) if plan.has_subgroup(name) else ()
         return Items("cut(", (content, spec, *group))
     group = ("process_group=group",) if plan.has_subgroup(name) else ()
+    if plan.fill is not None:
+        dtype = f"dtype=torch.{entry.dtype}"
+        return Items("sharded_tensor.full(", (spec, shape_literal(entry), plan.fill, dtype, *group))
     return Items("sharded_tensor.zeros(", (spec, *map(str, entry.shape), *dtype_arguments(entry), *group))
 
 

@@ -241,6 +241,8 @@ def key_literal(key: Key) -> str:
 def _object(plan: Plan, leaf: Leaf, entry: ObjectEntry, name: Name, head: str) -> Code:
     if name == "load":
         return head + _placeholder(entry)
+    if plan.fill is not None:
+        return head + plan.fill
     return f"{head}saved[{quoted(leaf.fqn)}]" if plan.compares_content else literal(entry.value, head=head)
 
 

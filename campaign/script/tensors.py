@@ -117,7 +117,9 @@ def tensor_value(plan: Plan, leaf: Leaf, name: Name, *, head: str) -> Code:
     entry, layout = leaf.entry, layout_of(leaf, name)
     assert isinstance(entry, TensorEntry)
     content: Code
-    if not plan.compares_content:
+    if plan.fill is not None:
+        content = Items("torch.full(", (shape_literal(entry), plan.fill, f"dtype=torch.{entry.dtype}"))
+    elif not plan.compares_content:
         make = "zeros" if math.prod(entry.shape) else "empty"  # torch cannot fill nothing with some dtypes
         content = Items(f"torch.{make}(", (shape_literal(entry), *dtype_arguments(entry)))
     else:

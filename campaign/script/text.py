@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .known import CannotWrite
 
-__all__ = ["WIDTH", "Code", "Items", "docstring", "headed", "indented", "literal", "quoted", "render"]
+__all__ = ["WIDTH", "Code", "Items", "docstring", "headed", "indented", "joined", "literal", "quoted", "render"]
 
 WIDTH = 100
 """How many columns a line of a script has at most, if it can be broken at all."""
@@ -105,3 +106,19 @@ def _printable(text: str) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+
+
+def joined(blocks: list[str]) -> str:
+    """``blocks``, two lines apart where one of them defines something, else one."""
+    text = ""
+    for block in blocks:
+        if text:
+            last = re.split(r"\n\n+", text)[-1]
+            apart = _defines(block) or _defines(last)
+            text += "\n\n\n" if apart else "\n\n"
+        text += block
+    return text
+
+
+def _defines(block: str) -> bool:
+    return block.startswith(("def ", "class ", " "))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
+from properties.known_issues import find_known_issue
 from properties.verdict import Verdict
 from properties.violations import Disagreement
 
@@ -12,16 +11,17 @@ from .content import after_call, before_call, content_helpers
 from .faults import fault_blocks
 from .header import header
 from .imports import import_block
-from .known import check_known
+from .known import CannotWrite, check_known
 from .metadata import checks_metadata, metadata_checks
 from .outcomes import compared_call, watchdog
-from .plan import Name, Plan
+from .plan import EarlierSave, Name, Plan
 from .processes import exit_helpers, group_lines, on_its_ranks, set_up
 from .races import late_writer_class, thread_classes, thread_order
 from .state import content_block, state_block, state_helpers
 from .tensors import mesh_lines
+from .text import joined
 
-__all__ = ["write_script"]
+__all__ = ["write_plan", "write_script"]
 
 
 def write_script(verdict: Verdict) -> str:
@@ -30,23 +30,49 @@ def write_script(verdict: Verdict) -> str:
     The text depends on the verdict and the installed torch alone. Raises :class:`CannotWrite`, with one line, for a
     scenario or a violation that has no script yet.
     """
-    check_known(verdict.scenario)
-    plan = Plan(verdict)
+    return write_plan(Plan(verdict, find_known_issue(verdict)))
+
+
+def write_plan(plan: Plan) -> str:
+    """The file for what was worked out of a verdict."""
+    for scenario in (plan.scenario, *plan.before):
+        check_known(scenario)
     blocks = [
         *fault_blocks(plan),
         *thread_classes(plan),
         *late_writer_class(plan),
-        *state_helpers(plan),
+        *_helpers(plan),
         *content_helpers(plan),
         *watchdog(plan),
         *exit_helpers(plan),
-        _statements([*set_up(plan), *mesh_lines(plan)]),
+        _statements([*set_up(plan), *_meshes(plan)]),
         _statements(content_block(plan)),
+        *(_statements(_earlier_save(save)) for save in plan.earlier),
         *(_statements(_operation(plan, name)) for name in plan.names),
     ]
-    body = _joined([block for block in blocks if block])
+    body = joined([block for block in blocks if block])
     imports = import_block(body)
-    return _joined([header(plan), imports, body]) + "\n"
+    return joined([header(plan), imports, body]) + "\n"
+
+
+def _helpers(plan: Plan) -> list[str]:
+    """The definitions that the state dicts need, each once."""
+    helpers = list(dict.fromkeys(helper for each in (plan, *plan.earlier) for helper in state_helpers(each)))
+    if len({helper.partition("\n")[0] for helper in helpers}) < len(helpers):
+        raise CannotWrite("there is no script for saves whose tensors take another class each yet")
+    return helpers
+
+
+def _meshes(plan: Plan) -> list[str]:
+    lines = mesh_lines(plan)
+    if any(line not in lines for save in plan.earlier for line in mesh_lines(save)):
+        raise CannotWrite("there is no script for saves of DTensors on meshes that change yet")
+    return lines
+
+
+def _earlier_save(save: EarlierSave) -> list[str]:
+    call = [*state_block(save, "save"), call_code(save, "save")]
+    return [*group_lines(save, "save"), *on_its_ranks(save, "save", call)]
 
 
 def _operation(plan: Plan, name: Name) -> list[str]:
@@ -69,19 +95,3 @@ def _operation(plan: Plan, name: Name) -> list[str]:
 
 def _statements(lines: list[str]) -> str:
     return "\n".join(lines)
-
-
-def _joined(blocks: list[str]) -> str:
-    """``blocks``, two lines apart where one of them defines something, else one."""
-    text = ""
-    for block in blocks:
-        if text:
-            last = re.split(r"\n\n+", text)[-1]
-            apart = _defines(block) or _defines(last)
-            text += "\n\n\n" if apart else "\n\n"
-        text += block
-    return text
-
-
-def _defines(block: str) -> bool:
-    return block.startswith(("def ", "class ", " "))

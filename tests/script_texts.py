@@ -1,0 +1,39 @@
+"""What every script's text must be, and deaths that scripts show beside the ledger's."""
+
+from __future__ import annotations
+
+import ast
+import sys
+
+from properties.judge_killed import KilledBreach, MixedCheckpoint
+from tests.script_runs import command_of
+from worlds import ChunkSharding, ObjectEntry, Operation, Scenario, TensorEntry
+from worlds.killed import Kill, KilledOutcome, KilledScenario
+from worlds.outcome import OperationOutcome
+
+__all__ = ["KILLED", "SAVED", "check_text", "mixture"]
+
+
+def check_text(script: str) -> None:
+    """A script compiles, and needs torch and the standard library alone."""
+    tree = ast.parse(script)
+    for node in ast.walk(tree):
+        modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        for module in modules:
+            assert module.split(".")[0] in {"torch", *sys.stdlib_module_names}, module
+    for word in ("scenario", "Fault(", "injected", "worlds", " hook", "oracle", "shrunk", "dcp-stress"):
+        assert word not in script, f"{word!r} means nothing to the reader:\n{script}"
+    assert command_of(script)
+
+
+_SHARDED = TensorEntry("a", (4,), saved=ChunkSharding(0, (0, 1)))
+SAVED = Scenario((_SHARDED, ObjectEntry("b", 1)), Operation(2))
+KILLED = (
+    KilledScenario(SAVED, (Kill(1, "writer.write_data", done=True),), path="same"),
+    KilledScenario(SAVED, (Kill(0, "planner.finish_plan"), Kill(1, "writer.write_data")), path="same"),
+)
+
+
+def mixture(killed: KilledScenario) -> KilledBreach:
+    return KilledBreach(MixedCheckpoint, "", killed, KilledOutcome(OperationOutcome(())))
