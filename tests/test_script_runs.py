@@ -17,8 +17,18 @@ from properties.ledger import torch_release
 from strategies import scenarios
 from tests.script_bugs import BUGS, TWO_RANKS, Bug, planted_here
 from tests.script_runs import Plant, run_script
-from worlds import Fault, ObjectEntry, Operation, ProcessWorld, Scenario, SimulatedWorld, TensorEntry
-from worlds.layouts import EnumerableSharding, MeshSharding, Shard, Tile
+from worlds import (
+    Fault,
+    Nested,
+    ObjectEntry,
+    Operation,
+    ProcessWorld,
+    Scenario,
+    SimulatedWorld,
+    TensorEntry,
+    WriterOptions,
+)
+from worlds.layouts import EnumerableSharding, MeshSharding, Plain, Shard, Tile
 from worlds.outcome import MetadataRecord
 from worlds.program import default_metadata
 
@@ -193,6 +203,20 @@ CHOSEN = {
         entries=(*PLAIN, TILED, BLOCKS, MESH),
         save=Operation(2, coordinator=1, api="legacy", members=(0, 2), rotated=True),
         load=Operation(2, members=(1, 2), rotated=True),
+    ),
+    "what only some ranks have": Scenario(
+        entries=(
+            TensorEntry("a", (3,), saved=Plain((1,)), loaded=Plain((0,))),
+            ObjectEntry("b", b"two", "BytesIO", loaded=Plain((0, 1))),
+            Nested("c", "dict", (ObjectEntry("d", (3, "four"), "instance", loaded=Plain((1,))),)),
+        ),
+        save=Operation(2, rotated=True),
+        load=Operation(3, members=(0, 2, 3), rotated=True),
+        writer=WriterOptions(per_thread_copy_ahead=0),
+    ),
+    "what only some ranks have, staged": Scenario(
+        entries=(TensorEntry("a", (3,), saved=Plain((1,))), ObjectEntry("b", b"", "BytesIO", saved=Plain((0,)))),
+        save=Operation(2, api="async", stager="default"),
     ),
     "a failure in a group": Scenario(
         entries=(TILED,),

@@ -120,6 +120,8 @@ def _options(options: WriterOptions) -> list[str]:
         arguments.append("single_file_per_rank=False")
     if options.thread_count != 1:
         arguments.append(f"thread_count={options.thread_count}")
+    if options.per_thread_copy_ahead != WriterOptions().per_thread_copy_ahead:
+        arguments.append(f"per_thread_copy_ahead={options.per_thread_copy_ahead}")
     if not options.overwrite:
         arguments.append("overwrite=False")
     return arguments

@@ -6,8 +6,11 @@ from properties.violations import ChangedInput, ChangedOutside, NotInPlace, Wron
 from worlds.entries import ObjectEntry, TensorEntry
 
 from .known import CannotWrite
+from .objects import holds_files
+from .per_rank import is_everywhere
+from .places import key_literal, place_of
 from .plan import Plan
-from .state import content_checks, key_literal, place_of, state_name
+from .state import content_checks, state_name
 from .tensors import holds
 from .text import quoted
 
@@ -26,8 +29,12 @@ def check(name, tensor, expected{at}):
 _CHECK_OBJECT = '''\
 def check_object(name, value):
     """End with status 1 if ``value`` is not what was saved."""
-    if repr(value) != repr(saved[name]):
-        sys.exit(f"{label}{{name}}: saved {{saved[name]!r}}, {is_there} {{value!r}}")'''
+    if {shown}(value) != {shown}(saved[name]):
+        sys.exit(f"{label}{{name}}: saved {{{saved}}}, {is_there} {{{value}}}")'''
+_SHOWN = '''\
+def shown(value):
+    """The text of an object: its ``repr``, or what it holds in memory if it is a file."""
+    return f"BytesIO({value.getvalue()!r})" if isinstance(value, io.BytesIO) else repr(value)'''
 _DESCRIBE = '''\
 def describe(tensor):
     """What a load must not change of a tensor."""
@@ -82,14 +89,25 @@ def content_helpers(plan: Plan) -> list[str]:
         if any(isinstance(leaf.entry, TensorEntry) for leaf in leaves):
             helpers.append(_CHECK.format(label=label, at=at, of=of, is_there=is_there))
         if any(isinstance(leaf.entry, ObjectEntry) for leaf in leaves):
-            helpers.append(_CHECK_OBJECT.format(label=label, is_there=is_there))
+            helpers += _check_object(plan, label, is_there)
     return helpers
+
+
+def _check_object(plan: Plan, label: str, is_there: str) -> list[str]:
+    if not holds_files(plan):
+        texts = {"shown": "repr", "saved": "saved[name]!r", "value": "value!r"}
+        return [_CHECK_OBJECT.format(label=label, is_there=is_there, **texts)]
+    texts = {"shown": "shown", "saved": "shown(saved[name])", "value": "shown(value)"}
+    return [_SHOWN, _CHECK_OBJECT.format(label=label, is_there=is_there, **texts)]
 
 
 def _has_keys_inside(plan: Plan) -> bool:
     """Whether keys matter, and there are some further inside; raises :class:`CannotWrite` if a load may change them."""
     if plan.kind is WrongKeys and not plan.scenario.planner.flatten_state_dict:
         raise CannotWrite("there is no script for the keys after a load without flatten_state_dict yet")
+    partial = not all(is_everywhere(plan, leaf, plan.last) for leaf in plan.leaves(plan.last))
+    if plan.kind in (WrongKeys, ChangedInput) and partial and plan.scenario.container == "module":
+        raise CannotWrite("there is no script for the keys of a module whose tensors are on some ranks yet")
     if plan.kind in (WrongKeys, ChangedInput) and plan.has_stateful(plan.last):
         raise CannotWrite("there is no script for the keys of a Stateful object yet")
     return plan.kind in (WrongKeys, ChangedInput) and plan.has_containers(plan.last)

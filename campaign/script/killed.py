@@ -20,9 +20,10 @@ from .calls import call_code
 from .faults import hook_base, override
 from .imports import import_block
 from .known import CannotWrite, check_known
+from .places import key_literal
 from .plan import Plan
 from .ranks import rank_condition
-from .state import key_literal, state_block, state_helpers
+from .state import state_block, state_helpers
 from .tensors import mesh_lines
 from .text import Code, Items, docstring, indented, joined, render
 from .values import dtype_arguments, shape_literal

@@ -26,7 +26,7 @@ _FIELDS: dict[type, str] = {
     Operation: "world_size coordinator api distributed schedule members no_dist rotated stager",
     Schedule: "order threads_first",
     TensorEntry: "key shape dtype saved loaded fill",
-    Plain: "memory",
+    Plain: "ranks memory",
     MeshSharding: "mesh placements ranks memory",
     Replicate: "",
     Shard: "dim",
@@ -34,12 +34,12 @@ _FIELDS: dict[type, str] = {
     ChunkSharding: "dim ranks",
     Tile: "rank offsets sizes",
     EnumerableSharding: "tiles holder",
-    ObjectEntry: "key value saved loaded",
+    ObjectEntry: "key value form saved loaded",
     Nested: "key container entries",
     PlannerOptions: (
         "flatten_state_dict flatten_sharded_tensors dedup_save_to_lowest_rank enable_plan_caching allow_partial_load"
     ),
-    WriterOptions: "single_file_per_rank sync_files thread_count overwrite",
+    WriterOptions: "single_file_per_rank sync_files thread_count per_thread_copy_ahead overwrite",
     Fault: "operation rank hook error through",
 }
 

@@ -7,25 +7,26 @@ from collections.abc import Callable, Iterable
 
 from properties.violations import ChangedOutside
 from worlds.dtypes import DTYPES
-from worlds.entries import Entry, Key, Nested, ObjectEntry, Path, TensorEntry
+from worlds.entries import Entry, Nested, ObjectEntry, Path, TensorEntry
 from worlds.layouts import ChunkSharding, Plain
 from worlds.state_tree import Leaf, children
 
 from .faults import stateful_class
 from .known import CannotWrite
 from .memory import layout_of
+from .objects import object_code, object_helpers
+from .per_rank import only_where_it_is, per_rank_lines
+from .places import key_literal, place_of
 from .plan import Name, Plan
 from .tensors import holds, tensor_checks, tensor_helpers, tensor_overwrite, tensor_value
-from .text import Code, Items, literal, quoted, render
+from .text import Code, Items, quoted, render
 from .values import from_bits, tensor_code
 
 __all__ = [
     "content_block",
     "content_checks",
     "is_same",
-    "key_literal",
     "overwrite_lines",
-    "place_of",
     "state_block",
     "state_helpers",
     "state_name",
@@ -88,10 +89,10 @@ def state_helpers(plan: Plan) -> list[str]:
     if scenario.container not in _CONTAINERS:
         raise CannotWrite(f"there is no script for a state dict held in a {scenario.container!r} yet")
     if not plan.compares_content:
-        return tensor_helpers(plan)
+        return [*object_helpers(plan), *tensor_helpers(plan)]
     _check_content(plan)
     tensors = plan.tensors("save")
-    helpers = []
+    helpers = object_helpers(plan)
     if any(math.prod(entry.shape) for entry in tensors):
         helpers.append(from_bits(plan.leaves("save")))
     if tensors:
@@ -118,7 +119,9 @@ def _check_content(plan: Plan) -> None:
 
 def _kind(leaf: Leaf) -> object:
     entry = leaf.entry
-    return (entry.shape, entry.dtype, entry.fill) if isinstance(entry, TensorEntry) else entry.value
+    if isinstance(entry, TensorEntry):
+        return entry.shape, entry.dtype, entry.fill
+    return entry.value, entry.form
 
 
 def content_block(plan: Plan) -> list[str]:
@@ -131,7 +134,7 @@ def content_block(plan: Plan) -> list[str]:
 
 def _global(leaf: Leaf) -> Code:
     key, entry = f"{quoted(leaf.fqn)}: ", leaf.entry
-    return tensor_code(leaf.fqn, entry, head=key) if isinstance(entry, TensorEntry) else literal(entry.value, head=key)
+    return tensor_code(leaf.fqn, entry, head=key) if isinstance(entry, TensorEntry) else object_code(entry, head=key)
 
 
 def state_block(plan: Plan, name: Name) -> list[str]:
@@ -153,20 +156,7 @@ def state_block(plan: Plan, name: Name) -> list[str]:
     else:
         items = _items(plan, children(plan.scenario.entries, name), name, value)
         lines = [render(Items(f"{variable} = {{", items))]
-    return [*_comments(plan, name), *lines, *_rotated(plan, name, variable)]
-
-
-def _rotated(plan: Plan, name: Name, variable: str) -> list[str]:
-    """Statements that give each rank the keys in another order; nothing where that makes no difference."""
-    operation = plan.scenario.operation(name)
-    count = len(list(children(plan.scenario.entries, name)))
-    if not operation.rotated or operation.world_size == 1 or count < 2:
-        return []
-    return [
-        f"items = list({variable}.items())",
-        f"start = {'dist.get_rank(group)' if plan.renumbers(name) else 'rank'} % len(items)",
-        f"{variable} = dict(items[start:] + items[:start])  # each rank has the keys in another order",
-    ]
+    return [*_comments(plan, name), *lines, *per_rank_lines(plan, name, variable)]
 
 
 def _items(
@@ -233,17 +223,12 @@ def _module(plan: Plan, name: Name, value: Value) -> list[str]:
     return lines
 
 
-def key_literal(key: Key) -> str:
-    """The key of a state dict, as source."""
-    return quoted(key) if isinstance(key, str) else str(key)
-
-
 def _object(plan: Plan, leaf: Leaf, entry: ObjectEntry, name: Name, head: str) -> Code:
     if name == "load":
         return head + _placeholder(entry)
     if plan.fill is not None:
         return head + plan.fill
-    return f"{head}saved[{quoted(leaf.fqn)}]" if plan.compares_content else literal(entry.value, head=head)
+    return f"{head}saved[{quoted(leaf.fqn)}]" if plan.compares_content else object_code(entry, head=head)
 
 
 def _placeholder(entry: ObjectEntry) -> str:
@@ -256,15 +241,11 @@ def overwrite_lines(plan: Plan) -> list[str]:
         return []
     variable = state_name(plan, "save")
     tensors = [leaf for leaf in plan.leaves("save") if isinstance(leaf.entry, TensorEntry)]
-    return [line for leaf in tensors for line in tensor_overwrite(leaf, place_of(plan, variable, leaf.path))]
-
-
-def place_of(plan: Plan, variable: str, path: Path) -> str:
-    """Where it is in the state dict that ``variable`` holds."""
-    steps = [f"[{key_literal(step)}]" for step in path]
-    if len(path) > 1 and plan.is_stateful(path[:1]):
-        steps.insert(1, ".entries")
-    return variable + "".join(steps)
+    lines = []
+    for leaf in tensors:
+        overwrite = tensor_overwrite(leaf, place_of(plan, variable, leaf.path))
+        lines += only_where_it_is(plan, leaf, "save", overwrite)
+    return lines
 
 
 def content_checks(plan: Plan, name: Name, variable: str) -> list[str]:
@@ -273,7 +254,8 @@ def content_checks(plan: Plan, name: Name, variable: str) -> list[str]:
     for leaf in plan.leaves(name):
         place = place_of(plan, variable, leaf.path)
         if isinstance(leaf.entry, ObjectEntry):
-            lines.append(render(Items("check_object(", (quoted(leaf.fqn), place))))
+            checks = [render(Items("check_object(", (quoted(leaf.fqn), place)))]
         else:
-            lines += tensor_checks(plan, leaf, name, place)
+            checks = tensor_checks(plan, leaf, name, place)
+        lines += only_where_it_is(plan, leaf, name, checks)
     return lines

@@ -12,6 +12,7 @@ from worlds.state_tree import Leaf
 from .blocks import block_checks, block_helpers, tensor_in_blocks
 from .known import CannotWrite
 from .memory import copy_function, layout_of, memory_helpers, memory_of
+from .per_rank import is_everywhere
 from .plan import Name, Plan
 from .shards import shard_checks, shard_helper, sharded_tensor
 from .text import Code, Items, headed, quoted, render
@@ -71,6 +72,8 @@ def _check_simple(plan: Plan) -> None:
         if layout.kind in ("DTensor", "Checkpointable") or layout.memory != "contiguous":
             what = f"{layout.kind} in {layout.memory} memory"
             raise CannotWrite(f"there is no script for a violation of the kind {plan.kind.__name__} of a {what} yet")
+        if not is_everywhere(plan, leaf, plan.last):
+            raise CannotWrite(f"there is no script for a violation of the kind {plan.kind.__name__} on some ranks yet")
 
 
 def mesh_lines(plan: Plan) -> list[str]:

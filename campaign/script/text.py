@@ -121,4 +121,4 @@ def joined(blocks: list[str]) -> str:
 
 
 def _defines(block: str) -> bool:
-    return block.startswith(("def ", "class ", " "))
+    return block.startswith(("def ", "class ", "@", " "))
