@@ -20,11 +20,13 @@ from campaign.script import command as command_module
 from campaign.script.command import main
 from campaign.script.killed import write_killed_script
 from campaign.script.ledgers import REAL_ISSUES, write_issue_script
+from campaign.script.planning import write_planning_script
 from campaign.script.text import quoted, render
 from campaign.script.values import from_bits, tensor_code
 from properties import judge
 from properties.judge import judge_default_metadata
 from properties.known_issues import KNOWN_ISSUES, KnownIssue
+from properties.planning.known_issues import PLANNING_ISSUES
 from properties.verdict import Breach, Verdict
 from properties.violations import Violation
 from strategies import scenarios, tensor_entries
@@ -99,6 +101,8 @@ def _scripts(world: SimulatedWorld, processes: ProcessWorld) -> Iterator[tuple[s
         yield issue.id, write_script(verdict_of(issue.scenario, world))
     for real in REAL_ISSUES.values():
         yield real.id, write_issue_script(real, processes)
+    for planning in PLANNING_ISSUES.values():
+        yield planning.id, write_planning_script(planning)
     for number, killed in enumerate(KILLED):
         yield f"killed-{number}", write_killed_script(mixture(killed))
     for name in ERRORS:

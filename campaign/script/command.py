@@ -11,18 +11,20 @@ from typing import NoReturn
 
 from properties import judge
 from properties.known_issues import KNOWN_ISSUES
+from properties.planning.known_issues import PLANNING_ISSUES
 from properties.verdict import Verdict
 from worlds import InvalidScenario, Operation, ProcessWorld, Scenario, Schedule, SimulatedWorld
 
 from .known import CannotWrite
 from .ledgers import REAL_ISSUES, write_issue_script
+from .planning import write_planning_script
 from .write import write_script
 
 __all__ = ["main"]
 
 _DESCRIPTION = """\
-Run a scenario in the simulated world, or a known issue of real ranks on those, and write it out as one Python file that
-needs torch alone. The file exits with status 1 while torch has the bug that the scenario shows, and with 0 when it is
+Run a scenario in the simulated world, or a known issue where it shows, and write it out as one Python file that needs
+torch alone. The file exits with status 1 while torch has the bug that the scenario shows, and with 0 when it is
 gone; its first lines say how to run it.
 """
 _EPILOG = """\
@@ -47,7 +49,7 @@ def _parser() -> _Parser:
 
 
 def _known() -> list[str]:
-    return [*KNOWN_ISSUES, *REAL_ISSUES]
+    return [*KNOWN_ISSUES, *REAL_ISSUES, *PLANNING_ISSUES]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     try:
-        script = _of_real_issue(options.known) if options.known in REAL_ISSUES else _of_scenario(parser, options)
+        script = _script(parser, options)
     except CannotWrite as error:
         parser.exit(3, f"{parser.prog}: error: {error}\n")
     if options.output is None:
@@ -68,9 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _of_real_issue(name: str) -> str:
-    with ProcessWorld() as world:
-        return write_issue_script(REAL_ISSUES[name], world)
+def _script(parser: _Parser, options: argparse.Namespace) -> str:
+    if options.known in PLANNING_ISSUES:
+        return write_planning_script(PLANNING_ISSUES[options.known])
+    if options.known in REAL_ISSUES:
+        with ProcessWorld() as world:
+            return write_issue_script(REAL_ISSUES[options.known], world)
+    return _of_scenario(parser, options)
 
 
 def _of_scenario(parser: _Parser, options: argparse.Namespace) -> str:

@@ -46,7 +46,7 @@ from .metadata import checks_metadata
 from .plan import Plan
 from .text import WIDTH, docstring
 
-__all__ = ["header"]
+__all__ = ["header", "wrapped"]
 
 # ``{call}`` is the function that is called, ``{when}`` says which rank fails where, if one does.
 _TITLES: dict[type[Violation] | None, str] = {
@@ -158,7 +158,7 @@ def _seen(plan: Plan) -> list[str]:
         shown = [breach.headline.split(": ", 1)[1], *breach.detail]
     else:
         shown = [f"{ranks} {said}" for ranks, said in describe_ranks(plan.outcome.ranks, _said)]
-    lines = [_wrapped(" ".join(_as_in_script(plan, text).split())) for text in shown]
+    lines = [wrapped(" ".join(_as_in_script(plan, text).split())) for text in shown]
     return ["\n".join([seen_with, *lines])]
 
 
@@ -200,7 +200,7 @@ def _as_in_script(plan: Plan, text: str) -> str:
     return re.sub(r"injected fault (\d+)", lambda found: messages[int(found[1])], text)
 
 
-def _wrapped(text: str, limit: int = 400) -> str:
+def wrapped(text: str, limit: int = 400) -> str:
     """``text`` as an indented paragraph of a few lines."""
     text = text if len(text) <= limit else f"{text[:limit].rstrip()} …"
     return textwrap.fill(text, WIDTH, initial_indent="    ", subsequent_indent="        ", break_on_hyphens=False)
