@@ -28,7 +28,7 @@ from worlds import (
     TensorEntry,
     WriterOptions,
 )
-from worlds.layouts import EnumerableSharding, MeshSharding, Plain, Shard, Tile
+from worlds.layouts import ChunkSharding, EnumerableSharding, MeshSharding, Plain, Shard, Tile
 from worlds.outcome import MetadataRecord
 from worlds.program import default_metadata
 
@@ -193,6 +193,12 @@ CHOSEN = {
         faults=(Fault("load", 1, "reader.read_data", "ExceptionGroup", "future"),),
     ),
     "tensors in tiles and blocks": Scenario(entries=(TILED, BLOCKS), save=TWO_RANKS, load=TWO_RANKS),
+    "shards of a dtype that torch cannot fill": Scenario(
+        entries=(TensorEntry("a", (2,), "bits4x2", saved=ChunkSharding(0, (0, 1))),),
+        save=Operation(2, api="async"),
+        load=TWO_RANKS,
+        faults=(Fault("save", 0, "writer.prepare_local_plan"),),
+    ),
     "a module with blocks": Scenario(entries=(TILED, BLOCKS), save=TWO_RANKS, load=TWO_RANKS, container="module"),
     "staged blocks": Scenario(
         entries=(replace(BLOCKS, loaded=BLOCKS.saved),),

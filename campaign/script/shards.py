@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import torch
+
 from properties.violations import ChangedOutside
+from worlds.dtypes import DTYPES
 from worlds.entries import TensorEntry
 from worlds.layouts import ChunkSharding, EnumerableSharding, Tile
 
@@ -44,7 +47,17 @@ def sharded_tensor(
     if plan.fill is not None:
         dtype = f"dtype=torch.{entry.dtype}"
         return Items("sharded_tensor.full(", (spec, shape_literal(entry), plan.fill, dtype, *group))
-    return Items("sharded_tensor.zeros(", (spec, *map(str, entry.shape), *dtype_arguments(entry), *group))
+    make = "zeros" if _can_fill(entry) else "empty"
+    return Items(f"sharded_tensor.{make}(", (spec, *map(str, entry.shape), *dtype_arguments(entry), *group))
+
+
+def _can_fill(entry: TensorEntry) -> bool:
+    """Whether torch can fill tensors of that dtype, which it cannot with those that it can do little else with."""
+    try:
+        torch.empty(1, dtype=DTYPES[entry.dtype]).fill_(0)
+    except NotImplementedError:
+        return False
+    return True
 
 
 def _spec(layout: ChunkSharding | EnumerableSharding, members: tuple[int, ...]) -> Code:
