@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ import torch.multiprocessing
 from torch.distributed._shard import sharded_tensor
 from torch.distributed._shard.sharding_spec import ChunkShardingSpec
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+from torch.distributed.tensor.placement_types import _StridedShard
 
 from worlds import SimulatedWorld
 
@@ -158,6 +162,29 @@ def mesh(rank: int) -> Any:
     return local, moved, tensor.full_tensor().tolist(), grid["tp"].get_local_rank(), grid["dp"].size()
 
 
+def strided_mesh(rank: int) -> Any:
+    """Rows that FSDP on top of tensor parallelism cuts unevenly: where they go depends on the rank's place."""
+    grid = init_device_mesh("cpu", (2, 2), mesh_dim_names=("dp", "tp"))
+    rows = torch.arange(3 * 2).reshape(3, 2)[[0, 1] if rank % 2 == 0 else [2]]  # what tensor parallelism leaves here
+    local = rows.chunk(2)[rank // 2] if len(rows) > rank // 2 else rows[:0]
+    placements = [_StridedShard(0, split_factor=2), Shard(0)]
+    tensor = DTensor.from_local(local, grid, placements, shape=torch.Size((3, 2)), stride=(2, 1))
+    return local.tolist(), tensor.full_tensor().tolist()
+
+
+def fully_sharded_step(rank: int) -> Any:
+    grid = init_device_mesh("cpu", (2, 2), mesh_dim_names=("dp", "tp"))
+    with torch.no_grad():
+        module = torch.nn.Sequential(torch.nn.Linear(2, 5, bias=False), torch.nn.Linear(5, 2, bias=False))
+        for weight in module.parameters():
+            weight.copy_(torch.arange(10.0).reshape(weight.shape))
+    plan = {"0": ColwiseParallel(use_local_output=False), "1": RowwiseParallel()}
+    fully_shard(parallelize_module(module, grid["tp"], plan), mesh=grid["dp"])
+    module(torch.tensor([[1.0, 2.0 * rank]])).sum().backward()
+    gradients: list[Any] = [weight.grad for weight in module.parameters()]
+    return [gradient.to_local().tolist() for gradient in gradients]
+
+
 BODIES: dict[str, Callable[[int], Any]] = {
     body.__name__: body
     for body in (
@@ -178,6 +205,8 @@ BODIES: dict[str, Callable[[int], Any]] = {
         functional_collectives,
         sharded,
         mesh,
+        strided_mesh,
+        fully_sharded_step,
     )
 }
 
@@ -201,3 +230,29 @@ def gloo(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", BODIES)
 def test_collective_gives_what_gloo_gives(name: str, gloo: list[dict[str, Any]], world: SimulatedWorld) -> None:
     assert list(world.launch(BODIES[name], WORLD_SIZE).ranks) == [results[name] for results in gloo]
+
+
+def equal_to_all(rank: int) -> list[bool]:
+    """Whether this rank's mesh equals another one of its own, and whether it does those of the other ranks."""
+    mine = init_device_mesh("cpu", (WORLD_SIZE,), mesh_dim_names=("dp",))
+    _meshes[rank] = mine
+    dist.barrier()
+    again = init_device_mesh("cpu", (WORLD_SIZE,), mesh_dim_names=("dp",))
+    return [again == mine, *(again == _meshes[other] for other in range(WORLD_SIZE) if other != rank)]
+
+
+_meshes: dict[int, Any] = {}
+
+
+def test_mesh_of_a_rank_is_no_other_ranks(world: SimulatedWorld) -> None:
+    """DTensor keeps by mesh what it has found out, and it is another thing for each rank."""
+    assert world.launch(equal_to_all, WORLD_SIZE).ranks == ([True, False, False, False],) * WORLD_SIZE
+
+
+def test_mesh_is_no_earlier_one_over_groups_of_other_names(world: SimulatedWorld) -> None:
+    def make(rank: int, shape: tuple[int, ...], names: tuple[str, ...]) -> Any:
+        return init_device_mesh("cpu", shape, mesh_dim_names=names)["tp"]
+
+    first, _ = world.launch(partial(make, shape=(2, 1), names=("dp", "tp")), 2).ranks
+    (second,) = world.launch(partial(make, shape=(1,), names=("tp",)), 1).ranks
+    assert world.launch(lambda _: first == second, 1).ranks == (False,)

@@ -173,6 +173,13 @@ def make_groups(rank: int) -> None:
     dist.barrier(dist.new_group([0, 1]))
 
 
+def test_launch_leaves_no_hook_behind(world: SimulatedWorld) -> None:
+    """``init_process_group`` wraps the hook for exceptions anew, for each rank that is made."""
+    hook = sys.excepthook
+    world.launch(make_groups, 2)
+    assert sys.excepthook is hook
+
+
 @pytest.mark.parametrize("what", ["success", "failure", "deadlock", "error", "groups", "thread"])
 def test_leaves_nothing_behind(what: str) -> None:
     def fail(rank: int) -> None:

@@ -24,6 +24,7 @@ from ..program import round_trip, run_rank
 from ..scenario import Scenario
 from .exchange import Exchange
 from .groups import RankContext, group_patches
+from .meshes import mesh_patches
 from .object_collectives import object_collective_patches
 from .rank_local import OfEachRank
 from .rank_threads import RankThreads
@@ -51,6 +52,7 @@ class SimulatedWorld:
         self._patches: list[Patch] = [
             *thread_patches(_enter_thread),
             *object_collective_patches(),
+            *mesh_patches(),
         ]
         shared_memory = Path("/dev/shm")
         self._directory = str(shared_memory) if shared_memory.is_dir() else None
@@ -104,7 +106,7 @@ class SimulatedWorld:
 
         Raises what a body raises, the lowest rank's, after all have ended.
         """
-        with quiet():
+        with quiet(), as_if_first(OfEachRank):
             return self._launch(body, world_size, schedule, distributed)
 
     def _launch(self, body: Callable[[int], T], world_size: int, schedule: Schedule, distributed: bool) -> Launched[T]:
