@@ -18,7 +18,7 @@ from .operations import Operation, Stager
 from .scenario import Scenario
 from .state import StateDict
 
-__all__ = ["load", "make_save_planner", "make_writer", "save"]
+__all__ = ["hold_upload", "load", "make_save_planner", "make_writer", "save"]
 
 
 def save(scenario: Scenario, state: StateDict, injection: Injection, path: str, group: Any) -> Metadata:
@@ -49,7 +49,7 @@ def _save_asynchronously(
 ) -> Metadata:
     stager = _stager(kind)
     overwritten = threading.Event()
-    _hold(writer, overwritten)
+    hold_upload(writer, overwritten)
     try:
         response = dcp.async_save(state.entries, async_stager=stager, **options)
         if isinstance(response, AsyncSaveResponse):
@@ -66,7 +66,7 @@ def _save_asynchronously(
             stager.close()
 
 
-def _hold(writer: dcp.FileSystemWriter, until: threading.Event) -> None:
+def hold_upload(writer: dcp.FileSystemWriter, until: threading.Event) -> None:
     """Let the upload begin no sooner than ``until``.
 
     How far it gets before the caller goes on is a race in DCP, where nothing depends on who wins it. What was not

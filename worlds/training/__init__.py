@@ -1,0 +1,36 @@
+"""A training as plain data, saved and loaded by way of ``get_state_dict`` and ``set_state_dict``, in any world."""
+
+from .case import (
+    Block,
+    Counter,
+    Embedding,
+    Mlp,
+    Norm,
+    Optimizer,
+    Parallelism,
+    Scale,
+    Side,
+    Training,
+)
+from .outcome import Failed, Held, HeldTensor, Loaded, Saved, TrainingOutcome
+from .run import run_training
+
+__all__ = [
+    "Block",
+    "Counter",
+    "Embedding",
+    "Failed",
+    "Held",
+    "HeldTensor",
+    "Loaded",
+    "Mlp",
+    "Norm",
+    "Optimizer",
+    "Parallelism",
+    "Saved",
+    "Scale",
+    "Side",
+    "Training",
+    "TrainingOutcome",
+    "run_training",
+]

@@ -1,0 +1,236 @@
+"""A training as plain data: the module, the optimizer, and how the ranks hold both at save and at load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from ..concise import Concise
+from ..invalid import require
+
+__all__ = [
+    "Block",
+    "Calls",
+    "Counter",
+    "Embedding",
+    "Kind",
+    "Layer",
+    "Mlp",
+    "Norm",
+    "Optimizer",
+    "Parallelism",
+    "Scale",
+    "Side",
+    "Training",
+    "Use",
+    "can_train",
+    "leaf_layers",
+]
+
+Use = Literal["trained", "frozen", "unused"]
+"""Whether a layer's parameters get gradients: ``frozen`` ones ask for none, ``unused`` ones are in no forward pass."""
+
+
+@dataclass(frozen=True, repr=False)
+class Mlp(Concise):
+    """Two linear modules: ``up`` to ``hidden`` features and ``down`` again.
+
+    Tensor parallelism cuts ``up`` by columns and ``down`` by rows.
+    """
+
+    hidden: int = 1
+    bias: bool = False
+    use: Use = "trained"
+
+    def __post_init__(self) -> None:
+        require(self.hidden > 0, f"an Mlp needs hidden features, not {self.hidden}")
+
+
+@dataclass(frozen=True, repr=False)
+class Norm(Concise):
+    """A ``LayerNorm``; tensor parallelism leaves it as it is."""
+
+    use: Use = "trained"
+
+
+@dataclass(frozen=True, repr=False)
+class Scale(Concise):
+    """A 0-d parameter, which ``fully_shard`` is told to ignore, since it takes none."""
+
+    use: Use = "trained"
+
+
+@dataclass(frozen=True, repr=False)
+class Embedding(Concise):
+    """An embedding of ``rows`` tokens, and the linear ``head`` back to them, whose weight may be the same parameter.
+
+    Tensor parallelism cuts both by their rows.
+    """
+
+    rows: int = 1
+    tied: bool = False
+    use: Use = "trained"
+
+    def __post_init__(self) -> None:
+        require(self.rows > 0, f"an Embedding needs rows, not {self.rows}")
+
+
+@dataclass(frozen=True, repr=False)
+class Counter(Concise):
+    """No parameter, but a buffer that each forward pass of the training changes, and one that is not persistent.
+
+    With ``extra``, an object too, by ``get_extra_state``.
+    """
+
+    _positional = 0
+
+    extra: bool = False
+
+
+@dataclass(frozen=True, repr=False)
+class Block(Concise):
+    """Layers in a module of their own."""
+
+    layers: tuple[Layer, ...] = ()
+
+
+Layer = Mlp | Norm | Scale | Embedding | Counter | Block
+
+
+def leaf_layers(layers: tuple[Layer, ...]) -> Iterator[Mlp | Norm | Scale | Embedding | Counter]:
+    """The layers that are no blocks, wherever they are."""
+    for layer in layers:
+        if isinstance(layer, Block):
+            yield from leaf_layers(layer.layers)
+        else:
+            yield layer
+
+
+Kind = Literal["SGD", "Adam", "AdamW", "Adagrad", "NAdam", "RMSprop"]
+
+
+@dataclass(frozen=True, repr=False)
+class Optimizer(Concise):
+    """An optimizer of ``torch.optim``; its hyperparameters at load are others than those at save.
+
+    ``variant`` is what its kind offers: momentum (SGD, RMSprop), amsgrad (Adam, AdamW), decoupled weight decay (NAdam).
+    ``groups`` says how the parameters are grouped: all in one, or those of two dims apart from the others, which often
+    are to have no weight decay; a group may be empty then. ``tensor_lr`` makes the learning rates tensors, and
+    ``scheduled`` leaves in each group the ``initial_lr`` of a scheduler.
+    """
+
+    kind: Kind = "SGD"
+    variant: bool = False
+    decay: bool = False
+    groups: Literal["one", "matrices first", "matrices last"] = "one"
+    tensor_lr: bool = False
+    scheduled: bool = False
+
+
+@dataclass(frozen=True, repr=False)
+class Parallelism(Concise):
+    """How the ranks share a training: a mesh of ``replicas`` × ``data`` × ``tensor`` ranks.
+
+    ``data`` is the number of ranks that ``fully_shard`` cuts the parameters for, and ``tensor`` that of tensor
+    parallelism; 0 stands for neither. With ``replicas``, ``fully_shard`` is to replicate too (HSDP), or else the
+    ranks have equal copies. With ``wrapped``, each layer is fully sharded by itself, and not the whole alone.
+    """
+
+    _positional = 0
+
+    replicas: int = 1
+    data: int = 0
+    tensor: int = 0
+    wrapped: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.replicas > 0 and min(self.data, self.tensor) >= 0, f"no mesh has such dims: {self}")
+        require(self.data > 0 or not self.wrapped, "layers are wrapped that fully_shard does not see")
+
+    @property
+    def world_size(self) -> int:
+        """The number of ranks."""
+        return self.replicas * max(1, self.data) * max(1, self.tensor)
+
+
+Calls = Literal["together", "model first", "optimizer first"]
+_NO_PARALLELISM = Parallelism()
+
+
+@dataclass(frozen=True, repr=False)
+class Side(Concise):
+    """The training at save, or at load: its parallelism, and what is asked of ``get_state_dict``.
+
+    ``steps`` is how many the optimizer has taken; with ``evaluated``, a forward pass without gradients came after them.
+    ``full``, ``offload``, ``broadcast`` and ``strict`` are ``StateDictOptions``, and ``calls`` says whether the model's
+    and the optimizer's state are asked for in one call or in two.
+    """
+
+    _positional = 0
+
+    parallelism: Parallelism = _NO_PARALLELISM
+    steps: int = 0
+    evaluated: bool = False
+    calls: Calls = "together"
+    full: bool = False
+    offload: bool = False
+    broadcast: bool = False
+    strict: bool = True
+
+    def __post_init__(self) -> None:
+        require(self.steps >= 0, f"a training cannot have taken {self.steps} steps")
+        require(self.full or not self.broadcast, "broadcast_from_rank0 needs full_state_dict")
+
+
+_SAVED = Side(steps=1)
+_LOADED = Side()
+
+
+@dataclass(frozen=True, repr=False)
+class Training(Concise):
+    """A training that is saved, and loaded into another one of the same module and optimizer.
+
+    ``width`` is the number of features between the layers. ``flatten`` and ``ignore_frozen`` are options of both sides,
+    which else would not speak of the same keys.
+    """
+
+    _positional = 1
+
+    layers: tuple[Layer, ...] = (Norm(),)
+    width: int = 1
+    optimizer: Optimizer = Optimizer()
+    saved: Side = _SAVED
+    loaded: Side = _LOADED
+    flatten: bool = False
+    ignore_frozen: bool = False
+    api: Literal["save", "async"] = "save"
+
+    def __post_init__(self) -> None:
+        leaves = list(leaf_layers(self.layers))
+        uses = [layer.use for layer in leaves if not isinstance(layer, Counter)]
+        require(self.width > 0, f"a width must be positive, not {self.width}")
+        require("trained" in uses, "a training needs a layer that is trained")
+        require(not self.saved.broadcast, "broadcast_from_rank0 is for what is loaded")
+        alone = self.loaded.full and self.loaded.offload and not self.loaded.broadcast
+        require(not alone or self.loaded.parallelism.world_size == 1, "only rank 0 has what all ranks are to take over")
+        for side in (self.saved, self.loaded):
+            for layer in leaves:
+                require(can_train(layer, side.parallelism), f"torch cannot train {layer} with {side.parallelism}")
+        left_out = self.ignore_frozen and "frozen" in uses
+        require(not left_out or not self.loaded.strict, "keys that are left out at save are missing at a strict load")
+
+
+def can_train(layer: Layer, parallelism: Parallelism) -> bool:
+    """Whether torch itself can take a step with the layer, by FSDP2 and ``DTensor`` as they are in 2.13.
+
+    ``fully_shard`` takes no parameter of which tensor parallelism leaves a rank nothing, an embedding has no forward
+    pass there, and ``DTensor`` cannot make the gradient of a sharded bias of one element.
+    """
+    if not parallelism.tensor or not isinstance(layer, Mlp | Embedding):
+        return True
+    rows = layer.rows if isinstance(layer, Embedding) else layer.hidden
+    if isinstance(layer, Mlp) and layer.bias and rows == 1:
+        return False
+    everywhere = -(-rows // parallelism.tensor) * (parallelism.tensor - 1) < rows
+    return everywhere or (isinstance(layer, Mlp) and not parallelism.data)

@@ -1,0 +1,115 @@
+"""What a rank holds of a training: read from the module and the optimizer themselves, not by way of a state dict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch.distributed.tensor import DTensor, Replicate
+from torch.distributed.tensor.placement_types import Placement
+
+from ..outcome import ChunkState
+from ..parts import Part, chunk_runs, whole_runs
+from ..values import tensor_bytes
+from .live import LiveTraining
+from .model import ExtraCounterModule
+from .outcome import Held, HeldTensor
+
+__all__ = ["hold", "poison", "poison_training"]
+
+
+def hold(live: LiveTraining) -> Held:
+    """Every parameter, buffer, optimizer state and hyperparameter as this rank has it now."""
+    live.reshard()
+    tensors, values = {}, {}
+    for name, value in _named(live):
+        if isinstance(value, torch.Tensor):
+            frozen = isinstance(value, torch.nn.Parameter) and not value.requires_grad
+            tensors[name] = replace(_held_tensor(name, value), frozen=frozen, scratch=name.endswith(".scratch"))
+        else:
+            values[name] = repr(value)
+    return Held(tuple(tensors.items()), tuple(values.items()))
+
+
+def poison_training(live: LiveTraining) -> None:
+    """Let the module and the optimizer's state hold what no training holds, whatever is to be loaded."""
+    live.reshard()
+    for name, value in _named(live):
+        if isinstance(value, torch.Tensor) and ".param_groups." not in name:
+            poison(value)
+    for module in live.model.modules():
+        if isinstance(module, ExtraCounterModule):
+            module.count = -1
+
+
+def poison(value: Any) -> None:
+    """Fill the tensors in ``value``, a tensor or a container, with bytes that are no value of a training."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            poison(inner)
+    elif isinstance(value, torch.Tensor):
+        local = value.to_local() if isinstance(value, DTensor) else value
+        storage: Any = local.detach().untyped_storage()
+        storage.fill_(0xA5)
+
+
+def _named(live: LiveTraining) -> Iterator[tuple[str, Any]]:
+    for name, tensor in live.model.named_parameters(remove_duplicate=False):
+        yield f"model.{name}", tensor
+    for name, buffer in live.model.named_buffers(remove_duplicate=False):
+        yield f"model.{name}", buffer
+    for name, module in live.model.named_modules():
+        if isinstance(module, ExtraCounterModule):
+            yield f"model.{name}._extra_state", module.count
+    names: dict[torch.Tensor, str] = {parameter: name for name, parameter in live.parameters.items()}
+    for parameter, state in live.optimizer.state.items():
+        if not state:
+            yield f"optim.state.{names[parameter]}", {}
+        for key, value in state.items():
+            yield f"optim.state.{names[parameter]}.{key}", value
+    for index, group in enumerate(live.optimizer.param_groups):
+        for key, value in group.items():
+            value = [names[parameter] for parameter in value] if key == "params" else value
+            yield f"optim.param_groups.{index}.{key}", value
+
+
+def _held_tensor(name: str, tensor: torch.Tensor) -> HeldTensor:
+    dtype, shape = str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)
+    if not isinstance(tensor, DTensor):
+        part = Part(tuple(whole_runs(shape)))
+        return HeldTensor(dtype, shape, "Tensor", tuple(_chunks(name, part, tensor)))
+    mesh = tensor.device_mesh
+    layout = f"DTensor {tuple(tensor.placements)} on {mesh.mesh.tolist()}"
+    part = _part(shape, tensor.placements, tuple(mesh.mesh.shape), tuple(mesh.get_coordinate() or ()))
+    return HeldTensor(dtype, shape, layout, tuple(_chunks(name, part, tensor.to_local())))
+
+
+def _part(
+    shape: tuple[int, ...], placements: tuple[Placement, ...], mesh: tuple[int, ...], coordinate: tuple[int, ...]
+) -> Part:
+    """What the rank at ``coordinate`` holds, from the last mesh dim to the first.
+
+    In that order the parallelisms cut a parameter: tensor parallelism first, and ``fully_shard`` what is left on each
+    rank. That makes the strided shards of FSDP2 plain ones, also where rows do not divide evenly.
+    """
+    runs = whole_runs(shape)
+    for placement, count, index in reversed(list(zip(placements, mesh, coordinate, strict=True))):
+        if not isinstance(placement, Replicate):
+            dim: int = placement.dim  # type: ignore[attr-defined]
+            runs[dim] = chunk_runs(runs[dim], count)[index]
+    return Part(tuple(runs))
+
+
+def _chunks(name: str, part: Part, local: torch.Tensor) -> Iterator[ChunkState]:
+    local = local.detach()
+    if part.sizes != tuple(local.shape):
+        raise ValueError(f"{name}: this rank holds {tuple(local.shape)}, and should hold {part.sizes}")
+    for box, start in part.boxes():
+        block = local
+        for dim, (offset, size) in enumerate(zip(start, box.sizes, strict=True)):
+            block = block.narrow(dim, offset, size)
+        yield ChunkState(box.offsets, box.sizes, tensor_bytes(block))

@@ -1,0 +1,149 @@
+"""A training that runs: the module as one rank holds it, its optimizer, and the steps that it takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, Replicate
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+
+from .case import Kind, Parallelism, Side, Training
+from .model import BATCH, EmbeddingModule, Layers, MlpModule, ScaleModule, make_model
+
+__all__ = ["LiveTraining"]
+
+_Options = dict[str, Any]
+
+# What differs between save and load is what a load has to restore; sums of halves, so that text shows them exactly.
+_HYPERPARAMETERS: dict[Kind, tuple[_Options, _Options]] = {
+    "SGD": ({}, {"dampening": 0.25}),
+    "Adam": ({"betas": (0.5, 0.75)}, {"betas": (0.25, 0.5)}),
+    "AdamW": ({"betas": (0.5, 0.75)}, {"betas": (0.25, 0.5)}),
+    "Adagrad": ({"lr_decay": 0.5}, {"lr_decay": 0.25}),
+    "NAdam": ({"betas": (0.5, 0.75)}, {"betas": (0.25, 0.5)}),
+    "RMSprop": ({"alpha": 0.5}, {"alpha": 0.25}),
+}
+_VARIANTS: dict[Kind, tuple[_Options, _Options]] = {
+    "SGD": ({"momentum": 0.5}, {"momentum": 0.25}),
+    "Adam": ({"amsgrad": True}, {"amsgrad": True}),
+    "AdamW": ({"amsgrad": True}, {"amsgrad": True}),
+    "NAdam": ({"decoupled_weight_decay": True}, {"decoupled_weight_decay": True}),
+    "RMSprop": ({"momentum": 0.5}, {"momentum": 0.25}),
+}
+
+
+class LiveTraining:
+    """The training of one side, on the rank that makes it.
+
+    ``parameters`` are those that the optimizer has, by the first of their names.
+    """
+
+    def __init__(self, training: Training, side: Side, *, loads: bool) -> None:
+        self.training = training
+        self.side = side
+        self.model = make_model(training)
+        _parallelize(self.model, side.parallelism)
+        self.parameters = dict(self.model.named_parameters())
+        self.optimizer = _make_optimizer(training, self.parameters, loads=loads)
+        for _ in range(side.steps):
+            self._step()
+
+    def evaluate(self) -> None:
+        """A forward pass, as between two epochs: without gradients, and with no step after it."""
+        self.model.eval()
+        with torch.no_grad():
+            self.model(self._batch())
+        self.model.train()
+
+    def reshard(self) -> None:
+        """Free what ``fully_shard`` has gathered, so that the module has its sharded parameters again."""
+        for module in self.model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
+
+    def _step(self) -> None:
+        self.model(self._batch()).square().sum().backward()
+        for parameter in self.parameters.values():
+            gradient = parameter.grad
+            if isinstance(parameter, DTensor) and isinstance(gradient, DTensor):
+                # DTensor hands some back replicated, as that of a bias of one element, and optimizers do not take them.
+                parameter.grad = gradient.redistribute(placements=parameter.placements)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def _batch(self) -> torch.Tensor:
+        # The same on each rank, so that replicas stay equal without anybody's help.
+        return torch.linspace(-1, 1, BATCH * self.training.width).reshape(BATCH, self.training.width)
+
+
+def _parallelize(model: Layers, parallelism: Parallelism) -> None:
+    mesh = _make_mesh(parallelism)
+    if mesh is None:
+        return
+    names = mesh.mesh_dim_names or ()
+    if "tensor" in names:
+        _parallelize_tensors(model, mesh["tensor"])
+    if "data" in names:
+        within = mesh["replicas", "data"] if "replicas" in names else mesh["data"]
+        ignored = {scale.weight for scale in model.modules() if isinstance(scale, ScaleModule)}
+        if parallelism.wrapped:
+            for layer in model:
+                if any(parameter not in ignored for parameter in layer.parameters()):
+                    fully_shard(layer, mesh=within, ignored_params=ignored)
+        fully_shard(model, mesh=within, ignored_params=ignored)
+
+
+def _make_mesh(parallelism: Parallelism) -> DeviceMesh | None:
+    """The mesh, without the dims that nothing is along; ``None`` where that is all of them."""
+    sizes = {
+        "replicas": parallelism.replicas if parallelism.replicas > 1 else 0,
+        "data": parallelism.data,
+        "tensor": parallelism.tensor,
+    }
+    names = tuple(name for name, size in sizes.items() if size)
+    if names in ((), ("replicas",)):
+        return None
+    return init_device_mesh("cpu", tuple(sizes[name] for name in names), mesh_dim_names=names)
+
+
+def _parallelize_tensors(model: nn.Module, mesh: DeviceMesh) -> None:
+    for module in list(model.modules()):
+        if isinstance(module, MlpModule):
+            # What is between the two stays a DTensor: the columns may be uneven, which a plain tensor does not know.
+            plan = {"up": ColwiseParallel(use_local_output=False), "down": RowwiseParallel()}
+            parallelize_module(module, mesh, plan)
+        elif isinstance(module, EmbeddingModule):
+            everywhere = Replicate()
+            plan = {
+                "tokens": RowwiseParallel(input_layouts=everywhere),
+                "head": ColwiseParallel(output_layouts=everywhere),
+            }
+            parallelize_module(module, mesh, plan)
+            module.tie()
+
+
+def _make_optimizer(training: Training, parameters: dict[str, nn.Parameter], *, loads: bool) -> torch.optim.Optimizer:
+    asked = training.optimizer
+    options = dict(_HYPERPARAMETERS[asked.kind][loads])
+    if asked.variant:
+        options.update(_VARIANTS.get(asked.kind, ({}, {}))[loads])
+    if asked.decay:
+        options["weight_decay"] = 0.25 if loads else 0.5
+    groups: list[dict[str, Any]] = [{"params": list(parameters.values())}]
+    if asked.groups != "one":
+        matrices = [parameter for parameter in parameters.values() if parameter.dim() > 1]
+        others = [parameter for parameter in parameters.values() if parameter.dim() <= 1]
+        groups = [{"params": matrices}, {"params": others}]
+        if asked.groups == "matrices last":
+            groups.reverse()
+    for number, group in enumerate(groups):
+        rate = (0.125 if loads else 0.25) / (1 + number)
+        group["lr"] = torch.tensor(rate) if asked.tensor_lr else rate
+        if asked.scheduled:
+            group["initial_lr"] = 2 * rate
+    optimizer: torch.optim.Optimizer = getattr(torch.optim, asked.kind)(groups, **options)
+    return optimizer

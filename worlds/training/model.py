@@ -1,0 +1,150 @@
+"""The modules of a training, with values that are a function of their names."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from typing import Any
+
+import torch
+from torch import nn
+
+from .case import Block, Counter, Embedding, Layer, Mlp, Norm, Scale, Training
+
+__all__ = [
+    "BATCH",
+    "EmbeddingModule",
+    "ExtraCounterModule",
+    "Layers",
+    "MlpModule",
+    "ScaleModule",
+    "make_model",
+    "value_of",
+]
+
+BATCH = 2
+"""How many samples a forward pass has."""
+
+
+class MlpModule(nn.Module):
+    """See :class:`.case.Mlp`."""
+
+    def __init__(self, layer: Mlp, width: int) -> None:
+        super().__init__()
+        # Without torch's own values, which would take from the generator that all ranks of a simulated world share.
+        self.up = nn.utils.skip_init(nn.Linear, width, layer.hidden, bias=layer.bias)
+        self.down = nn.utils.skip_init(nn.Linear, layer.hidden, width, bias=layer.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.down(torch.tanh(self.up(x)))  # type: ignore[no-any-return]
+
+
+class EmbeddingModule(nn.Module):
+    """See :class:`.case.Embedding`."""
+
+    def __init__(self, layer: Embedding, width: int) -> None:
+        super().__init__()
+        self.tied = layer.tied
+        self.rows = layer.rows
+        self.tokens = nn.utils.skip_init(nn.Embedding, layer.rows, width)
+        self.head = nn.utils.skip_init(nn.Linear, width, layer.rows, bias=False)
+        self.tie()
+
+    def tie(self) -> None:
+        """Make the two weights one parameter, if they are to be; again, after tensor parallelism has replaced both."""
+        if self.tied:
+            self.head.weight = self.tokens.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.tokens(torch.arange(BATCH) % self.rows)
+        return x + self.head(x).mean(-1, keepdim=True)  # type: ignore[no-any-return]
+
+
+class ScaleModule(nn.Module):
+    """See :class:`.case.Scale`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.weight
+
+
+class CounterModule(nn.Module):
+    """See :class:`.case.Counter`."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scratch", torch.zeros(width), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            for buffer in (self.mean, self.scratch):
+                buffer.mul_(0.5).add_(x.detach().mean(0))  # type: ignore[operator]
+        return x
+
+
+class ExtraCounterModule(CounterModule):
+    """One with an object in its state dict."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.count = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.count += self.training
+        return super().forward(x)
+
+    def get_extra_state(self) -> Any:
+        return {"count": self.count}
+
+    def set_extra_state(self, state: Any) -> None:
+        self.count = state["count"]
+
+
+class Layers(nn.Sequential):
+    """Layers one after the other, but for those that no forward pass uses."""
+
+    def __init__(self, layers: tuple[Layer, ...], width: int) -> None:
+        super().__init__(*(_make_layer(layer, width) for layer in layers))
+        self.used = [getattr(layer, "use", "trained") != "unused" for layer in layers]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for module, used in zip(self, self.used, strict=True):
+            x = module(x) if used else x
+        return x
+
+
+def make_model(training: Training) -> Layers:
+    """The module, before any parallelism: the same in each process."""
+    model = Layers(training.layers, training.width)
+    with torch.no_grad():
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            tensor.copy_(value_of(name, tuple(tensor.shape)))
+    return model
+
+
+def value_of(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """Values between 0.5 and 1.5, most of them different, of a tensor of that name."""
+    index = torch.arange(math.prod(shape), dtype=torch.int64) + zlib.crc32(name.encode())
+    return (0.5 + index * 7919 % 1009 / 1009).to(torch.float32).reshape(shape)
+
+
+def _make_layer(layer: Layer, width: int) -> nn.Module:
+    module: nn.Module
+    match layer:
+        case Block(layers):
+            return Layers(layers, width)
+        case Counter(extra):
+            return ExtraCounterModule(width) if extra else CounterModule(width)
+        case Mlp():
+            module = MlpModule(layer, width)
+        case Embedding():
+            module = EmbeddingModule(layer, width)
+        case Norm():
+            module = nn.LayerNorm(width)
+        case Scale():
+            module = ScaleModule()
+    return module.requires_grad_(layer.use != "frozen")

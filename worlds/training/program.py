@@ -1,0 +1,143 @@
+"""What one rank does with a training: step, and save it; or make another one, and load what was saved."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    get_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+    set_state_dict,
+)
+
+from ..abandoned import Abandoned
+from ..calls import hold_upload
+from ..program import raised
+from .case import Training
+from .held import hold, poison, poison_training
+from .live import LiveTraining
+from .outcome import Failed, Held, Loaded, Saved
+
+__all__ = ["load_training", "save_training"]
+
+T = TypeVar("T")
+
+
+class _CallFailed(Exception):
+    """Ends what the rank does; the parts of torch that are not under test raise what they raise."""
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__(failed.call)
+        self.failed = failed
+
+
+def save_training(training: Training, path: str, rank: int) -> Saved | Failed:
+    """Take the steps, and save to the directory ``path``, in whatever ``torch.distributed`` is set up."""
+    live = LiveTraining(training, training.saved, loads=False)
+    before = hold(live)
+    if training.saved.evaluated:
+        live.evaluate()
+    try:
+        state = _call("get", path, lambda: _get(live))
+        return Saved(before, _call("save", path, lambda: _save(live, state, path)))
+    except _CallFailed as stop:
+        return stop.failed
+
+
+def load_training(training: Training, path: str, rank: int) -> Loaded | Failed:
+    """Make the training of the side that loads, poison it, and load from the directory ``path``."""
+    live = LiveTraining(training, training.loaded, loads=True)
+    poison_training(live)
+    if training.loaded.evaluated:
+        live.evaluate()
+    try:
+        state = _call("get", path, lambda: _get(live))
+        poison_training(live)  # the optimizer's state too, which may be new
+        poison(state)
+        before = hold(live)
+        _call("load", path, lambda: dcp.load(state, checkpoint_id=path))
+        _call("set", path, lambda: _set(live, state))
+    except _CallFailed as stop:
+        return stop.failed
+    return Loaded(before, hold(live))
+
+
+def _call(name: str, path: str, function: Callable[[], T]) -> T:
+    try:
+        return function()
+    except Abandoned:
+        raise
+    except BaseException as error:
+        raise _CallFailed(Failed(name, raised(error, path, ()))) from None
+
+
+def _options(live: LiveTraining) -> StateDictOptions:
+    side = live.side
+    return StateDictOptions(
+        full_state_dict=side.full,
+        cpu_offload=side.offload,
+        ignore_frozen_params=live.training.ignore_frozen,
+        strict=side.strict,
+        broadcast_from_rank0=side.broadcast,
+        flatten_optimizer_state_dict=live.training.flatten,
+    )
+
+
+def _get(live: LiveTraining) -> dict[str, Any]:
+    """The state dict to save, or to load into, by the calls that the side asks for."""
+    model, optimizer, options = live.model, live.optimizer, _options(live)
+    if live.side.calls == "together":
+        both = get_state_dict(model, optimizer, options=options)
+        return {"model": both[0], "optim": both[1]}
+    parts: dict[str, Callable[[], Any]] = {
+        "model": lambda: get_model_state_dict(model, options=options),
+        "optim": lambda: get_optimizer_state_dict(model, optimizer, options=options),
+    }
+    return {name: parts[name]() for name in _order(live)}
+
+
+def _set(live: LiveTraining, state: dict[str, Any]) -> None:
+    model, optimizer, options = live.model, live.optimizer, _options(live)
+    if live.side.calls == "together":
+        set_state_dict(
+            model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optim"], options=options
+        )
+        return
+    for name in _order(live):
+        if name == "model":
+            set_model_state_dict(model, state["model"], options=options)
+        else:
+            set_optimizer_state_dict(model, optimizer, state["optim"], options=options)
+
+
+def _order(live: LiveTraining) -> tuple[str, ...]:
+    return ("model", "optim") if live.side.calls == "model first" else ("optim", "model")
+
+
+def _save(live: LiveTraining, state: dict[str, Any], path: str) -> Held:
+    """Save ``state``, and say what the rank holds then.
+
+    What an asynchronous save is given is overwritten before it is written, as a training does that goes on.
+    """
+    writer = dcp.FileSystemWriter(path)
+    if live.training.api == "save":
+        dcp.save(state, checkpoint_id=path, storage_writer=writer)
+        return hold(live)
+    overwritten = threading.Event()
+    hold_upload(writer, overwritten)
+    try:
+        upload: Any = dcp.async_save(state, checkpoint_id=path, storage_writer=writer)
+        after = hold(live)
+        poison_training(live)
+        overwritten.set()
+        upload.result()
+    finally:
+        overwritten.set()
+    return after
