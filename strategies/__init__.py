@@ -9,6 +9,7 @@ from .mismatches import mismatched_entries
 from .sequences import save_sequences
 from .states import fqns, nested_entries, object_entries, object_values, state_dicts, tensor_entries
 from .tensors import dtypes, ranks, tensor_shapes, world_sizes
+from .trainings import optimizers, parallelisms, training_layers, training_sides, trainings
 from .whole import scenarios
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "object_entries",
     "object_values",
     "operations",
+    "optimizers",
+    "parallelisms",
     "planner_options",
     "ranks",
     "replicas",
@@ -38,6 +41,9 @@ __all__ = [
     "state_dicts",
     "tensor_entries",
     "tensor_shapes",
+    "training_layers",
+    "training_sides",
+    "trainings",
     "world_sizes",
     "writer_options",
 ]

@@ -1,0 +1,219 @@
+"""Strategies for trainings: a module, its optimizer, and how the ranks hold both at save and at load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, TypeVar, get_args
+
+from hypothesis import event
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from worlds.training import (
+    Block,
+    Counter,
+    Embedding,
+    Mlp,
+    Norm,
+    Optimizer,
+    Parallelism,
+    Scale,
+    Side,
+    Training,
+)
+from worlds.training.case import Calls, Kind, Layer, Use, can_train, leaf_layers
+
+from ._bounds import check_bounds, within_limit
+from ._weighted import weighted
+
+__all__ = ["optimizers", "parallelisms", "training_features", "training_layers", "training_sides", "trainings"]
+
+T = TypeVar("T")
+
+_uses: SearchStrategy[Use] = st.sampled_from(("trained",) * 6 + ("frozen", "unused"))
+# Rows that two cuts, one on top of the other, divide otherwise than one cut does: 7 over 3 × 2, and 13.
+_sizes = st.integers(1, 6) | st.integers(1, 13)
+
+
+# full_state_dict, cpu_offload and broadcast_from_rank0, as far as torch's documentation lets them go together.
+_Handing = tuple[bool, bool, bool]
+_SAVING: SearchStrategy[_Handing] = st.sampled_from(
+    ((False, False, False),) * 6 + ((True, False, False),) * 2 + ((False, True, False), (True, True, False))
+)
+_LOADING: SearchStrategy[_Handing] = st.sampled_from(
+    ((False, False, False),) * 6
+    + ((True, False, False),) * 2
+    + ((False, True, False), (True, False, True), (True, True, True))
+)
+
+
+def _seldom(often: T, *seldom: T) -> SearchStrategy[T]:
+    """Mostly the first: what is seldom in trainings often breaks them, and hides what else could be found."""
+    return st.sampled_from((often,) * 4 + seldom)
+
+
+_leaves: SearchStrategy[Layer] = st.one_of(
+    st.builds(Norm, use=_uses),
+    st.builds(Mlp, _sizes, bias=st.booleans(), use=_uses),
+    st.builds(Embedding, _sizes, tied=st.booleans(), use=_uses),
+    st.builds(Scale, use=_uses),
+    st.builds(Counter, extra=st.booleans()),
+)
+
+
+def training_layers(*, max_layers: int = 3) -> SearchStrategy[tuple[Layer, ...]]:
+    """Layers of a module, of which one at least is trained; blocks of them too. Shrinks towards one ``LayerNorm``.
+
+    Parameters that are shared, frozen, without a gradient, 0-d, or of as many rows as no mesh divides matter, as do
+    buffers and objects: each has a way of its own through the state dict.
+    """
+    check_bounds("layers", 1, max_layers, at_least=1)
+    blocks: SearchStrategy[Layer] = st.builds(Block, st.lists(_leaves, min_size=1, max_size=2).map(tuple))
+    layers = st.lists(weighted((4, _leaves), (1, blocks)), min_size=1, max_size=max_layers)
+    return layers.map(tuple).filter(_is_trained)
+
+
+def _is_trained(layers: tuple[Layer, ...]) -> bool:
+    return any(not isinstance(layer, Counter) and layer.use == "trained" for layer in leaf_layers(layers))
+
+
+def optimizers() -> SearchStrategy[Optimizer]:
+    """Optimizers of ``torch.optim`` with their options. Shrinks towards plain SGD, which keeps no state."""
+    return st.builds(
+        Optimizer,
+        st.sampled_from(get_args(Kind)),
+        variant=st.booleans(),
+        decay=st.booleans(),
+        groups=st.sampled_from(("one", "one", "matrices first", "matrices last")),
+        tensor_lr=_seldom(False, True),
+        scheduled=_seldom(False, True),
+    )
+
+
+def parallelisms(*, max_world_size: int = 6) -> SearchStrategy[Parallelism]:
+    """Meshes of at most ``max_world_size`` ranks: replicas, ``fully_shard``, tensor parallelism, and each with each.
+
+    Shrinks towards one rank without any parallelism.
+    """
+    check_bounds("world_size", 1, max_world_size, at_least=1)
+    most = within_limit(max_world_size)
+    replicas, few, some, wrapped = st.integers(2, 3), st.integers(1, 3), st.integers(1, 4), st.booleans()
+    return weighted(
+        (2, st.builds(Parallelism, st.integers(1, 2))),
+        (3, st.builds(Parallelism, data=some, wrapped=wrapped)),
+        (2, st.builds(Parallelism, tensor=some)),
+        (3, st.builds(Parallelism, data=few, tensor=few, wrapped=wrapped)),
+        (1, st.builds(Parallelism, replicas, data=few, wrapped=wrapped)),
+        (1, st.builds(Parallelism, replicas, tensor=few)),
+        (1, st.builds(Parallelism, st.just(2), data=few, tensor=few, wrapped=wrapped)),
+    ).filter(lambda drawn: drawn.world_size <= most)
+
+
+def training_sides(*, load: bool = False, max_world_size: int = 6) -> SearchStrategy[Side]:
+    """The training at save, or with ``load`` at load, with legal options. Shrinks towards one rank, and no option.
+
+    ``broadcast_from_rank0`` is for loads alone, and needed there where rank 0 alone has the full state dict.
+    """
+    return st.builds(
+        _side,
+        _LOADING if load else _SAVING,
+        parallelism=parallelisms(max_world_size=max_world_size),
+        steps=_seldom(0, 1) if load else st.sampled_from((1,) * 6 + (2, 2, 0)),
+        evaluated=_seldom(False, True),
+        calls=st.sampled_from(get_args(Calls)),
+        strict=_seldom(True, False),
+    )
+
+
+def _side(handing: _Handing, **fields: Any) -> Side:
+    full, offload, broadcast = handing
+    return Side(full=full, offload=offload, broadcast=broadcast, **fields)
+
+
+@st.composite
+def trainings(draw: DrawFn, *, max_world_size: int = 6, max_layers: int = 3) -> Training:
+    """Trainings that are saved, and loaded into another one of the same module, in a world that is often another.
+
+    Shrinks towards a ``LayerNorm`` of one feature that SGD has taken a step with, on one rank.
+    """
+    width = draw(st.integers(1, 4), label="width")
+    optimizer = draw(optimizers(), label="optimizer")
+    saved = draw(training_sides(max_world_size=max_world_size), label="save")
+    loaded = draw(training_sides(load=True, max_world_size=max_world_size), label="load")
+    flatten = draw(_seldom(False, True, True), label="flatten")
+    ignore_frozen = draw(_seldom(False, True, True), label="ignore frozen")
+    api = draw(_seldom("save", "async"), label="api")
+    layers = draw(training_layers(max_layers=max_layers), label="layers")
+    layers = tuple(_widened(layer, (saved.parallelism, loaded.parallelism)) for layer in layers)
+    if ignore_frozen:
+        loaded = replace(loaded, strict=False)
+    training = Training(layers, width, optimizer, saved, loaded, flatten, ignore_frozen, api)  # type: ignore[arg-type]
+    for feature in sorted(training_features(training)):
+        event(f"training: {feature}")
+    return training
+
+
+def _widened(layer: Layer, sides: tuple[Parallelism, ...]) -> Layer:
+    """The layer with as many more rows as it takes for both sides to train it."""
+    if isinstance(layer, Block):
+        return replace(layer, layers=tuple(_widened(inner, sides) for inner in layer.layers))
+    while isinstance(layer, Mlp | Embedding) and not all(can_train(layer, side) for side in sides):
+        rows = {"hidden": layer.hidden + 1} if isinstance(layer, Mlp) else {"rows": layer.rows + 1}
+        layer = replace(layer, **rows)  # type: ignore[arg-type]
+    return layer
+
+
+def training_features(training: Training) -> frozenset[str]:
+    """What is particular about the training, for tests and counts."""
+    return frozenset((*_layer_features(training), *_optimizer_features(training.optimizer), *_side_features(training)))
+
+
+def _layer_features(training: Training) -> Iterator[str]:
+    for layer in leaf_layers(training.layers):
+        yield type(layer).__name__
+        if isinstance(layer, Counter):
+            yield "extra state" if layer.extra else "buffer"
+        else:
+            yield layer.use
+        if isinstance(layer, Embedding) and layer.tied:
+            yield "tied"
+        if isinstance(layer, Mlp) and layer.bias:
+            yield "bias"
+        rows = {Mlp: "hidden", Embedding: "rows"}.get(type(layer))
+        for parallelism in (training.saved.parallelism, training.loaded.parallelism):
+            if rows and any(getattr(layer, rows) % size for size in (parallelism.data, parallelism.tensor) if size):
+                yield "uneven rows"
+    if any(isinstance(layer, Block) for layer in training.layers):
+        yield "block"
+
+
+def _optimizer_features(optimizer: Optimizer) -> Iterator[str]:
+    yield f"{optimizer.kind}{', variant' if optimizer.variant else ''}"
+    yield f"groups: {optimizer.groups}"
+    for name in ("decay", "tensor_lr", "scheduled"):
+        if getattr(optimizer, name):
+            yield name
+
+
+def _side_features(training: Training) -> Iterator[str]:
+    for name, side in (("save", training.saved), ("load", training.loaded)):
+        parallelism = side.parallelism
+        dims = ("replicas" * (parallelism.replicas > 1), "data" * (parallelism.data > 0))
+        along = " × ".join(dim for dim in (*dims, "tensor" * (parallelism.tensor > 0)) if dim)
+        yield f"{name}: {along or 'one rank'}"
+        yield f"{name}: {side.calls}"
+        yield f"{name}: {side.steps} steps"
+        for option in ("evaluated", "full", "offload", "broadcast"):
+            if getattr(side, option):
+                yield f"{name}: {option}"
+        if not side.strict:
+            yield f"{name}: not strict"
+        if parallelism.wrapped:
+            yield f"{name}: wrapped"
+    if training.saved.parallelism != training.loaded.parallelism:
+        yield "another parallelism at load"
+    for name in ("flatten", "ignore_frozen"):
+        if getattr(training, name):
+            yield name
+    yield training.api
