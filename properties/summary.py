@@ -13,6 +13,7 @@ from .known_issues import KNOWN_ISSUES
 from .ledger import LedgerEntry
 from .planning.known_issues import PLANNING_ISSUES
 from .sequence_issues import SEQUENCE_ISSUES
+from .training.known_issues import TRAINING_ISSUES
 
 __all__ = ["fault_table", "feature_table", "known_issue_lines", "known_issue_table"]
 
@@ -20,6 +21,7 @@ _ENTRIES: Mapping[str, LedgerEntry] = {
     **KNOWN_ISSUES,
     **KILLED_ISSUES,
     **SEQUENCE_ISSUES,
+    **TRAINING_ISSUES,
     **PLANNING_ISSUES,
 }
 

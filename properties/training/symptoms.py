@@ -1,0 +1,208 @@
+"""How the known issues of a training show themselves: each names the failure, so that anything else is new."""
+
+from __future__ import annotations
+
+from properties.violations import (
+    ChangedInput,
+    Deadlock,
+    NotLoaded,
+    UnexpectedFailure,
+    WrongBits,
+    WrongKeys,
+    WrongObject,
+)
+from worlds.outcome import Deadlocked
+from worlds.training import Loaded, Saved
+
+from .breach import TrainingBreach
+from .whole import places, put_together
+
+__all__ = [
+    "betas_as_list",
+    "empty_group_lost",
+    "empty_state_made",
+    "flat_and_full",
+    "flat_empty_group",
+    "frozen_by_another_name",
+    "frozen_state_dropped",
+    "full_without_state",
+    "hidden_by_evaluation",
+    "rank_0_broadcasts_alone",
+    "state_never_made",
+    "state_not_asked_for",
+    "strictly_refused",
+    "strided_shards_uneven",
+    "took_a_step",
+]
+
+_STATE = "optim.state."
+_GROUPS = "optim.param_groups."
+_STATE_DICT = "torch/distributed/checkpoint/state_dict.py"
+
+
+def _saved_values(breach: TrainingBreach) -> dict[str, str]:
+    first = breach.outcome.saved[0]
+    return dict(first.after.values) if isinstance(first, Saved) else {}
+
+
+def _saved_names(breach: TrainingBreach) -> set[str]:
+    """The names of the tensors that the first rank of the save held."""
+    first = breach.outcome.saved[0]
+    return {name for name, _ in first.after.tensors} if isinstance(first, Saved) else set()
+
+
+def _empty_groups(breach: TrainingBreach) -> list[int]:
+    values = _saved_values(breach)
+    groups = [name for name in values if name.startswith(_GROUPS) and name.endswith(".params")]
+    return [int(name.split(".")[2]) for name in groups if values[name] == "[]"]
+
+
+def _raised(breach: TrainingBreach, call: str, error: str, message: str = "", origin: str = "") -> bool:
+    """Whether what broke is that ranks raised that error in that call."""
+    failed = breach.failed
+    return (
+        breach.kind is UnexpectedFailure
+        and failed is not None
+        and failed.call == call
+        and failed.raised.error.type == error
+        and message in failed.raised.error.message
+        and failed.raised.origin.startswith(origin)
+    )
+
+
+def took_a_step(breach: TrainingBreach) -> bool:
+    """Whether there is optimizer state after the save of an optimizer that had none."""
+    new = breach.kind is ChangedInput and breach.name.startswith(_STATE) and breach.expected == "nothing"
+    return new and breach.training.saved.steps == 0
+
+
+def empty_group_lost(breach: TrainingBreach) -> bool:
+    """Whether hyperparameters of a group without parameters, that is not the last, are not restored."""
+    if breach.side != "load" or breach.kind not in (WrongKeys, WrongObject) or not breach.name.startswith(_GROUPS):
+        return False
+    return breach.name.split(".")[2] == "0" and 0 in _empty_groups(breach)
+
+
+def flat_empty_group(breach: TrainingBreach) -> bool:
+    flat = breach.training.flatten and bool(_empty_groups(breach))
+    return flat and _raised(breach, "set", "IndexError", origin=f"{_STATE_DICT}:_unflatten_optim_state_dict")
+
+
+def flat_and_full(breach: TrainingBreach) -> bool:
+    both = breach.training.flatten and breach.training.loaded.full and breach.side == "load"
+    keys = ("'state'", "'param_groups'", "'param_groups.")
+    return both and any(_raised(breach, "set", "KeyError", key) for key in keys)
+
+
+def full_without_state(breach: TrainingBreach) -> bool:
+    return breach.training.loaded.full and _raised(
+        breach, "set", "AssertionError", "Expected device to be set", f"{_STATE_DICT}:_load_optim_state_dict"
+    )
+
+
+def betas_as_list(breach: TrainingBreach) -> bool:
+    betas = breach.kind is WrongObject and breach.name.endswith(".betas") and breach.training.loaded.full
+    return betas and breach.seen == f"[{breach.expected.strip('()')}]"
+
+
+def state_never_made(breach: TrainingBreach) -> bool:
+    """Whether the load misses optimizer state that the optimizer that was saved did not have either."""
+    failed, prefix = breach.failed, "Missing key in checkpoint state_dict: "
+    if breach.kind is not UnexpectedFailure or failed is None or failed.call != "load" or not failed.raised.failures:
+        return False
+    messages = [error.message for _, error in failed.raised.failures]
+    named = {message.removeprefix(prefix).removesuffix(".") for message in messages}
+    missing = all(message.startswith(f"{prefix}{_STATE}") for message in messages)
+    return missing and not named & _saved_names(breach)
+
+
+def frozen_state_dropped(breach: TrainingBreach) -> bool:
+    """Whether optimizer state of a frozen parameter was saved, and was not loaded: it has gone, or is the target's."""
+    first = breach.outcome.saved[0]
+    if not breach.name.startswith(_STATE) or not isinstance(first, Saved):
+        return False
+    parameter = "model." + breach.name.removeprefix(_STATE).rpartition(".")[0]
+    frozen = any(name == parameter and tensor.frozen for name, tensor in first.after.tensors)
+    gone = breach.kind is WrongKeys and breach.missing
+    return frozen and (gone or (breach.kind is NotLoaded and breach.training.loaded.full))
+
+
+def hidden_by_evaluation(breach: TrainingBreach) -> bool:
+    side = breach.training.saved if breach.side == "save" else breach.training.loaded
+    hidden = side.evaluated and side.parallelism.data > 0 and side.calls == "optimizer first"
+    return hidden and _raised(breach, "get", "KeyError", origin=_STATE_DICT)
+
+
+def rank_0_broadcasts_alone(breach: TrainingBreach) -> bool:
+    """Whether rank 0 waits for ranks that took nothing for there being no model to load."""
+    side = breach.training.loaded
+    if breach.kind is not Deadlock or breach.side != "load" or side.calls != "together":
+        return False
+    first, *others = breach.outcome.loaded
+    alone = isinstance(first, Deadlocked) and all(isinstance(other, Loaded) for other in others)
+    return alone and side.full and side.offload and side.broadcast
+
+
+def strided_shards_uneven(breach: TrainingBreach) -> bool:
+    side = breach.training.loaded
+    both = side.full and not side.broadcast and side.parallelism.data > 0 and side.parallelism.tensor > 0
+    origin = "torch/distributed/tensor/placement_types.py:_shard_tensor"
+    return both and breach.side == "load" and _raised(breach, "set", "AssertionError", origin=origin)
+
+
+def _refused(breach: TrainingBreach) -> set[str]:
+    """The parameters of which a strict load misses the optimizer state, where that is why ranks raised."""
+    prefix = "Missing optimizer state for parameter '"
+    if not breach.training.loaded.strict or not _raised(breach, "set", "RuntimeError", prefix):
+        return set()
+    assert breach.failed is not None
+    return {breach.failed.raised.error.message.removeprefix(prefix).partition("'")[0]}
+
+
+def _parameters_with_state(breach: TrainingBreach) -> set[str]:
+    """The parameters of which optimizer state was saved."""
+    names = (name.removeprefix(_STATE) for name in _saved_names(breach) if name.startswith(_STATE))
+    return {name.rpartition(".")[0] for name in names}
+
+
+def strictly_refused(breach: TrainingBreach) -> bool:
+    """Whether a strict load refuses a parameter that needs gradients, of which no optimizer state was saved."""
+    refused = _refused(breach)
+    return bool(refused) and not refused & _parameters_with_state(breach)
+
+
+def state_not_asked_for(breach: TrainingBreach) -> bool:
+    """Whether a load misses optimizer state that was saved, and that the optimizer to load into does not have yet."""
+    if breach.training.loaded.steps == 0:
+        return False
+    refused = _refused(breach)
+    if refused:
+        return refused <= _parameters_with_state(breach)
+    target = breach.target()
+    gone = breach.kind is WrongKeys and breach.missing and breach.name.startswith(_STATE)
+    return gone and target is not None and breach.name not in dict(target.before.tensors)
+
+
+def frozen_by_another_name(breach: TrainingBreach) -> bool:
+    """Whether a frozen parameter with two names was loaded, by the second, though frozen ones were to be left out."""
+    target = breach.target()
+    if breach.kind is not WrongBits or target is None or not breach.training.ignore_frozen:
+        return False
+    saved = put_together([rank.after for rank in breach.outcome.saved if isinstance(rank, Saved)]).tensors
+    twins = [name for name, tensor in saved.items() if tensor == saved.get(breach.name) and name != breach.name]
+    held = dict(target.after.tensors).get(breach.name)
+    if held is None or not held.frozen or not {_twin(breach.name)}.intersection(twins):
+        return False
+    elements = saved[breach.name].elements
+    return all(elements[index] == element for chunk in held.chunks for index, element in places(chunk, held.shape))
+
+
+def _twin(name: str) -> str:
+    """The other name of a parameter, if it is that of a tied embedding."""
+    module, _, inner = name.removesuffix(".weight").rpartition(".")
+    return f"{module}.{'head' if inner == 'tokens' else 'tokens'}.weight"
+
+
+def empty_state_made(breach: TrainingBreach) -> bool:
+    made = breach.kind is WrongKeys and breach.name.startswith(_STATE) and not breach.missing and breach.seen == "{}"
+    return made and breach.training.flatten

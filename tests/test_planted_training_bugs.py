@@ -1,0 +1,129 @@
+"""A bug planted in how DCP treats trainings is found within the ci profile, named, and shrunk to next to nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, seed, settings
+from torch.distributed import _state_dict_utils
+from torch.distributed.checkpoint import planner_helpers, state_dict
+
+from properties.sharding import SHARDS
+from properties.training import check_training, find_training_issue, judge_training
+from properties.violations import NotLoaded, UnexpectedFailure, Violation, WrongBits, WrongKeys, WrongObject
+from strategies import trainings
+from tests.planting import planted
+from worlds import SimulatedWorld
+from worlds.concise import pretty
+from worlds.training import Training, run_training
+
+pytestmark = pytest.mark.thorough
+
+CI_EXAMPLES = SHARDS * 600 // 12  # as in the profile ci
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A line of torch, what to put in its place, the law that must break, and how small the training must become."""
+
+    id: str
+    owner: Any
+    function: str
+    old: str
+    new: str
+    kinds: tuple[type[Violation], ...]
+    ranks: int = 1
+    layers: int = 1
+
+
+_STATE = "state[fqn] = cast(DictValueType, optim_state_dict[_STATE])[fqn]"
+
+BUGS = (
+    Bug(
+        "the optimizer state of a parameter dropped",
+        state_dict,
+        "_split_optim_state_dict",
+        "if param.requires_grad:",
+        'if param.requires_grad and not fqn.endswith("bias"):',
+        (WrongKeys,),
+    ),
+    Bug(
+        "optimizer state under the name of another parameter",
+        state_dict,
+        "_get_optim_state_dict",
+        "param_pid_mapping = dict(zip(params, range(len(params))))",
+        "param_pid_mapping = dict(zip(params, reversed(range(len(params)))))",
+        (WrongBits, WrongKeys, UnexpectedFailure),
+    ),
+    Bug(
+        "a hyperparameter not restored",
+        state_dict,
+        "_split_optim_state_dict",
+        "pg_state[pg_idx][key] = value",
+        'pg_state[pg_idx][key] = optim.param_groups[pg_idx][key] if key == "weight_decay" else value',
+        (WrongObject,),
+    ),
+    Bug(
+        "the step counter not loaded",
+        state_dict,
+        "_split_optim_state_dict",
+        _STATE,
+        _STATE
+        + '\n                        state[fqn] = {k: v * 0 if k == "step" else v for k, v in state[fqn].items()}',
+        (WrongBits,),
+    ),
+    Bug(
+        "the shard of another rank loaded",
+        planner_helpers,
+        "_create_chunk_from_dtensor",
+        "sizes, offsets = torch.Size(sizes), torch.Size(offsets)",
+        "sizes, offsets = torch.Size(sizes), torch.Size([0 for _ in offsets])",
+        (WrongBits,),
+        ranks=2,
+    ),
+    Bug(
+        "what rank 0 broadcasts not taken over",
+        _state_dict_utils,
+        "_distribute_tensors",
+        "ret.to_local().copy_(full_tensor[tuple(slices)])",
+        "pass",
+        (NotLoaded, WrongBits),
+    ),
+)
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.id)
+def test_planted_bug_is_found_named_and_shrunk(bug: Bug, world: SimulatedWorld) -> None:
+    with planted(bug.owner, bug.function, bug.old, bug.new):
+        violation, training = _shrunk(world)
+        assert isinstance(violation, bug.kinds), violation
+    known = list(judge_training(training, run_training(world, training)))
+    assert all(map(find_training_issue, known)), "without the bug nothing new may be wrong"
+    text = str(violation)
+    assert f"training = {pretty(training)}\n" in text
+    sizes = (training.saved.parallelism.world_size, training.loaded.parallelism.world_size)
+    assert max(sizes) <= bug.ranks, text
+    assert len(training.layers) <= bug.layers, text
+
+
+def _shrunk(world: SimulatedWorld) -> tuple[Violation, Training]:
+    last: list[Training] = []
+
+    @seed(0)
+    @settings(
+        max_examples=CI_EXAMPLES,
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    @given(training=trainings())
+    def law(training: Training) -> None:
+        last[:] = [training]  # the last one to run is the smallest
+        check_training(training, world)
+
+    with pytest.raises(Violation) as caught:
+        law()
+    return caught.value, last[0]

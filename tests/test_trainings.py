@@ -1,0 +1,281 @@
+"""Trainings: as drawn, as run by the ranks of a world, as judged, and what is known of them."""
+
+from __future__ import annotations
+
+from collections import Counter as Count
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, find, given, seed, settings
+
+from properties.ledger import torch_release
+from properties.training import TRAINING_ISSUES, TrainingIssue, find_training_issue, judge_training
+from properties.training.whole import put_together
+from properties.violations import (
+    ChangedInput,
+    Deadlock,
+    NotLoaded,
+    UnexpectedFailure,
+    Violation,
+    WrongBits,
+    WrongKeys,
+    WrongObject,
+    WrongTensor,
+)
+from strategies import training_layers, trainings
+from strategies.trainings import training_features
+from worlds import InvalidScenario, ProcessWorld, SimulatedWorld
+from worlds.concise import pretty
+from worlds.outcome import ChunkState, Deadlocked, ErrorRecord, Raised, Waiting
+from worlds.training import (
+    Block,
+    Counter,
+    Embedding,
+    Failed,
+    Held,
+    HeldTensor,
+    Loaded,
+    Mlp,
+    Norm,
+    Optimizer,
+    Parallelism,
+    Saved,
+    Scale,
+    Side,
+    Training,
+    TrainingOutcome,
+    run_training,
+)
+
+EVERYTHING = Training(
+    (Mlp(3, bias=True), Norm("frozen"), Block((Embedding(5, tied=True), Scale())), Counter(extra=True)),
+    width=3,
+    optimizer=Optimizer("Adam", variant=True, decay=True, groups="matrices first", tensor_lr=True, scheduled=True),
+)
+PARALLELISMS = (
+    Parallelism(),
+    Parallelism(2),
+    Parallelism(data=2),
+    Parallelism(tensor=2),
+    Parallelism(data=2, tensor=2, wrapped=True),
+    Parallelism(2, data=2),
+    Parallelism(2, tensor=2),
+)
+
+
+def breaches(training: Training, outcome: TrainingOutcome) -> list[tuple[type[Violation], str]]:
+    return [(breach.kind, breach.name) for breach in judge_training(training, outcome)]
+
+
+def test_shrinks_to_a_step_of_plain_sgd_on_one_rank() -> None:
+    quiet = settings(database=None, max_examples=500, suppress_health_check=[HealthCheck.too_slow])
+    assert find(trainings(), lambda _: True, settings=quiet) == Training()
+    assert find(training_layers(), lambda layers: len(layers) > 1, settings=quiet) == (Norm(), Norm())
+    two_ranks = find(trainings(), lambda training: training.loaded.parallelism.tensor > 1, settings=quiet)
+    assert two_ranks == Training(loaded=Side(Parallelism(tensor=2)))
+
+
+def test_corners_are_drawn() -> None:
+    drawn: list[Training] = []
+
+    @seed(0)
+    @settings(max_examples=200, database=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+    @given(training=trainings())
+    def collect(training: Training) -> None:
+        drawn.append(training)
+
+    collect()
+    found: Count[str] = Count(feature for training in drawn for feature in training_features(training))
+    missing = [feature for feature in _CORNERS if found[feature] < 2]
+    assert not missing, found
+    assert all(eval(repr(training)) == training for training in drawn)
+
+
+_MESHES = (
+    "one rank",
+    "replicas",
+    "data",
+    "tensor",
+    "data × tensor",
+    "replicas × data",
+    "replicas × tensor",
+    "replicas × data × tensor",
+)
+_CORNERS = (
+    *(kind.__name__ for kind in (Mlp, Norm, Scale, Embedding, Counter)),
+    *("block", "trained", "frozen", "unused", "tied", "bias", "buffer", "extra state", "uneven rows"),
+    *(f"{kind}{variant}" for kind in ("SGD", "Adam", "AdamW", "NAdam", "RMSprop") for variant in ("", ", variant")),
+    *("Adagrad", "decay", "tensor_lr", "scheduled", "groups: matrices first", "groups: matrices last"),
+    *(f"{side}: {mesh}" for side in ("save", "load") for mesh in _MESHES),
+    *(f"{side}: {calls}" for side in ("save", "load") for calls in ("together", "model first", "optimizer first")),
+    *(f"{side}: {option}" for side in ("save", "load") for option in ("evaluated", "full", "offload", "wrapped")),
+    *("save: 0 steps", "save: 2 steps", "load: 1 steps", "load: broadcast", "load: not strict"),
+    *("another parallelism at load", "flatten", "ignore_frozen", "save", "async"),
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"layers": (Norm("frozen"), Counter())}, "a layer that is trained"),
+        ({"saved": Side(full=True, broadcast=True)}, "for what is loaded"),
+        ({"loaded": Side(Parallelism(2), full=True, offload=True)}, "only rank 0"),
+        ({"layers": (Norm(), Scale("frozen")), "ignore_frozen": True}, "missing at a strict load"),
+        ({"layers": (Embedding(2),), "loaded": Side(Parallelism(tensor=3))}, "torch cannot train"),
+    ],
+)
+def test_what_no_training_can_be_is_refused(fields: dict[str, Any], why: str) -> None:
+    with pytest.raises(InvalidScenario, match=why):
+        Training(**fields)
+
+
+@pytest.mark.parametrize("parallelism", PARALLELISMS, ids=repr)
+def test_everything_is_held_and_comes_back(parallelism: Parallelism, world: SimulatedWorld) -> None:
+    training = replace(EVERYTHING, saved=Side(parallelism, 2))
+    outcome = run_training(world, training)
+    assert breaches(training, outcome) == []
+    back = replace(EVERYTHING, loaded=Side(parallelism), api="async")
+    assert breaches(back, run_training(world, back)) == []
+    held = [rank.after for rank in outcome.saved if isinstance(rank, Saved)]
+    names = {*put_together(held).tensors, *put_together(held).values}
+    assert {"model.0.up.bias", "model.2.0.head.weight", "model.3.mean", "model.3.scratch"} < names
+    assert {"model.3._extra_state", "optim.param_groups.1.betas", "optim.param_groups.1.initial_lr"} < names
+    assert {f"optim.state.2.1.weight.{key}" for key in ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")} < names
+    assert not any(name.startswith("optim.state.1.") for name in names), "a frozen parameter has no state"
+
+
+def test_all_parallelisms_hold_the_same_shapes_and_cut_them(world: SimulatedWorld) -> None:
+    shapes = []
+    for parallelism in PARALLELISMS:
+        training = replace(EVERYTHING, saved=Side(parallelism))
+        held = [rank.before for rank in run_training(world, training).saved if isinstance(rank, Saved)]
+        shapes.append({name: tensor.shape for name, tensor in put_together(held).tensors.items()})
+        cut = any(tensor.layout != "Tensor" for _, tensor in held[0].tensors)
+        assert cut == bool(parallelism.data or parallelism.tensor)
+    assert all(shape == shapes[0] for shape in shapes)
+
+
+def test_two_runs_see_the_same(world: SimulatedWorld) -> None:
+    saved, loaded = Side(Parallelism(data=2, tensor=2), 1), Side(Parallelism(data=3), full=True)
+    training = replace(EVERYTHING, saved=saved, loaded=loaded)
+    assert run_training(world, training) == run_training(world, training)
+    with SimulatedWorld() as other:
+        assert run_training(other, training) == run_training(world, training)
+
+
+def test_real_ranks_hold_the_same(world: SimulatedWorld, processes: ProcessWorld) -> None:
+    saved, loaded = Side(Parallelism(data=2), 1), Side(Parallelism(tensor=2))
+    training = replace(EVERYTHING, saved=saved, loaded=loaded)
+    simulated, real = run_training(world, training), run_training(processes, training)
+    assert breaches(training, real) == []
+    for ranks in zip(simulated.saved, real.saved, strict=True):
+        first, second = (dict(rank.before.tensors) for rank in ranks if isinstance(rank, Saved))
+        assert first.keys() == second.keys()
+        for name, tensor in first.items():
+            assert _places(tensor) == _places(second[name])
+
+
+def _places(tensor: HeldTensor) -> object:
+    chunks = [(chunk.offsets, chunk.sizes) for chunk in tensor.chunks]
+    return tensor.shape, tensor.layout, tensor.frozen, chunks
+
+
+@pytest.mark.parametrize("issue", TRAINING_ISSUES.values(), ids=lambda issue: issue.id)
+def test_minimal_training_shows_the_issue(issue: TrainingIssue, world: SimulatedWorld) -> None:
+    _shows(issue, run_training(world, issue.training))
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("issue", TRAINING_ISSUES.values(), ids=lambda issue: issue.id)
+def test_real_ranks_show_the_issue_too(issue: TrainingIssue, processes: ProcessWorld) -> None:
+    _shows(issue, run_training(processes, issue.training))
+
+
+def _shows(issue: TrainingIssue, outcome: TrainingOutcome) -> None:
+    if not issue.affects(torch_release()):
+        pytest.skip(f"fixed in torch {issue.fixed_in}")
+    found = list(judge_training(issue.training, outcome))
+    known = [find_training_issue(breach) for breach in found]
+    assert issue in known, f"this torch no longer shows it: set fixed_in of {issue.id!r}"
+    assert None not in known, found[known.index(None)].violation()
+    first = found[known.index(issue)]
+    assert f"training = {pretty(issue.training)}\n" in str(first.violation())
+    for kind in (UnexpectedFailure, WrongBits, WrongTensor, ChangedInput):
+        other = replace(first, kind=kind, name="elsewhere", outcome=TrainingOutcome(outcome.saved))
+        if kind is not first.kind:
+            assert find_training_issue(other) is None
+
+
+TENSOR = HeldTensor("float32", (2,), "Tensor", (ChunkState((0,), (2,), b"aaaabbbb"),))
+POISONED = HeldTensor("float32", (2,), "Tensor", (ChunkState((0,), (2,), b"zzzzzzzz"),))
+HELD = Held((("model.a", TENSOR),), (("optim.param_groups.0.lr", "0.5"),))
+TARGET = Held((("model.a", POISONED),), (("optim.param_groups.0.lr", "0.25"),))
+FAILED = Failed("set", Raised(ErrorRecord("KeyError", "'a'")))
+OTHER = replace(FAILED, call="load")
+STUCK = Deadlocked(Waiting("AllGather", (0, 1), 3))
+
+
+def _outcome(after: Held = HELD, *, before: Held = TARGET, saved: Held = HELD) -> TrainingOutcome:
+    return TrainingOutcome((Saved(HELD, saved),), (Loaded(before, after),))
+
+
+def _with(tensor: HeldTensor | None, value: str | None = "0.5") -> Held:
+    tensors = () if tensor is None else (("model.a", tensor),)
+    return Held(tensors, () if value is None else (("optim.param_groups.0.lr", value),))
+
+
+def _chunked(*data: bytes) -> HeldTensor:
+    chunks = tuple(ChunkState((index,), (1,), part) for index, part in enumerate(data))
+    return replace(TENSOR, chunks=chunks)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (_outcome(), []),
+        (_outcome(_with(_chunked(b"aaaa", b"bbbb"))), []),
+        (_outcome(_with(POISONED)), [(NotLoaded, "model.a")]),
+        (_outcome(_with(_chunked(b"aaaa", b"zzzz"))), [(NotLoaded, "model.a")]),
+        (_outcome(_with(_chunked(b"bbbb", b"aaaa"))), [(WrongBits, "model.a")]),
+        (_outcome(_with(None)), [(WrongKeys, "model.a")]),
+        (_outcome(_with(TENSOR, None)), [(WrongKeys, "optim.param_groups.0.lr")]),
+        (_outcome(_with(TENSOR, "0.25")), [(WrongObject, "optim.param_groups.0.lr")]),
+        (_outcome(_with(replace(TENSOR, layout="DTensor"))), [(WrongTensor, "model.a")]),
+        (_outcome(_with(replace(TENSOR, dtype="int32"))), [(WrongTensor, "model.a")]),
+        (_outcome(_with(POISONED), saved=_with(POISONED)), [(ChangedInput, "model.a")]),
+        (TrainingOutcome((Saved(HELD, HELD), FAILED)), [(UnexpectedFailure, "")]),
+        (TrainingOutcome((Saved(HELD, HELD),), (STUCK, FAILED)), [(UnexpectedFailure, "")]),
+        (TrainingOutcome((Saved(HELD, HELD),), (FAILED, FAILED)), [(UnexpectedFailure, "")]),
+        (TrainingOutcome((Saved(HELD, HELD),), (OTHER, FAILED)), [(UnexpectedFailure, ""), (UnexpectedFailure, "")]),
+        (TrainingOutcome((Saved(HELD, HELD),), (STUCK, Loaded(TARGET, HELD))), [(Deadlock, "")]),
+    ],
+)
+def test_judge_names_what_broke(outcome: TrainingOutcome, expected: list[tuple[type[Violation], str]]) -> None:
+    assert breaches(Training(), outcome) == expected
+    assert all(find_training_issue(breach) is None for breach in judge_training(Training(), outcome))
+
+
+def test_what_is_left_out_stays_as_it_was() -> None:
+    scratch = Held((("model.a", replace(TENSOR, scratch=True)),), ())
+    target = Held((("model.a", replace(POISONED, scratch=True)),), ())
+    outcome = TrainingOutcome((Saved(scratch, scratch),), (Loaded(target, target),))
+    assert breaches(Training(), outcome) == []
+    assert breaches(Training(), replace(outcome, loaded=(Loaded(target, scratch),))) == [(WrongBits, "model.a")]
+
+
+def test_violation_says_where() -> None:
+    (breach,) = judge_training(Training(), _outcome(_with(_chunked(b"aaaa", b"xxxx"))))
+    text = str(breach.violation())
+    assert text.startswith("load: model.a on rank 0: 1 of 2 elements are not what was saved\n")
+    assert "training = Training()\n" in text
+    assert "element   model.a[1]: expected 62626262, seen 78787878" in text
+
+
+def test_replicas_that_differ_are_no_training_to_compare_with() -> None:
+    with pytest.raises(ValueError, match="other values in the same place"):
+        put_together([_with(TENSOR), _with(POISONED)])
+    with pytest.raises(ValueError, match="no rank holds some"):
+        put_together([_with(_chunked(b"aaaa"))])
+    with pytest.raises(ValueError, match="on another"):
+        put_together([_with(TENSOR), _with(TENSOR, "0.25")])
