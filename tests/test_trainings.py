@@ -207,6 +207,30 @@ def _shows(issue: TrainingIssue, outcome: TrainingOutcome) -> None:
             assert find_training_issue(other) is None
 
 
+@pytest.mark.parametrize(
+    "training",
+    [
+        Training((Mlp(13),), saved=Side(Parallelism(data=3, tensor=2), 1)),
+        Training((Mlp(7),), loaded=Side(Parallelism(data=3, tensor=2))),
+        Training((Embedding(7),), loaded=Side(Parallelism(data=3, tensor=2))),
+        Training(
+            (Mlp(7),),
+            optimizer=Optimizer(variant=True),
+            loaded=Side(Parallelism(data=3, tensor=2), full=True, broadcast=True),
+        ),
+    ],
+    ids=repr,
+)
+def test_rows_cut_twice_fail_in_several_ways(training: Training, world: SimulatedWorld) -> None:
+    found = list(judge_training(training, run_training(world, training)))
+    assert {find_training_issue(breach) for breach in found} == {TRAINING_ISSUES["rows-cut-twice"]}
+
+
+def test_rows_that_only_look_uneven_come_back(world: SimulatedWorld) -> None:
+    training = Training((Mlp(10), Embedding(5)), saved=Side(Parallelism(data=3, tensor=2), 1))
+    assert breaches(training, run_training(world, training)) == []
+
+
 TENSOR = HeldTensor("float32", (2,), "Tensor", (ChunkState((0,), (2,), b"aaaabbbb"),))
 POISONED = HeldTensor("float32", (2,), "Tensor", (ChunkState((0,), (2,), b"zzzzzzzz"),))
 HELD = Held((("model.a", TENSOR),), (("optim.param_groups.0.lr", "0.5"),))

@@ -123,6 +123,13 @@ _ISSUES: tuple[TrainingIssue, ...] = (
         matches=symptoms.strided_shards_uneven,
     ),
     TrainingIssue(
+        id="rows-cut-twice",
+        title="FSDP on top of tensor parallelism, rows that divide unevenly: DTensors say other rows than they hold",
+        loses="such a training cannot be saved (13 rows over 3 × 2), or its checkpoint cannot be loaded elsewhere (7)",
+        training=Training((Mlp(7),), saved=Side(Parallelism(data=3, tensor=2), 1)),
+        matches=symptoms.cut_otherwise,
+    ),
+    TrainingIssue(
         id="strict-wants-state",
         title="a strict load refuses a parameter of which there is no optimizer state, though none was ever made",
         loses="a training in which a parameter has had no gradient needs strict=False to be resumed",

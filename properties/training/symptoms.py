@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from properties.violations import (
     ChangedInput,
     Deadlock,
@@ -11,14 +13,18 @@ from properties.violations import (
     WrongKeys,
     WrongObject,
 )
+from worlds.layouts import MeshSharding, Shard, StridedShard
 from worlds.outcome import Deadlocked
-from worlds.training import Loaded, Saved
+from worlds.parts import Part, chunk_runs
+from worlds.training import Embedding, Loaded, Mlp, Parallelism, Saved, Training
+from worlds.training.case import leaf_layers
 
 from .breach import TrainingBreach
 from .whole import places, put_together
 
 __all__ = [
     "betas_as_list",
+    "cut_otherwise",
     "empty_group_lost",
     "empty_state_made",
     "flat_and_full",
@@ -195,6 +201,49 @@ def frozen_by_another_name(breach: TrainingBreach) -> bool:
         return False
     elements = saved[breach.name].elements
     return all(elements[index] == element for chunk in held.chunks for index, element in places(chunk, held.shape))
+
+
+def cut_otherwise(breach: TrainingBreach) -> bool:
+    """Whether rows are lost, or refused, that FSDP on top of tensor parallelism cuts otherwise than it says."""
+    training, failed = breach.training, breach.failed
+    sides = (training.saved,) if breach.side == "save" else (training.saved, training.loaded)
+    if not any(_cuts_otherwise(rows, side.parallelism) for rows in _rows(training) for side in sides):
+        return False
+    if failed is None:
+        return breach.kind in (NotLoaded, WrongBits) and bool(_TWICE_CUT.search(breach.name))
+    origin = "torch/distributed/_state_dict_utils.py:_distribute_tensors"
+    if _raised(breach, "set", "RuntimeError", "doesn't match the broadcast shape", origin):
+        return True
+    messages = [error.message for _, error in failed.raised.failures or ()]
+    refused = bool(messages) and all(_REFUSED.search(message) for message in messages)
+    return breach.kind is UnexpectedFailure and refused
+
+
+_TWICE_CUT = re.compile(r"\.(up\.weight|up\.bias|tokens\.weight|head\.weight)(\.\w+)?$")
+_REFUSED = re.compile(
+    r"Failed to validate global plan: key:\S+\.(up|tokens|head)\.\S+ has|"
+    r"req MetadataIndex\(fqn='\S+\.(up|tokens|head)\.\S+', .*\) mismatch sizes"
+)
+
+
+def _rows(training: Training) -> set[int]:
+    """The rows of the parameters that tensor parallelism cuts by rows, as ``fully_shard`` does."""
+    layers = list(leaf_layers(training.layers))
+    hidden = {layer.hidden for layer in layers if isinstance(layer, Mlp)}
+    return hidden | {layer.rows for layer in layers if isinstance(layer, Embedding)}
+
+
+def _cuts_otherwise(rows: int, parallelism: Parallelism) -> bool:
+    """Whether to cut for tensor parallelism and then each piece for FSDP is not what the placements stand for."""
+    data, tensor = parallelism.data, parallelism.tensor
+    if not data or not tensor:
+        return False
+    said = MeshSharding((data, tensor), (StridedShard(0, tensor), Shard(0)))
+    pieces = chunk_runs([(0, rows)], tensor)
+    return any(
+        said.parts((rows,), rank)[0].sizes != Part((chunk_runs(pieces[rank % tensor], data)[rank // tensor],)).sizes
+        for rank in range(data * tensor)
+    )
 
 
 def _twin(name: str) -> str:
