@@ -90,6 +90,7 @@ BUGS = (
         "ret.to_local().copy_(full_tensor[tuple(slices)])",
         "pass",
         (NotLoaded, WrongBits),
+        ranks=2,
     ),
 )
 
