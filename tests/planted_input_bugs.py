@@ -1,0 +1,257 @@
+"""Bugs to plant in DCP that show only with some tensors, shardings, state dicts, options or APIs."""
+
+from __future__ import annotations
+
+from torch.distributed.checkpoint import default_planner, filesystem, planner_helpers, utils
+from torch.distributed.checkpoint import staging as stagers
+from torch.distributed.checkpoint import state_dict_loader as loader
+
+from properties.violations import (
+    BadChunks,
+    BadStorageIndex,
+    Deadlock,
+    MetadataWrong,
+    NotLoaded,
+    NotRefused,
+    UnexpectedFailure,
+    WrongBits,
+    WrongKeys,
+    WrongObject,
+)
+
+from .planted_bugs import Bug
+
+__all__ = ["INPUT_BUGS"]
+
+_SHARDINGS = (
+    Bug(
+        "every part of a DTensor recorded at its beginning",
+        planner_helpers,
+        "_create_write_items_for_dtensor",
+        "sizes, offsets = torch.Size(sizes), torch.Size(offsets)",
+        "sizes, offsets = torch.Size(sizes), torch.Size([0] * len(offsets))",
+        "nothing",
+        (UnexpectedFailure, BadChunks),
+        ranks=2,
+    ),
+    Bug(
+        "the placements of a DTensor taken from the last dim of its mesh to the first",
+        planner_helpers,
+        "_create_write_items_for_dtensor",
+        "tensor.shape, tensor.device_mesh, tensor.placements",
+        "tensor.shape, tensor.device_mesh, tuple(reversed(tensor.placements))",
+        "nothing",
+        (UnexpectedFailure, WrongBits),
+        ranks=2,
+    ),
+    Bug(
+        "a DTensor loaded into as if each rank had its beginning",
+        planner_helpers,
+        "_create_chunk_from_dtensor",
+        "sizes, offsets = torch.Size(sizes), torch.Size(offsets)",
+        "sizes, offsets = torch.Size(sizes), torch.Size([0] * len(offsets))",
+        "nothing",
+        (WrongBits, UnexpectedFailure),
+        ranks=2,
+    ),
+    Bug(
+        "the first local shard of a ShardedTensor saved alone",
+        planner_helpers,
+        "_create_write_items",
+        "for shard in object.local_shards()",
+        "for shard in object.local_shards()[:1]",
+        "nothing",
+        (UnexpectedFailure, BadChunks),
+    ),
+    Bug(
+        "the first local shard of a ShardedTensor loaded alone",
+        planner_helpers,
+        "_create_chunk_list",
+        "for shard in tensor.local_shards()",
+        "for shard in tensor.local_shards()[:1]",
+        "nothing",
+        (NotLoaded,),
+    ),
+    Bug(
+        "the last tile of a checkpointable tensor left out",
+        planner_helpers,
+        "_create_write_items",
+        "return object.__create_write_items__(fqn, object)",
+        "return object.__create_write_items__(fqn, object)[: len(getattr(object, 'tiles', [0])) - 1 or 1]",
+        "nothing",
+        (UnexpectedFailure, BadChunks),
+    ),
+)
+_MEMORY = (
+    Bug(
+        "a tensor saved as it lies in memory",
+        filesystem,
+        "_write_item",
+        "torch.save(data, transform_to)",
+        "whole = torch.empty(0, dtype=data.dtype).set_(data.untyped_storage())\n"
+        "            torch.save(whole[: data.numel()].view(data.shape), transform_to)",
+        "nothing",
+        (WrongBits, UnexpectedFailure),
+    ),
+    Bug(
+        "a conjugated tensor saved without being it",
+        filesystem,
+        "_write_item",
+        "torch.save(data, transform_to)",
+        "torch.save(data.conj() if data.is_conj() else data, transform_to)",
+        "nothing",
+        (WrongBits,),
+    ),
+    Bug(
+        "a copy filled where the target has gaps",
+        filesystem.FileSystemReader,
+        "read_data",
+        "target_tensor.copy_(tensor)",
+        "target_tensor.reshape(-1).copy_(tensor.reshape(-1))",
+        "nothing",
+        (NotLoaded,),
+        ranks=2,
+    ),
+    Bug(
+        "a target that takes part in a gradient",
+        filesystem.FileSystemReader,
+        "read_data",
+        "planner.resolve_tensor(req).detach()",
+        "planner.resolve_tensor(req)",
+        "nothing",
+        (UnexpectedFailure,),
+    ),
+    Bug(
+        "a DefaultStager that copies nothing",
+        stagers.DefaultStager,
+        "_stage",
+        "self._state_dict_stager.stage(state_dict, non_blocking=False)",
+        "state_dict",
+        "nothing",
+        (WrongBits,),
+    ),
+    Bug(
+        "a writer that stages what is on the CPU already without a copy",
+        stagers.BlockingAsyncStager,
+        "stage",
+        "return staged_state_dict",
+        "return state_dict",
+        "nothing",
+        (WrongBits,),
+    ),
+)
+_STATE_DICTS = (
+    Bug(
+        "a Stateful object not given what was loaded",
+        loader,
+        "load",
+        "elem.load_state_dict(stateful_sd[key])",
+        "pass",
+        "nothing",
+        (WrongObject, NotLoaded),
+    ),
+    Bug(
+        "an object put at the top, under the last key of its path",
+        default_planner.DefaultLoadPlanner,
+        "load_bytes",
+        "self.mappings[read_item.dest_index.fqn]",
+        "self.mappings[read_item.dest_index.fqn][-1:]",
+        "nothing",
+        (WrongKeys, WrongObject, NotLoaded, UnexpectedFailure),
+    ),
+    Bug(
+        "the last byte of an object not written",
+        filesystem,
+        "_write_item",
+        "data.getbuffer()",
+        "data.getbuffer()[:-1]",
+        "nothing",
+        (UnexpectedFailure, WrongObject),
+    ),
+    Bug(
+        "a tensor of another size loaded into",
+        default_planner,
+        "create_default_local_load_plan",
+        "and md.size != obj.size()",
+        "and len(md.size) != len(obj.size())",
+        "nothing",
+        (NotRefused,),
+        entries=2,  # what is saved, and what is loaded in its place
+        mismatched=True,
+    ),
+    Bug(
+        "a missing key passed over",
+        default_planner,
+        "create_default_local_load_plan",
+        "if strict:",
+        "if strict and requests:",
+        "nothing",
+        (NotRefused,),
+        mismatched=True,
+    ),
+    Bug(
+        "a missing key refused where a partial load is allowed",
+        default_planner.DefaultLoadPlanner,
+        "create_local_plan",
+        "not self.allow_partial_load",
+        "True",
+        "nothing",
+        (UnexpectedFailure,),
+        mismatched=True,
+    ),
+)
+_CALLS = (
+    Bug(
+        "the coordinator of a sub-group taken for a rank of the world",
+        utils._DistWrapper,
+        "__init__",
+        "dist.get_global_rank(group, coordinator_rank)",
+        "coordinator_rank",
+        "nothing",
+        (UnexpectedFailure, Deadlock),
+        ranks=4,
+    ),
+    Bug(
+        "rank 0 taken for the coordinator, whoever is",
+        utils._DistWrapper,
+        "__init__",
+        "self.is_coordinator = self.rank == coordinator_rank",
+        "self.is_coordinator = self.rank == 0",
+        "nothing",
+        (UnexpectedFailure, Deadlock),
+        ranks=2,
+        entries=0,
+    ),
+    Bug(
+        "ranks that save without collectives given the same files",
+        filesystem._FileSystemWriter,
+        "prepare_local_plan",
+        '_StoragePrefix(f"__{self.rank}_")',
+        '_StoragePrefix("__0_")',
+        "nothing",
+        (UnexpectedFailure, Deadlock, WrongBits, NotLoaded, WrongObject, BadStorageIndex),
+        ranks=2,
+    ),
+    Bug(
+        "items that are to have a file each given the same one",
+        filesystem._FileSystemWriter,
+        "write_data",
+        "file_count += 1",
+        "file_count += int(self.single_file_per_rank)",
+        "nothing",
+        (BadStorageIndex, UnexpectedFailure, WrongBits, WrongObject),
+        entries=2,
+    ),
+    Bug(
+        "the results of a writer's second file thrown away",
+        filesystem._FileSystemWriter,
+        "_write_data",
+        "res += result_queue.get_nowait()",
+        "res += result_queue.get_nowait() if not res or not threads else result_queue.get_nowait()[:0]",
+        "nothing",
+        (BadStorageIndex, UnexpectedFailure, MetadataWrong),
+        entries=2,
+    ),
+)
+
+INPUT_BUGS = (*_SHARDINGS, *_MEMORY, *_STATE_DICTS, *_CALLS)
