@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import wraps
 from typing import Any
@@ -12,18 +14,27 @@ from torch.distributed.checkpoint.metadata import Metadata
 from torch.distributed.checkpoint.staging import AsyncStager, DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict_loader import load_state_dict
 from torch.distributed.checkpoint.state_dict_saver import AsyncSaveResponse, save_state_dict
+from torch.distributed.checkpoint.storage import StorageReader
 
 from .inject import Injection
 from .operations import Operation, Stager
 from .scenario import Scenario
 from .state import StateDict
 
-__all__ = ["hold_upload", "load", "make_save_planner", "make_writer", "save"]
+__all__ = ["Upload", "hold_upload", "load", "make_load_planner", "make_save_planner", "make_writer", "save", "upload"]
 
 
-def save(scenario: Scenario, state: StateDict, injection: Injection, path: str, group: Any) -> Metadata:
+def save(
+    scenario: Scenario,
+    state: StateDict,
+    injection: Injection,
+    path: str,
+    group: Any,
+    *,
+    writer_type: type[dcp.FileSystemWriter] = dcp.FileSystemWriter,
+) -> Metadata:
     """Save ``state`` as the scenario says; an asynchronous save is waited for, after the state has been overwritten."""
-    writer = make_writer(scenario, path)
+    writer = make_writer(scenario, path, writer_type)
     planner = make_save_planner(scenario)
     injection.place("writer", writer)
     injection.place("planner", planner)
@@ -31,39 +42,74 @@ def save(scenario: Scenario, state: StateDict, injection: Injection, path: str, 
     if operation.api == "legacy":
         options = _legacy(operation, group)
         return save_state_dict(state.entries, writer, planner=planner, **options)
-    options = {
+    options = _save_options(operation, path, writer, planner, group)
+    if operation.api == "async":
+        with Upload(state, writer, operation.stager, options) as begun:
+            begun.let_go()
+            return begun.result()
+    metadata: Metadata = dcp.save(state.entries, use_collectives=operation.coordinated, **options)
+    return metadata
+
+
+def upload(scenario: Scenario, state: StateDict, path: str, group: Any) -> Upload:
+    """Call ``async_save`` as the scenario says, without faults."""
+    operation, writer = scenario.save, make_writer(scenario, path)
+    options = _save_options(operation, path, writer, make_save_planner(scenario), group)
+    return Upload(state, writer, operation.stager, options)
+
+
+def _save_options(
+    operation: Operation, path: str, writer: dcp.FileSystemWriter, planner: dcp.DefaultSavePlanner, group: Any
+) -> dict[str, Any]:
+    return {
         "checkpoint_id": path,
         "storage_writer": writer,
         "planner": planner,
         "process_group": group,
         "no_dist": operation.no_dist,
     }
-    if operation.api == "async":
-        return _save_asynchronously(state, writer, operation.stager, options)
-    metadata: Metadata = dcp.save(state.entries, use_collectives=operation.coordinated, **options)
-    return metadata
 
 
-def _save_asynchronously(
-    state: StateDict, writer: dcp.FileSystemWriter, kind: Stager, options: dict[str, Any]
-) -> Metadata:
-    stager = _stager(kind)
-    overwritten = threading.Event()
-    hold_upload(writer, overwritten)
-    try:
-        response = dcp.async_save(state.entries, async_stager=stager, **options)
-        if isinstance(response, AsyncSaveResponse):
-            response.staging_completion.result()
-        upload: Future[Any] = response.upload_completion if isinstance(response, AsyncSaveResponse) else response
-        # Once the call has returned, or its staging is done, the caller may go on with the training.
-        state.overwrite()
-        overwritten.set()
-        metadata: Metadata = upload.result()
+class Upload:
+    """An asynchronous save that has been called; a context manager, in whose end nothing of it is held any more.
+
+    ``options`` are those of ``async_save``. The save is of the state as it was at the call, or at the end of its
+    staging: after that, it is overwritten.
+    """
+
+    def __init__(self, state: StateDict, writer: dcp.FileSystemWriter, kind: Stager, options: dict[str, Any]) -> None:
+        self._stager = _stager(kind)
+        self._gone_on = threading.Event()
+        hold_upload(writer, self._gone_on)
+        try:
+            response = dcp.async_save(state.entries, async_stager=self._stager, **options)
+            if isinstance(response, AsyncSaveResponse):
+                response.staging_completion.result()
+            self._upload: Future[Any] = (
+                response.upload_completion if isinstance(response, AsyncSaveResponse) else response
+            )
+            # Once the call has returned, or its staging is done, the caller may go on with the training.
+            state.overwrite()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __enter__(self) -> Upload:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.let_go()
+        if self._stager is not None:
+            self._stager.close()
+
+    def let_go(self) -> None:
+        """Let the upload begin: the caller has gone on."""
+        self._gone_on.set()
+
+    def result(self) -> Metadata:
+        """What comes of it, which is waited for."""
+        metadata: Metadata = self._upload.result()
         return metadata
-    finally:
-        overwritten.set()
-        if stager is not None:
-            stager.close()
 
 
 def hold_upload(writer: dcp.FileSystemWriter, until: threading.Event) -> None:
@@ -96,14 +142,19 @@ def _stager(kind: Stager) -> AsyncStager | None:
     )
 
 
-def load(scenario: Scenario, state: StateDict, injection: Injection, path: str, group: Any) -> None:
-    """Load into ``state`` as the scenario says."""
-    reader = dcp.FileSystemReader(path)
-    planner = dcp.DefaultLoadPlanner(
-        flatten_state_dict=scenario.planner.flatten_state_dict,
-        flatten_sharded_tensors=scenario.planner.flatten_sharded_tensors,
-        allow_partial_load=scenario.planner.allow_partial_load,
-    )
+def load(
+    scenario: Scenario,
+    state: StateDict,
+    injection: Injection,
+    path: str,
+    group: Any,
+    *,
+    make_reader: Callable[[Scenario, str], StorageReader] | None = None,
+    make_planner: Callable[[Scenario], dcp.DefaultLoadPlanner] | None = None,
+) -> None:
+    """Load into ``state`` as the scenario says, with another reader or planner than the default ones if given."""
+    reader = dcp.FileSystemReader(path) if make_reader is None else make_reader(scenario, path)
+    planner = (make_planner or make_load_planner)(scenario)
     injection.place("reader", reader)
     injection.place("planner", planner)
     operation = scenario.load
@@ -120,17 +171,23 @@ def load(scenario: Scenario, state: StateDict, injection: Injection, path: str, 
         )
 
 
-def make_writer(scenario: Scenario, path: str) -> dcp.FileSystemWriter:
+def make_writer(
+    scenario: Scenario, path: str, writer_type: type[dcp.FileSystemWriter] = dcp.FileSystemWriter
+) -> dcp.FileSystemWriter:
     """A new writer to the directory ``path``, with the scenario's options."""
-    options = scenario.writer
-    return dcp.FileSystemWriter(
-        path,
-        single_file_per_rank=options.single_file_per_rank,
-        sync_files=options.sync_files,
-        thread_count=options.thread_count,
-        per_thread_copy_ahead=options.per_thread_copy_ahead,
-        cache_staged_state_dict=options.cache_staged_state_dict,
-        overwrite=options.overwrite,
+    options = dataclasses.asdict(scenario.writer)
+    if not scenario.writer.cache_staged_state_dict:
+        del options["cache_staged_state_dict"]  # which only the file system's own writer has
+    return writer_type(path, **options)
+
+
+def make_load_planner(scenario: Scenario) -> dcp.DefaultLoadPlanner:
+    """A new planner of the load, with the scenario's options."""
+    options = scenario.planner
+    return dcp.DefaultLoadPlanner(
+        flatten_state_dict=options.flatten_state_dict,
+        flatten_sharded_tensors=options.flatten_sharded_tensors,
+        allow_partial_load=options.allow_partial_load,
     )
 
 

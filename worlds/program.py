@@ -10,6 +10,7 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import _create_default_local_metadata
+from torch.distributed.checkpoint.metadata import Metadata
 
 from .abandoned import Abandoned
 from .calls import load, save
@@ -31,7 +32,13 @@ from .record import error_origin, record_error
 from .scenario import Scenario
 from .state import StateDict
 
-__all__ = ["default_metadata", "make_group", "raised", "round_trip", "run_rank"]
+__all__ = ["Call", "GroupOf", "default_metadata", "make_group", "raised", "round_trip", "run_rank"]
+
+Call = Callable[[Scenario, StateDict, Injection, str, Any], Metadata | None]
+"""Saves or loads a rank's state dict at a path, in a process group; :func:`worlds.calls.save` and ``load`` are such."""
+
+GroupOf = Callable[[tuple[int, ...]], Any]
+"""Gives the process group of those ranks of the world, each of which asks for it."""
 
 
 def make_group(members: tuple[int, ...]) -> Any:
@@ -47,14 +54,15 @@ def run_rank(
     hits: list[Hit],
     *,
     prepare: Callable[[StateDict], None] | None = None,
-    group_of: Callable[[tuple[int, ...]], Any] = make_group,
+    group_of: GroupOf = make_group,
+    call: Call | None = None,
 ) -> RankOutcome | None:
     """Save to, or load from, the directory ``path`` as that rank, in whatever ``torch.distributed`` is set up.
 
     ``rank`` is the rank in the whole world; one that takes no part has no outcome. The faults that are reached go to
-    ``hits``; ``prepare`` may change the state dict first; ``group_of`` gives the process group of a sub-group. Whatever
-    DCP raises comes back as data; what the scenario itself raises, before DCP is called, is an error of the tester and
-    is raised.
+    ``hits``; ``prepare`` may change the state dict first; ``group_of`` gives the process group of a sub-group; ``call``
+    is what saves or loads, in the place of the scenario's own API. Whatever DCP raises comes back as data; what the
+    scenario itself raises, before DCP is called, is an error of the tester and is raised.
     """
     options = scenario.operation(operation)
     group = group_of(options.members) if options.members else None
@@ -68,7 +76,7 @@ def run_rank(
     )
     if prepare is not None:
         prepare(state)
-    call = save if operation == "save" else load
+    call = call or (save if operation == "save" else load)
     try:
         metadata = call(scenario, state, injection, path, group)
     except Abandoned:

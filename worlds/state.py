@@ -27,10 +27,13 @@ from .state_tree import Leaf, children
 from .tensors import local_tensors, make_tensor
 from .values import expected_bits, poison_bits, tensor_bytes
 
-__all__ = ["POISON_OBJECT", "Instance", "StateDict", "Stateful", "object_state"]
+__all__ = ["OVERWRITTEN", "POISON_OBJECT", "Instance", "StateDict", "Stateful", "object_state"]
 
 POISON_OBJECT = "<not loaded>"
 """What stands in a load target where an object is to be loaded."""
+
+OVERWRITTEN = 0xEE
+"""What each byte of a tensor is after :meth:`StateDict.overwrite`."""
 
 _DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
@@ -110,7 +113,7 @@ class StateDict:
                 for local in local_tensors(value)[1]:
                     if local.numel():
                         storage: Any = local.detach().untyped_storage()
-                        storage.fill_(0xEE)
+                        storage.fill_(OVERWRITTEN)
 
     def _rotated(self, entries: dict[Any, Any]) -> dict[Any, Any]:
         if not self._operation.rotated or not entries:

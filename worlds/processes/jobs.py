@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from ..hygiene import forget_examples
 from ..outcome import Hit, RankOutcome
-from ..program import run_rank
+from ..program import Call, run_rank
 from ..scenario import Scenario
 from ..state import StateDict
 from .rank import rank_reports
@@ -44,6 +44,7 @@ def operate(
     *,
     fresh: bool,
     prepare: Callable[[StateDict], None] | None = None,
+    call: Call | None = None,
 ) -> RankOutcome | None:
     """Save or load as that rank; the threads that DCP started for it have ended when this returns.
 
@@ -52,7 +53,7 @@ def operate(
     if fresh:
         forget_examples()
     before = set(threading.enumerate())
-    outcome = run_rank(scenario, name, rank, path, Hits(), prepare=prepare, group_of=sub_group_of)
+    outcome = run_rank(scenario, name, rank, path, Hits(), prepare=prepare, group_of=sub_group_of, call=call)
     _join_threads(before)
     return outcome
 

@@ -7,20 +7,23 @@ import shutil
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
+from ..hygiene import forget_examples
 from ..launched import Launched
 from ..operations import Schedule
 from ..outcome import OperationOutcome, Outcome, RankOutcome
-from ..program import round_trip
+from ..program import Call, round_trip
 from ..scenario import Scenario
 from . import jobs
 from .pool import Answers, Pool
 from .spawner import Spawner
+from .sub_groups import sub_group_of
 
 __all__ = ["ProcessWorld"]
 
@@ -39,6 +42,8 @@ class ProcessWorld:
     """
 
     name = "processes"
+    group_of = staticmethod(sub_group_of)
+    begin_in_rank = staticmethod(forget_examples)
 
     def __init__(
         self, *, max_processes: int = 40, timeout: float = 1800, survivors_timeout: float = 3, patience: float = 300
@@ -113,6 +118,10 @@ class ProcessWorld:
         os.mkdir(path)
         return path
 
+    def example(self) -> AbstractContextManager[None]:
+        """An example, which :meth:`operate` begins by itself in the ranks."""
+        return nullcontext()
+
     def spawner(self) -> Spawner:
         """What starts the processes of this world."""
         self._start()
@@ -147,13 +156,16 @@ class ProcessWorld:
         *,
         fresh: bool = True,
         job: Callable[..., RankOutcome | None] = jobs.operate,
+        call: Call | None = None,
         **options: Any,
     ) -> OperationOutcome:
         """Save to, or load from, the directory ``path`` alone, with ranks of which nothing is remembered if ``fresh``.
 
         Each rank runs ``job``, which has the parameters of :func:`worlds.processes.jobs.operate`; it must be picklable,
-        as must the ``options``.
+        as must the ``options`` and ``call``.
         """
+        if call is not None:
+            options["call"] = call
         key = _key(scenario, name)
         answers = self._on_pool(key, lambda rank: partial(job, scenario, name, rank, path, fresh=fresh, **options))
         answers.raise_broken()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,7 @@ from ..launched import Launched
 from ..operations import Schedule
 from ..outcome import Deadlocked, Hit, OperationOutcome, Outcome, RankOutcome
 from ..patches import Patch, applied
-from ..program import round_trip, run_rank
+from ..program import Call, make_group, round_trip, run_rank
 from ..scenario import Scenario
 from .exchange import Exchange
 from .groups import RankContext, group_patches
@@ -37,6 +37,10 @@ T = TypeVar("T")
 _NATURAL = Schedule()
 
 
+def _nothing() -> None:
+    """An example begins for all ranks at once, in :meth:`SimulatedWorld.example`."""
+
+
 class SimulatedWorld:
     """Runs scenarios, each in worlds of its own size; a context manager that keeps its threads until it ends.
 
@@ -45,6 +49,8 @@ class SimulatedWorld:
     """
 
     name = "simulated"
+    group_of = staticmethod(make_group)
+    begin_in_rank = staticmethod(_nothing)
 
     def __init__(self) -> None:
         self._threads = RankThreads()
@@ -75,20 +81,33 @@ class SimulatedWorld:
 
         What DCP raises is part of the outcome. Raises what went wrong outside DCP.
         """
-        path = tempfile.mkdtemp(prefix=f"dcp-stress-{os.getpid()}-", dir=self._directory)
+        path = self.new_directory()
         try:
-            with quiet(), as_if_first(OfEachRank):
-                operate = partial(self._operate, scenario, path=f"{path}/checkpoint")
+            with self.example():
+                operate = partial(self.operate, scenario, path=f"{path}/checkpoint")
                 return round_trip(f"{path}/checkpoint", partial(operate, "save"), partial(operate, "load"))
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
-    def _operate(self, scenario: Scenario, name: Literal["save", "load"], path: str) -> OperationOutcome:
+    def new_directory(self) -> str:
+        """A new directory for an example, for whoever made it to remove."""
+        return tempfile.mkdtemp(prefix=f"dcp-stress-{os.getpid()}-", dir=self._directory)
+
+    @contextmanager
+    def example(self) -> Iterator[None]:
+        """Inside the block, what DCP remembers in a process is empty at first, and outlives an operation."""
+        with quiet(), as_if_first(OfEachRank):
+            yield
+
+    def operate(
+        self, scenario: Scenario, name: Literal["save", "load"], path: str, *, call: Call | None = None
+    ) -> OperationOutcome:
+        """Save to, or load from, the directory ``path`` alone, as a part of an :meth:`example`."""
         operation = scenario.operation(name)
         hits: list[Hit] = []
 
         def body(rank: int) -> RankOutcome | None:
-            return run_rank(scenario, name, rank, path, hits)
+            return run_rank(scenario, name, rank, path, hits, call=call)
 
         launched = self._launch(body, operation.whole_world, operation.schedule, operation.distributed)
         seen = [launched.ranks[operation.global_rank(rank)] for rank in range(operation.world_size)]

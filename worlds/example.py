@@ -1,0 +1,48 @@
+"""What a world offers to whoever runs an example step by step, with calls of its own in the place of a scenario's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Literal, Protocol, TypeVar
+
+from .launched import Launched
+from .operations import Schedule
+from .outcome import OperationOutcome, Outcome
+from .program import Call, GroupOf
+from .scenario import Scenario
+
+__all__ = ["ExampleWorld"]
+
+T = TypeVar("T")
+
+
+class ExampleWorld(Protocol):
+    """A world in which one example after the other runs; ``call`` and ``body`` must be picklable."""
+
+    def run(self, scenario: Scenario) -> Outcome:
+        """What every rank saw."""
+
+    def new_directory(self) -> str:
+        """A new directory for an example, for whoever made it to remove."""
+
+    def example(self) -> AbstractContextManager[None]:
+        """An example; what DCP remembers in a process is empty at first."""
+
+    def operate(
+        self, scenario: Scenario, name: Literal["save", "load"], path: str, *, call: Call | None = None
+    ) -> OperationOutcome:
+        """Save to, or load from, the directory ``path`` alone, as a part of an example."""
+
+    @property
+    def begin_in_rank(self) -> Callable[[], None]:
+        """In a rank, before anything else, lets nothing of DCP be as an earlier example left it; picklable."""
+
+    @property
+    def group_of(self) -> GroupOf:
+        """In a rank, gives the process group of ranks, for which every rank of the world asks; picklable."""
+
+    def launch(
+        self, body: Callable[[int], T], world_size: int, *, schedule: Schedule = ..., distributed: bool = True
+    ) -> Launched[T]:
+        """What ``body(rank)`` returns on every rank."""
