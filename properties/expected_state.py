@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,9 +18,10 @@ from worlds.values import expected_bytes, poison_bytes
 
 from .reach import saved_units
 
-__all__ = ["ExpectedState", "ExpectedTensor", "expected_state"]
+__all__ = ["ExpectedState", "ExpectedTensor", "expected_state", "object_text", "object_type"]
 
 Name = Literal["save", "load"]
+Find = Callable[[str, TensorEntry, Box], bytes]
 _TYPES = {"dict": "dict", "ordered": "OrderedDict", "list": "list", "stateful": "Stateful"}
 
 
@@ -101,25 +102,26 @@ def _whole(path: Path, entry: Entry, name: Name, *, poison: bool) -> Iterator[Ex
     elif isinstance(entry, TensorEntry):
         yield ExpectedTensor(path, entry, Plain(), None if poison else entry, in_place=False)
     else:
-        kind = "tuple" if isinstance(entry, Nested) else _object_type(entry, poison=poison)
-        yield ObjectState(path, kind, _text(path, entry, name, poison=poison))
+        kind = "tuple" if isinstance(entry, Nested) else object_type(entry, poison=poison)
+        yield ObjectState(path, kind, object_text(path, entry, name, poison=poison))
 
 
-def _object_type(entry: ObjectEntry, *, poison: bool) -> str:
+def object_type(entry: ObjectEntry, *, poison: bool) -> str:
+    """The name of the object's type, as :func:`worlds.state.object_state` tells it."""
     if poison:
         return "str"
     return {"BytesIO": "BytesIO", "instance": "Instance"}.get(entry.form, type(entry.value).__name__)
 
 
-def _text(path: Path, entry: Entry, name: Name, *, poison: bool) -> str:
-    """The text that :func:`worlds.state.object_state` makes of it."""
+def object_text(path: Path, entry: Entry, name: Name, *, poison: bool, find: Find | None = None) -> str:
+    """The text that :func:`worlds.state.object_state` makes of it; ``find`` says what a tensor in it holds."""
+    find = find or (poison_bytes if poison else expected_bytes)
     if isinstance(entry, Nested):
         placed = children(entry.entries, name, path=path, sequence=entry.is_sequence)
-        inner = [(inside[-1], _text(inside, child, name, poison=poison)) for inside, child in placed]
+        inner = [(inside[-1], object_text(inside, child, name, poison=poison, find=find)) for inside, child in placed]
         return _container_text(entry, inner)
     if isinstance(entry, TensorEntry):
         box = Box((0,) * len(entry.shape), entry.shape)
-        find = poison_bytes if poison else expected_bytes
         return f"{DTYPES[entry.dtype]} {entry.shape} {find('.'.join(map(str, path)), entry, box).hex()}"
     if poison:
         return repr(POISON_OBJECT)

@@ -12,6 +12,7 @@ from .killed_issues import KILLED_ISSUES
 from .known_issues import KNOWN_ISSUES
 from .ledger import LedgerEntry
 from .planning.known_issues import PLANNING_ISSUES
+from .rebuilding_issues import REBUILDING_ISSUES
 from .sequence_issues import SEQUENCE_ISSUES
 from .training.known_issues import TRAINING_ISSUES
 
@@ -22,6 +23,7 @@ _ENTRIES: Mapping[str, LedgerEntry] = {
     **KILLED_ISSUES,
     **SEQUENCE_ISSUES,
     **TRAINING_ISSUES,
+    **REBUILDING_ISSUES,
     **PLANNING_ISSUES,
 }
 

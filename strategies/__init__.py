@@ -6,6 +6,7 @@ from .failures import failing_ranks, faults
 from .kills import killed_scenarios, kills
 from .layouts import chunk_sharding_specs, enumerable_sharding_specs, layouts, memories, mesh_shardings, replicas
 from .mismatches import mismatched_entries
+from .rebuildings import rebuildings
 from .sequences import save_sequences
 from .states import fqns, nested_entries, object_entries, object_values, state_dicts, tensor_entries
 from .tensors import dtypes, ranks, tensor_shapes, world_sizes
@@ -34,6 +35,7 @@ __all__ = [
     "parallelisms",
     "planner_options",
     "ranks",
+    "rebuildings",
     "replicas",
     "save_sequences",
     "scenarios",

@@ -1,0 +1,204 @@
+"""What a state dict must hold that is made of a checkpoint alone: all that was saved, or what keys ask for of it.
+
+A model of what a checkpoint knows, which imports nothing from DCP. Mappings come back as dicts, whatever kind they
+were. Where only some places of a list are asked for, ``None`` is at those before them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from worlds.dtypes import DTYPES
+from worlds.entries import Entry, Key, Nested, Path, TensorEntry
+from worlds.layouts import MeshSharding
+from worlds.outcome import ChunkState, ContainerState, EntryState, ObjectState, TensorState
+from worlds.parts import Box, Part
+from worlds.rebuild import UNREAD
+from worlds.rebuilding import Rebuilding
+from worlds.scenario import Scenario
+from worlds.state import OVERWRITTEN
+from worlds.state_tree import children
+from worlds.values import expected_bits, tensor_bits, tensor_bytes
+
+from .expected_state import object_text, object_type
+
+__all__ = ["DEVIATIONS", "Deviation", "expected_rebuilding"]
+
+Deviation = Literal["text keys", "no empty dicts", "own part", "wrongly staged", "places before"]
+"""A way in which what DCP rebuilds is known to differ: the keys of mappings are all text; what holds nothing is left
+out; only what the reading rank has saved itself is there; an ``async_save`` has saved other bits; in a list, objects
+before the place that was asked for are there too."""
+
+DEVIATIONS: tuple[Deviation, ...] = ("text keys", "no empty dicts", "own part", "wrongly staged", "places before")
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    """A tensor, an object, or a container with nothing in it.
+
+    ``places`` says of each step of the path whether it is a place in a list. The first ``unit`` steps are the name
+    under which it, or what it is a part of, was saved.
+    """
+
+    path: Path
+    places: tuple[bool, ...]
+    entry: Entry
+    unit: int
+
+    def names(self) -> Iterator[str]:
+        """By which it can be asked for: the name under which it was saved, and the beginnings of that."""
+        return (".".join(map(str, self.path[:length])) for length in range(1, self.unit + 1))
+
+    def is_asked_for(self, keys: Sequence[str] | None) -> bool:
+        """Whether it is what these keys ask for; all is, without keys."""
+        return keys is None or any(name in keys for name in self.names())
+
+    def is_object_before(self, other: _Leaf) -> bool:
+        """Whether it is, or is a part of, an object in a list that has ``other`` at, or below, a later place."""
+        *parent, place = self.path[: self.unit]
+        shared = other.path[: len(parent)] == tuple(parent) and len(other.path) > len(parent)
+        if (
+            not shared
+            or not self.places[len(parent)]
+            or (isinstance(self.entry, TensorEntry) and self.unit == len(self.path))
+        ):
+            return False
+        later = other.path[len(parent)]
+        return isinstance(place, int) and isinstance(later, int) and place < later
+
+    def is_on(self, rank: int) -> bool:
+        """Whether the rank has saved any of it."""
+        if isinstance(self.entry, Nested):
+            return True
+        if isinstance(self.entry, TensorEntry):
+            return self.entry.saved is not None and bool(self.entry.saved.parts(self.entry.shape, rank))
+        return self.entry.saved is not None and self.entry.saved.is_on(rank)
+
+
+def expected_rebuilding(
+    rebuilding: Rebuilding, rank: int, deviations: frozenset[Deviation] = frozenset()
+) -> dict[Path, EntryState]:
+    """What that rank must hold, by path; with ``deviations``, what it holds where DCP deviates so."""
+    own = None if "own part" not in deviations else rank if rebuilding.reader.distributed else 0
+    content = _Content(rebuilding.scenario, own, staged="wrongly staged" in deviations)
+    tree: dict[Key, Any] = {}
+    leaves = list(_leaves(rebuilding.scenario))
+    asked = [leaf for leaf in leaves if leaf.is_asked_for(rebuilding.keys)]
+    if "places before" in deviations:
+        asked = [leaf for leaf in leaves if leaf in asked or any(leaf.is_object_before(other) for other in asked)]
+    for leaf in asked:
+        lost = "no empty dicts" in deviations and _is_empty_dict(leaf.entry)
+        if not lost and (own is None or leaf.is_on(own)):
+            _put(tree, leaf, as_text="text keys" in deviations)
+    return {state.path: state for state in _states(tree, (), content)}
+
+
+def _is_empty_dict(entry: Entry) -> bool:
+    return isinstance(entry, Nested) and not entry.is_sequence
+
+
+def _leaves(scenario: Scenario) -> Iterator[_Leaf]:
+    units = {unit.path for unit in scenario.units("save")}
+    for path, places, entry in _walk(children(scenario.entries, "save"), (False,)):
+        unit = next((length for length in range(1, len(path)) if path[:length] in units), len(path))
+        yield _Leaf(path, places, entry, unit)
+
+
+def _walk(
+    placed: Iterable[tuple[Path, Entry]], places: tuple[bool, ...]
+) -> Iterator[tuple[Path, tuple[bool, ...], Entry]]:
+    for path, entry in placed:
+        inside: list[tuple[Path, Entry]] = []
+        if isinstance(entry, Nested) and entry.container != "tuple":
+            inside = list(children(entry.entries, "save", path=path, sequence=entry.is_sequence))
+        if inside:
+            assert isinstance(entry, Nested)
+            yield from _walk(inside, (*places, entry.is_sequence))
+        else:
+            yield path, places, entry
+
+
+def _put(tree: dict[Key, Any], leaf: _Leaf, *, as_text: bool) -> None:
+    """Place the leaf in the dicts and lists that lead to it, and make those that are missing."""
+    container: Any = tree
+    for step, is_place, next_is_place in zip(leaf.path, leaf.places, (*leaf.places[1:], None), strict=True):
+        if is_place:
+            assert isinstance(step, int)
+            container.extend([None] * (step + 1 - len(container)))
+        elif as_text:
+            step = str(step)
+        if next_is_place is None:
+            container[step] = leaf
+            return
+        if (container[step] if is_place else container.get(step)) is None:
+            container[step] = [] if next_is_place else {}
+        container = container[step]
+
+
+def _states(tree: Any, path: Path, content: _Content) -> Iterator[EntryState]:
+    if isinstance(tree, dict | list):
+        if path:
+            yield ContainerState(path, type(tree).__name__)
+        for step, inner in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from _states(inner, (*path, step), content)
+    elif tree is None:
+        yield ObjectState(path, "NoneType", "None")
+    else:
+        yield _state(tree, path, content)
+
+
+def _state(leaf: _Leaf, path: Path, content: _Content) -> EntryState:
+    entry = leaf.entry
+    if isinstance(entry, TensorEntry):
+        chunk = ChunkState((0,) * len(entry.shape), entry.shape, content.bytes_of(leaf, entry))
+        return TensorState(path, "Tensor", entry.dtype, entry.shape, (chunk,))
+    if not isinstance(entry, Nested):
+        return ObjectState(path, object_type(entry, poison=False), object_text(leaf.path, entry, "save", poison=False))
+    if entry.container == "tuple":
+        return ObjectState(path, "tuple", object_text(leaf.path, entry, "save", poison=False, find=content.whole))
+    return ContainerState(path, "list" if entry.is_sequence else "dict")
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What tensors hold: only what the rank ``own`` has saved, if there is one; as ``async_save`` has ``staged`` it."""
+
+    scenario: Scenario
+    own: int | None
+    staged: bool
+
+    def bytes_of(self, leaf: _Leaf, entry: TensorEntry) -> bytes:
+        """The elements in row-major order; those that nobody has saved are as they were before the reading."""
+        assert entry.saved is not None
+        name = ".".join(map(str, leaf.path))
+        if self.own is None:
+            return self.whole(name, entry, Box((0,) * len(entry.shape), entry.shape))
+        bits = torch.full((*entry.shape, DTYPES[entry.dtype].itemsize), UNREAD, dtype=torch.uint8)
+        for part in entry.saved.parts(entry.shape, self.own):
+            for box, _ in part.boxes():
+                place = tuple(slice(start, start + size) for start, size in zip(box.offsets, box.sizes, strict=True))
+                bits[place] = expected_bits(name, entry, Part.of(box))
+        return tensor_bytes(bits)
+
+    def whole(self, name: str, entry: TensorEntry, box: Box) -> bytes:
+        """All elements, which is what ``box`` is."""
+        bits = expected_bits(name, entry, Part.of(box))
+        return tensor_bytes(self._as_staged(entry, bits) if self.staged else bits)
+
+    def _as_staged(self, entry: TensorEntry, bits: torch.Tensor) -> torch.Tensor:
+        """What is saved of a tensor that is conjugated or negated lazily, and of a 0-d ``DTensor``."""
+        save = self.scenario.save
+        assert entry.saved is not None
+        if save.api != "async":
+            return bits
+        if save.stager == "writer":
+            scalar = entry.shape == () and isinstance(entry.saved, MeshSharding)
+            return torch.full_like(bits, OVERWRITTEN) if scalar else bits
+        physical = {"conjugated": torch.conj_physical, "negated": torch.neg}.get(entry.saved.memory)
+        if physical is None or not bits.numel():
+            return bits
+        return tensor_bits(physical(bits.view(DTYPES[entry.dtype]).squeeze(-1)))

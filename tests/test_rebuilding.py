@@ -1,0 +1,164 @@
+"""Checkpoints that are read without a template: as drawn, as run, as judged, and what is known to be wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import find, settings
+
+import worlds
+from properties.expected_rebuilding import expected_rebuilding
+from properties.judge_rebuilding import judge_rebuilding
+from properties.ledger import torch_release
+from properties.rebuilding_issues import REBUILDING_ISSUES, RebuildingIssue, find_rebuilding_issue
+from properties.violations import UnexpectedFailure, WrongBits, WrongKeys, WrongObject, WrongTensor
+from strategies import rebuildings
+from worlds import (
+    ChunkSharding,
+    InvalidScenario,
+    Nested,
+    ObjectEntry,
+    Operation,
+    PlannerOptions,
+    ProcessWorld,
+    Scenario,
+    SimulatedWorld,
+    TensorEntry,
+)
+from worlds.outcome import (
+    Deadlocked,
+    ErrorRecord,
+    ObjectState,
+    OperationOutcome,
+    Raised,
+    Returned,
+    TensorState,
+    Waiting,
+)
+from worlds.rebuild import run_rebuilding
+from worlds.rebuilding import By, Rebuilding, RebuildingOutcome
+
+NESTED = Nested("n", "dict", (TensorEntry("t", (4,), saved=ChunkSharding(0, (0, 1))), ObjectEntry("o", (1, "x"))))
+LISTED = Nested("l", "list", (TensorEntry("0", (2, 2), "int16"), ObjectEntry("1", 5)))
+STATE = Scenario((NESTED, LISTED, ObjectEntry("n.o2", "z")), Operation(2), Operation(2))
+ISSUES = pytest.mark.parametrize("issue", REBUILDING_ISSUES.values(), ids=lambda issue: issue.id)
+
+
+def test_what_takes_no_keys_gets_none() -> None:
+    with pytest.raises(InvalidScenario, match="takes no keys"):
+        Rebuilding(STATE, "there_and_back", ("n",))
+
+
+def test_shrinks_to_a_conversion_of_nothing() -> None:
+    assert find(rebuildings(), lambda _: True, settings=settings(database=None, max_examples=200)) == Rebuilding()
+
+
+def test_keys_below_a_container_are_drawn() -> None:
+    def asks_below(rebuilding: Rebuilding) -> bool:
+        names = {unit.fqn for unit in rebuilding.scenario.units("save")}
+        return rebuilding.keys is not None and any(
+            name.startswith(f"{key}.") for name in names for key in rebuilding.keys if key
+        )
+
+    assert find(rebuildings(), asks_below, settings=settings(database=None, max_examples=2000))
+
+
+@pytest.mark.parametrize("by", ["dcp_to_torch_save", "there_and_back", "keys", "planner"])
+def test_every_way_gives_all_that_was_saved(by: By, world: SimulatedWorld, processes: ProcessWorld) -> None:
+    rebuilding = Rebuilding(STATE, by)
+    outcome = run_rebuilding(world, rebuilding)
+    assert judge_rebuilding(rebuilding, outcome) is None
+    assert outcome.read is not None
+    paths = [state.path for state in outcome.read.ranks[0].state]  # type: ignore[union-attr]
+    assert sorted(paths, key=str) == sorted(expected_rebuilding(rebuilding, 0), key=str)
+    assert ("n", "t") in paths
+    real = run_rebuilding(processes, rebuilding).read
+    assert real is not None
+    assert real.ranks == outcome.read.ranks
+
+
+@pytest.mark.parametrize(
+    ("keys", "paths"),
+    [
+        (("n",), {("n",), ("n", "t"), ("n", "o")}),
+        (("n.t",), {("n",), ("n", "t")}),
+        (("l.0", "n.o2"), {("l",), ("l", 0), ("n.o2",)}),
+        (("n.", "x"), set()),
+    ],
+)
+def test_keys_give_what_they_name_and_what_is_below(
+    keys: tuple[str, ...], paths: set[tuple[str | int, ...]], world: SimulatedWorld
+) -> None:
+    rebuilding = Rebuilding(STATE, "keys", keys)
+    assert set(expected_rebuilding(rebuilding, 0)) == paths
+    assert judge_rebuilding(rebuilding, run_rebuilding(world, rebuilding)) is None
+
+
+def test_names_that_collide_are_refused_on_the_way_back(world: SimulatedWorld) -> None:
+    entries = (Nested("a", "dict", (ObjectEntry("b"),)), ObjectEntry("a.b"))
+    rebuilding = Rebuilding(Scenario(entries, planner=PlannerOptions(flatten_state_dict=False)), "there_and_back")
+    outcome = run_rebuilding(world, rebuilding)
+    assert judge_rebuilding(rebuilding, outcome) is None
+    taken = replace(outcome, read=OperationOutcome((Returned(()),)))
+    breach = judge_rebuilding(rebuilding, taken)
+    assert breach is not None
+    assert "two entries have one name" in breach.headline
+
+
+def test_judge_finds_what_is_wrong() -> None:
+    rebuilding = Rebuilding(Scenario((TensorEntry("t", (2,)), ObjectEntry("o", 1))))
+    right = tuple(expected_rebuilding(rebuilding, 0).values())
+    tensor, thing = right
+    assert isinstance(tensor, TensorState)
+    assert isinstance(thing, ObjectState)
+    chunk = replace(tensor.chunks[0], data=bytes(8))
+    for state, kind in (
+        ((tensor,), WrongKeys),
+        ((tensor, replace(thing, text="2")), WrongObject),
+        ((replace(tensor, dtype="int32"), thing), WrongTensor),
+        ((replace(tensor, chunks=(chunk,)), thing), WrongBits),
+    ):
+        breach = judge_rebuilding(rebuilding, _read(Returned(state)))
+        assert breach is not None
+        assert breach.kind is kind
+        assert find_rebuilding_issue(breach) is None
+        assert str(breach.violation()).startswith("dcp_to_torch_save: rank 0: ")
+        assert "rebuilding = Rebuilding(" in str(breach.violation())
+    for seen in (Raised(ErrorRecord("OSError", "x")), Deadlocked(Waiting("a lock"))):
+        breach = judge_rebuilding(rebuilding, _read(seen))
+        assert breach is not None
+        assert find_rebuilding_issue(breach) is None
+    assert judge_rebuilding(rebuilding, _read(Returned(right))) is None
+    with pytest.raises(ValueError, match="if, and only if"):
+        judge_rebuilding(rebuilding, RebuildingOutcome(OperationOutcome((Returned(()),))))
+
+
+def _read(seen: Returned | Raised | Deadlocked) -> RebuildingOutcome:
+    return RebuildingOutcome(OperationOutcome((Returned(()),)), OperationOutcome((seen,)))
+
+
+@ISSUES
+def test_minimal_case_shows_the_issue(issue: RebuildingIssue, world: SimulatedWorld, processes: ProcessWorld) -> None:
+    if not issue.affects(torch_release()):
+        pytest.skip(f"fixed in torch {issue.fixed_in}")
+    for where in (world, processes):
+        breach = judge_rebuilding(issue.rebuilding, run_rebuilding(where, issue.rebuilding))
+        assert breach is not None, f"this torch no longer shows it: set fixed_in of {issue.id!r}"
+        assert find_rebuilding_issue(breach) is issue, breach.violation()
+        names = {**vars(worlds), "Rebuilding": Rebuilding}
+        assert eval(repr(breach.rebuilding), names) == issue.rebuilding
+
+
+@ISSUES
+def test_entry_matches_no_other_failure(issue: RebuildingIssue, world: SimulatedWorld) -> None:
+    breach = judge_rebuilding(issue.rebuilding, run_rebuilding(world, issue.rebuilding))
+    assert breach is not None
+    other = Raised(ErrorRecord("CheckpointException", ""), "plan", ((0, ErrorRecord("OSError", "disk")),))
+    for seen in (other, replace(other, phase="read"), Raised(ErrorRecord("OSError", "disk"))):
+        read = OperationOutcome((seen,) * len(breach.read.ranks))
+        assert find_rebuilding_issue(replace(breach, kind=UnexpectedFailure, read=read, deviations=frozenset())) is None
+    lost = OperationOutcome(tuple(Returned(()) for _ in breach.read.ranks))
+    again = judge_rebuilding(issue.rebuilding, RebuildingOutcome(lost, lost))
+    if again is not None and issue.id not in ("rebuilt-without-empty-dicts", "rebuilt-own-part"):
+        assert find_rebuilding_issue(again) is None, again.deviations
