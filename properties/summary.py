@@ -15,6 +15,7 @@ from .planning.known_issues import PLANNING_ISSUES
 from .rebuilding_issues import REBUILDING_ISSUES
 from .sequence_issues import SEQUENCE_ISSUES
 from .training.known_issues import TRAINING_ISSUES
+from .side_by_side_issues import SIDE_BY_SIDE_ISSUES
 
 __all__ = ["fault_table", "feature_table", "known_issue_lines", "known_issue_table"]
 
@@ -24,6 +25,7 @@ _ENTRIES: Mapping[str, LedgerEntry] = {
     **SEQUENCE_ISSUES,
     **TRAINING_ISSUES,
     **REBUILDING_ISSUES,
+    **SIDE_BY_SIDE_ISSUES,
     **PLANNING_ISSUES,
 }
 

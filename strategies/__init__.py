@@ -8,6 +8,7 @@ from .layouts import chunk_sharding_specs, enumerable_sharding_specs, layouts, m
 from .mismatches import mismatched_entries
 from .rebuildings import rebuildings
 from .sequences import save_sequences
+from .side_by_side import saves_side_by_side
 from .states import fqns, nested_entries, object_entries, object_values, state_dicts, tensor_entries
 from .tensors import dtypes, ranks, tensor_shapes, world_sizes
 from .trainings import optimizers, parallelisms, training_layers, training_sides, trainings
@@ -38,6 +39,7 @@ __all__ = [
     "rebuildings",
     "replicas",
     "save_sequences",
+    "saves_side_by_side",
     "scenarios",
     "schedules",
     "state_dicts",

@@ -1,0 +1,114 @@
+"""Judges two saves in one program: each comes to what it comes to alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+from worlds.concise import pretty
+from worlds.outcome import Deadlocked, OperationOutcome, Outcome, Raised, RankOutcome, Returned
+from worlds.scenario import Scenario
+from worlds.side_by_side import SideBySide, SideBySideOutcome
+
+from .agreement import depends_on_threads
+from .verdict import describe_ranks, rank_text
+from .violations import Violation
+
+__all__ = ["SideBySideBreach", "judge_side_by_side"]
+
+
+class OtherSaveShows(Violation):
+    """A save beside another one, to another path, comes to something else than it does alone."""
+
+    law = "round trip"
+
+    def throw(self) -> NoReturn:
+        raise self
+
+
+@dataclass(frozen=True)
+class SideBySideBreach:
+    """How one of the two differs, in one line, and what came of it together with the other and alone.
+
+    ``goes_without_caching`` says that nothing differs where no plans are cached, if it was tried.
+    """
+
+    headline: str
+    pair: SideBySide
+    together: Outcome
+    alone: Outcome
+    goes_without_caching: bool = False
+
+    def violation(self) -> Violation:
+        """The exception, with the whole text."""
+        lines = [self.headline, "", *f"pair = {pretty(self.pair)}".splitlines(), ""]
+        for name, outcome in (("alone", self.alone), ("together", self.together)):
+            for operation, seen in (("save", outcome.save), ("load", outcome.load)):
+                if seen is not None:
+                    groups = describe_ranks(seen.ranks, rank_text)
+                    lines += [f"{name:9} {operation}: {ranks}: {text}" for ranks, text in groups]
+            lines.append(f"{name:9} metadata: {outcome.metadata or outcome.metadata_error}")
+        return OtherSaveShows("\n".join(lines))
+
+
+def judge_side_by_side(pair: SideBySide, outcome: SideBySideOutcome) -> SideBySideBreach | None:
+    """The first of the two that differs from what it is alone, or ``None``."""
+    if _is_in_the_way(pair, outcome):
+        return None
+    for number, scenario in enumerate(pair.both):
+        together, alone = outcome.together[number], outcome.alone[number]
+        difference = next(_differences(scenario, alone, together), None)
+        if difference is not None:
+            which = "the first save" if number == 0 else "the second save"
+            return SideBySideBreach(f"{which} beside another one: {difference}", pair, together, alone)
+    return None
+
+
+def _is_in_the_way(pair: SideBySide, outcome: SideBySideOutcome) -> bool:
+    """Whether one of the two hangs also alone, in a rank that is to go on with the other one."""
+    for name in ("save", "load"):
+        one, other = (set(scenario.operation(name).members) for scenario in pair.both)
+        for alone in outcome.alone:
+            seen = alone.save if name == "save" else alone.load
+            if seen is not None and any(isinstance(rank, Deadlocked) for rank in seen.ranks):
+                return bool(one & other) or (name == "save" and pair.how != "groups")
+    return False
+
+
+def _differences(scenario: Scenario, alone: Outcome, together: Outcome) -> Iterator[str]:
+    if _is_a_race(scenario):
+        return
+    for name, one, other in (("save", alone.save, together.save), ("load", alone.load, together.load)):
+        for rank in _differing_ranks(one, other):
+            yield f"rank {rank} sees another {name}"
+    if scenario.writer.thread_count > 1:
+        return  # which thread writes which file is the system's affair
+    if alone.files != together.files:
+        yield "the files are others"
+    if (alone.metadata, alone.metadata_error) != (together.metadata, together.metadata_error):
+        yield "the metadata are others"
+
+
+def _is_a_race(scenario: Scenario) -> bool:
+    """Whether what comes of it, also alone, depends on which thread, or which rank, is faster."""
+    races = not scenario.save.coordinated and not scenario.writer.overwrite
+    return races or depends_on_threads(scenario)
+
+
+def _differing_ranks(one: OperationOutcome | None, other: OperationOutcome | None) -> list[int]:
+    if one is None or other is None:
+        return [] if one is other else [0]
+    pairs = enumerate(zip(one.ranks, other.ranks, strict=True))
+    return [rank for rank, (left, right) in pairs if _comparable(left) != _comparable(right)]
+
+
+def _comparable(seen: RankOutcome) -> RankOutcome | str:
+    match seen:
+        case Deadlocked():
+            return "waits for ever"  # how many collectives were before is not of interest
+        case Raised():
+            return replace(seen, origin="")
+        case Returned():
+            return replace(seen, metadata=None)  # that of the whole is compared
+    return seen
