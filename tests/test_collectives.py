@@ -63,6 +63,26 @@ def broadcast(rank: int) -> Any:
     return tensor.tolist()
 
 
+def broadcast_of_memory(rank: int) -> Any:
+    """Gloo sends a tensor's bytes from the first element on, and takes them so, and asks for no strides."""
+    from_columns = torch.arange(6).view(2, 3).t() if rank == 1 else torch.zeros(3, 2, dtype=torch.int64)
+    into_columns = torch.arange(6).view(3, 2) if rank == 1 else torch.zeros(2, 3, dtype=torch.int64).t()
+    for tensor in (from_columns, into_columns):
+        dist.broadcast(tensor, src=1)
+    return from_columns.tolist(), into_columns.tolist()
+
+
+def broadcast_refused(rank: int) -> Any:
+    """Some dtypes, and what is no plain tensor, cannot be sent."""
+    dtensor = distribute_tensor(torch.zeros(4), init_device_mesh("cpu", (WORLD_SIZE,)), [Replicate()])
+    said = []
+    for tensor in (torch.zeros(1, dtype=torch.int16), torch.zeros(1, dtype=torch.float8_e5m2), dtensor):
+        with pytest.raises((RuntimeError, NotImplementedError)) as caught:
+            dist.broadcast(tensor, src=0)
+        said.append((type(caught.value).__name__, "Invalid scalar type" in str(caught.value)))
+    return said
+
+
 def scatter(rank: int) -> Any:
     tensor = torch.zeros(2, dtype=torch.int64)
     dist.scatter(tensor, [mine(other) for other in range(WORLD_SIZE)] if rank == 1 else None, src=1)
@@ -193,6 +213,8 @@ BODIES: dict[str, Callable[[int], Any]] = {
         all_reduce,
         reduce,
         broadcast,
+        broadcast_of_memory,
+        broadcast_refused,
         scatter,
         gather,
         reduce_scatter,

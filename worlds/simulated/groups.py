@@ -18,6 +18,7 @@ from torch.distributed import distributed_c10d as c10d
 from torch.testing._internal.distributed.multi_threaded_pg import AllReduce, ProcessLocalGroup, ThreadLocalWorld
 
 from ..patches import Patch
+from .broadcast import Broadcast, refuse
 from .exchange import Arrival, Exchange
 from .scheduler import current_task
 
@@ -160,6 +161,11 @@ class SimulatedGroup(ProcessLocalGroup):
 
     def barrier(self, opts: Any = None) -> Any:
         return _SimulatedWork(self.meet("barrier", None), _Nothing())
+
+    def broadcast(self, tensors: Any, opts: Any = None, *_: Any) -> Any:
+        """Into the tensors of the ranks that are not the root."""
+        refuse(tensors)
+        return _Join(Broadcast(opts.rootRank), self).join(self.rank(), tensors)
 
     def reduce(self, tensors: Any, opts: Any = None, *_: Any) -> Any:
         """Into the root's tensor; the other ranks' tensors stay as they are."""
