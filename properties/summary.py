@@ -13,6 +13,7 @@ from .known_issues import KNOWN_ISSUES
 from .ledger import LedgerEntry
 from .planning.known_issues import PLANNING_ISSUES
 from .rebuilding_issues import REBUILDING_ISSUES
+from .route_issues import ROUTE_ISSUES
 from .sequence_issues import SEQUENCE_ISSUES
 from .training.known_issues import TRAINING_ISSUES
 from .side_by_side_issues import SIDE_BY_SIDE_ISSUES
@@ -25,6 +26,7 @@ _ENTRIES: Mapping[str, LedgerEntry] = {
     **SEQUENCE_ISSUES,
     **TRAINING_ISSUES,
     **REBUILDING_ISSUES,
+    **ROUTE_ISSUES,
     **SIDE_BY_SIDE_ISSUES,
     **PLANNING_ISSUES,
 }

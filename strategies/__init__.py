@@ -7,6 +7,7 @@ from .kills import killed_scenarios, kills
 from .layouts import chunk_sharding_specs, enumerable_sharding_specs, layouts, memories, mesh_shardings, replicas
 from .mismatches import mismatched_entries
 from .rebuildings import rebuildings
+from .routes import routes
 from .sequences import save_sequences
 from .side_by_side import saves_side_by_side
 from .states import fqns, nested_entries, object_entries, object_values, state_dicts, tensor_entries
@@ -38,6 +39,7 @@ __all__ = [
     "ranks",
     "rebuildings",
     "replicas",
+    "routes",
     "save_sequences",
     "saves_side_by_side",
     "scenarios",

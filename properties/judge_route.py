@@ -1,0 +1,83 @@
+"""Judges a save and a load by another way: what is loaded is what was saved, as by DCP's own files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from worlds.concise import pretty
+from worlds.outcome import Deadlocked, Outcome, Raised
+from worlds.routes import Route
+
+from .judge import judge
+from .judge_state import judge_state, judge_untouched
+from .oracle import expected
+from .verdict import Breach, Verdict, rank_text
+from .violations import Deadlock, LostFailure, NotRefused, UnexpectedFailure, Violation, WrongRanks
+
+__all__ = ["RouteBreach", "judge_route", "not_tensors"]
+
+
+@dataclass(frozen=True)
+class RouteBreach:
+    """What is wrong with what came by a way."""
+
+    route: Route
+    verdict: Verdict
+    breach: Breach
+
+    def violation(self) -> Violation:
+        """The exception, with the whole text."""
+        found = self.verdict.violation()
+        assert found is not None
+        text = str(found).replace(f"scenario = {pretty(self.route.scenario)}", f"route = {pretty(self.route)}")
+        return type(found)(f"by {self.route.by}: {text}")
+
+
+def judge_route(route: Route, outcome: Outcome) -> RouteBreach | None:
+    """The first thing that is wrong, or ``None``."""
+    if route.by == "broadcast":
+        breach = next(_breaches(route, outcome), None)
+        verdict = Verdict(route.scenario, outcome, expected(route.scenario), breach)
+    else:
+        verdict = judge(route.scenario, outcome)
+    return None if verdict.breach is None else RouteBreach(route, verdict, verdict.breach)
+
+
+def not_tensors(route: Route) -> dict[int, set[str]]:
+    """By rank, the names that it is to load which are no tensors; DCP says that it broadcasts only those."""
+    scenario = route.scenario
+    found = {
+        rank: {unit.fqn for unit in scenario.units("load") if unit.tensor is None and unit.is_on("load", rank)}
+        for rank in range(scenario.load.world_size)
+    }
+    return {rank: names for rank, names in found.items() if names}
+
+
+def _breaches(route: Route, outcome: Outcome) -> Iterator[Breach]:
+    """There is no save by DCP to judge, and no metadata; the load has nothing to read them from."""
+    if outcome.load is None:
+        yield Breach(UnexpectedFailure, f"save: torch.save {rank_text(outcome.save.ranks[0])}", "save")
+        return
+    refusing = not_tensors(route)
+    for rank, seen in enumerate(outcome.load.ranks):
+        if isinstance(seen, Deadlocked):
+            yield Breach(Deadlock, f"load: rank {rank} {rank_text(seen)}", "load")
+        elif refusing:
+            yield from _refusal(rank, seen, refusing)
+        elif isinstance(seen, Raised):
+            yield Breach(UnexpectedFailure, f"load: rank {rank} {rank_text(seen)}", "load")
+    yield from judge_untouched(route.scenario, outcome.load)
+    if outcome.load.returned:
+        yield from judge_state(route.scenario, "load", outcome.load)
+
+
+def _refusal(rank: int, seen: object, refusing: dict[int, set[str]]) -> Iterator[Breach]:
+    if not isinstance(seen, Raised):
+        yield Breach(NotRefused, f"load: rank {rank} returned, and what is no tensor was to be loaded", "load")
+        return
+    named = {who: error.message for who, error in seen.failures or ()}
+    if seen.phase != "plan" or set(named) - set(refusing):
+        yield Breach(WrongRanks, f"load: rank {rank} {rank_text(seen)}", "load")
+    elif set(named) != set(refusing) or not all(any(fqn in named[who] for fqn in refusing[who]) for who in named):
+        yield Breach(LostFailure, f"load: rank {rank} {rank_text(seen)}", "load")

@@ -1,0 +1,217 @@
+"""The ledger of what goes wrong in released torch where a state goes another way, and the check that knows it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from worlds.entries import Entry, TensorEntry
+from worlds.example import ExampleWorld
+from worlds.layouts import ChunkSharding, EnumerableSharding, Layout, Memory, Plain, Tile
+from worlds.operations import Operation
+from worlds.outcome import ErrorRecord
+from worlds.routes import Route, from_torch_save
+from worlds.run_route import run_route
+from worlds.scenario import Scenario
+
+from .check import KNOWN_HITS
+from .judge_route import RouteBreach, judge_route
+from .known_issues import find_known_issue
+from .known_issues.entry import blamed
+from .ledger import LedgerEntry, first_match
+from .violations import Deadlock, UnexpectedFailure, WrongBits
+
+__all__ = ["ROUTE_ISSUES", "RouteIssue", "check_route", "find_route_issue"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouteIssue(LedgerEntry):
+    """As :class:`properties.known_issues.KnownIssue`, of a state that goes another way."""
+
+    route: Route
+    matches: Callable[[RouteBreach], bool]
+
+
+def check_route(route: Route, world: ExampleWorld) -> None:
+    """Raise the violation if something else is loaded than was saved, unless it is a known issue; that is counted."""
+    __tracebackhide__ = True
+    breach = judge_route(route, run_route(world, route))
+    if breach is None:
+        return
+    known = find_route_issue(breach)
+    if known is None:
+        breach.violation().throw()
+    KNOWN_HITS[known.id] += 1
+
+
+def find_route_issue(breach: RouteBreach) -> LedgerEntry | None:
+    """The entry for the breach, if it is known for the installed torch; also one that DCP's own files show too."""
+    found: LedgerEntry | None = None
+    if breach.route.by == "broadcast":
+        found = first_match(ROUTE_ISSUES.values(), lambda issue: issue.matches(breach))
+    return found or find_known_issue(breach.verdict)
+
+
+def _blamed(breach: RouteBreach, phase: str) -> dict[int, ErrorRecord]:
+    outcome = breach.verdict.outcome.load
+    return {} if outcome is None else blamed(outcome, phase)
+
+
+def _tensors(breach: RouteBreach, name: Literal["save", "load"]) -> dict[str, TensorEntry]:
+    leaves = breach.route.scenario.leaves(name)
+    return {leaf.fqn: leaf.entry for leaf in leaves if isinstance(leaf.entry, TensorEntry)}
+
+
+def _layouts(breach: RouteBreach) -> list[Layout | None]:
+    """How the tensors that are to be loaded are held."""
+    return [entry.loaded for entry in _tensors(breach, "load").values()]
+
+
+def _wrong_bits_of(breach: RouteBreach) -> str:
+    """The name of the tensor that has other bits than were saved; nothing where that is not what is wrong."""
+    return ".".join(map(str, breach.breach.path)) if breach.breach.kind is WrongBits else ""
+
+
+def _says(phase: str, text: str) -> Callable[[RouteBreach], bool]:
+    """Whether every rank that is blamed has said that, in that phase."""
+
+    def matches(breach: RouteBreach) -> bool:
+        said = [error.message for error in _blamed(breach, phase).values()]
+        return bool(said) and all(re.search(text, message) for message in said)
+
+    return matches
+
+
+def _hangs_or_fails(breach: RouteBreach) -> bool:
+    return breach.breach.kind is Deadlock or (breach.breach.kind is UnexpectedFailure and bool(_blamed(breach, "read")))
+
+
+def _is_sub_group(breach: RouteBreach) -> bool:
+    load = breach.route.scenario.load
+    return breach.breach.kind is Deadlock and load.whole_world > load.world_size
+
+
+def _is_sharded(breach: RouteBreach) -> bool:
+    sharded = any(not isinstance(layout, Plain) for layout in _layouts(breach))
+    return sharded and breach.route.scenario.load.world_size > 1 and _hangs_or_fails(breach)
+
+
+def _differs_between_ranks(breach: RouteBreach) -> bool:
+    """Whether ranks hold different tensors, which DCP's documentation does not allow: they may hang, or mix them up."""
+    some = any(isinstance(layout, Plain) and layout.ranks for layout in _layouts(breach))
+    return some and (_hangs_or_fails(breach) or breach.breach.kind is WrongBits)
+
+
+def _is_conjugated(breach: RouteBreach) -> bool:
+    lazy = any(
+        entry.saved is not None and entry.saved.memory == "conjugated" for entry in _tensors(breach, "save").values()
+    )
+    failed = breach.breach.kind is Deadlock or _says("read", "view_as_real doesn't work on unresolved")(breach)
+    return lazy and failed
+
+
+_UNORDERED: tuple[Memory, ...] = ("transposed", "strided", "expanded", "negated")
+"""Whose bytes from the first element on are not those of the elements in row-major order."""
+
+
+def _takes_memory_for_elements(breach: RouteBreach) -> bool:
+    """What is wrong is not on the rank that has read the file, and it, or its target, is not in row-major order."""
+    name = _wrong_bits_of(breach)
+    saved, target = (_tensors(breach, side).get(name) for side in ("save", "load"))
+    layouts = (saved.saved if saved else None, target.loaded if target else None)
+    on_root = f"on rank {breach.route.scenario.load.coordinator}:" in breach.breach.headline
+    return (
+        isinstance(layouts[1], Plain)
+        and not on_root
+        and any(layout is not None and layout.memory in _UNORDERED for layout in layouts)
+    )
+
+
+def _takes_first_part(breach: RouteBreach) -> bool:
+    """What is wrong is a part of a sharded target that does not begin where the tensor does."""
+    target = _tensors(breach, "load").get(_wrong_bits_of(breach))
+    place = re.search(r"of its chunk at \[([\d, ]+)\]", breach.breach.headline)
+    behind = place is not None and any(map(int, place[1].split(",")))
+    return behind and target is not None and not isinstance(target.loaded, Plain)
+
+
+_TWO = Operation(2)
+
+
+def _route(entry: Entry | None = None, load: Operation = _TWO) -> Route:
+    return Route(from_torch_save(Scenario(entries=() if entry is None else (entry,), load=load)), "broadcast")
+
+
+_HALVES = ChunkSharding(0, (0, 1))
+_TILES = EnumerableSharding((Tile(0, (1,), (1,)), Tile(0, (0,), (1,))))
+_ISSUES = (
+    RouteIssue(
+        id="broadcast-forgets-path",
+        title="load_state_dict makes a BroadcastingTorchSaveReader forget the path that it was made with",
+        loses="it can be used with load() alone, which is given the path again",
+        route=_route(load=Operation(api="legacy")),
+        matches=_says("plan", "checkpoint_id must be set before setting up storage reader"),
+    ),
+    RouteIssue(
+        id="broadcast-without-group",
+        title="BroadcastingTorchSaveReader cannot load where torch.distributed is not initialised",
+        loses="a file cannot be loaded in a single process, as load() says that it does there",
+        route=_route(load=Operation(distributed=False)),
+        matches=_says("plan", "Default process group has not been initialized"),
+    ),
+    RouteIssue(
+        id="broadcast-in-sub-group",
+        title="BroadcastingTorchSaveReader broadcasts in the default group, whatever process_group load() gets",
+        loses="a load by some of the ranks hangs until the watchdog fires",
+        route=_route(TensorEntry("a"), Operation(members=(1,))),
+        matches=_is_sub_group,
+    ),
+    RouteIssue(
+        id="broadcast-of-other-keys",
+        title="BroadcastingTorchSaveReader hangs, or mixes tensors up, where ranks hold different ones",
+        loses="load() says only that mismatched keys may result in hangs or errors",
+        route=_route(TensorEntry("a", loaded=Plain((0,)))),
+        matches=_differs_between_ranks,
+        documented=True,
+    ),
+    RouteIssue(
+        id="broadcast-into-shards",
+        title="BroadcastingTorchSaveReader receives into a tensor as the target is, and none that is sharded can be",
+        loses="a file cannot be loaded into a sharded model, which is what the reader is for: the load hangs",
+        route=_route(TensorEntry("a", (2,), loaded=_HALVES)),
+        matches=_is_sharded,
+    ),
+    RouteIssue(
+        id="broadcast-first-part",
+        title="BroadcastingTorchSaveReader takes an offset within the target's own chunk for one within the tensor",
+        loses="each shard silently gets the rows that the first one is to have",
+        route=_route(TensorEntry("a", (2,), loaded=_TILES), Operation()),
+        matches=_takes_first_part,
+    ),
+    RouteIssue(
+        id="broadcast-of-memory",
+        title="BroadcastingTorchSaveReader sends a tensor's memory, with gloo whatever its strides are",
+        loses="with a transposed or negated tensor in the file, other ranks silently get other values",
+        route=_route(TensorEntry("a", (2, 2), saved=Plain(memory="transposed"))),
+        matches=_takes_memory_for_elements,
+    ),
+    RouteIssue(
+        id="broadcast-of-conjugate",
+        title="BroadcastingTorchSaveReader cannot send a tensor that is conjugated lazily",
+        loses="the rank that reads the file fails, and the others hang until the watchdog fires",
+        route=_route(TensorEntry("a", dtype="complex64", saved=Plain(memory="conjugated"))),
+        matches=_is_conjugated,
+    ),
+    RouteIssue(
+        id="broadcast-of-dtype",
+        title="BroadcastingTorchSaveReader cannot send a dtype that the back end does not, as int16 or float8 on gloo",
+        loses="a file with one such tensor cannot be loaded into a state dict that has it",
+        route=_route(TensorEntry("a", dtype="int16")),
+        matches=_says("read", "Invalid scalar type"),
+    ),
+)
+
+ROUTE_ISSUES: dict[str, RouteIssue] = {issue.id: issue for issue in _ISSUES}
+"""The entries by their id."""

@@ -1,0 +1,30 @@
+"""A state is loaded as it was saved, by whatever way that torch has for it."""
+
+from __future__ import annotations
+
+from hypothesis import given
+
+from properties.choices import fewer, only_in
+from properties.route_issues import check_route
+from properties.sharding import sharded
+from strategies import routes
+from worlds import ProcessWorld
+from worlds.example import ExampleWorld
+from worlds.routes import Route
+
+
+@only_in("simulated", "processes")
+@sharded
+@fewer(2)
+@given(route=routes())
+def test_routes(shard: int, world: ExampleWorld, route: Route) -> None:
+    """What ``torch.save`` wrote, converted or broadcast, and what fsspec wrote, is loaded equal into any target."""
+    check_route(route, world)
+
+
+@only_in("simulated")
+@fewer(20)
+@given(route=routes(max_world_size=3, max_entries=2))
+def test_routes_on_real_ranks(processes: ProcessWorld, route: Route) -> None:
+    """On processes, whose broadcasts are gloo's own, too."""
+    check_route(route, processes)

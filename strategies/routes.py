@@ -1,0 +1,67 @@
+"""Strategies for ways from a saved state to a loaded one other than DCP's own files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import event
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn
+
+from worlds.entries import Entry, Nested, TensorEntry
+from worlds.layouts import Plain
+from worlds.routes import Route, Way, from_torch_save
+from worlds.scenario import Scenario
+
+from .whole import scenarios
+
+__all__ = ["routes"]
+
+_WAYS: tuple[Way, ...] = ("torch_save_to_dcp", "fsspec", "broadcast", "broadcast")
+
+
+@st.composite
+def routes(draw: DrawFn, *, max_world_size: int = 6, max_entries: int = 3) -> Route:
+    """Any scenario, by any way. Shrinks towards a file of ``torch.save`` that is converted and loaded by one rank.
+
+    What is broadcast is often all tensors, and often such as are not sharded, by a call for all ranks of the world: all
+    else is refused, or fails in released torch, so that nothing behind it would be seen.
+    """
+    by = draw(st.sampled_from(_WAYS), label="by")
+    scenario = draw(
+        scenarios(failing="nothing", max_world_size=max_world_size, max_entries=max_entries), label="scenario"
+    )
+    only = draw(st.sampled_from(("plain tensors", "plain tensors", "tensors", "anything")), label="if broadcast")
+    event(f"by {by}{f' of {only}' if by == 'broadcast' else ''}")
+    if by == "fsspec":
+        return Route(scenario, by)
+    scenario = from_torch_save(scenario)
+    if by == "broadcast" and only != "anything":
+        entries = tuple(kept for entry in scenario.entries for kept in _only_tensors(entry))
+        scenario = replace(scenario, entries=entries)
+        if only == "plain tensors":
+            scenario = _by_everyone(scenario)
+    return Route(scenario, by)
+
+
+def _only_tensors(entry: Entry) -> list[Entry]:
+    if isinstance(entry, TensorEntry):
+        return [entry]
+    if not isinstance(entry, Nested) or entry.container == "tuple":
+        return []
+    inside = tuple(kept for inner in entry.entries for kept in _only_tensors(inner))
+    return [replace(entry, entries=inside)] if inside else []
+
+
+def _by_everyone(scenario: Scenario) -> Scenario:
+    entries = tuple(map(_plain_target, scenario.entries))
+    everyone = replace(scenario.load, api="current", coordinator=0, members=(), distributed=True, no_dist=False)
+    return replace(scenario, entries=entries, load=everyone)
+
+
+def _plain_target(entry: Entry) -> Entry:
+    if isinstance(entry, Nested):
+        return replace(entry, entries=tuple(map(_plain_target, entry.entries)))
+    if isinstance(entry, TensorEntry) and entry.loaded is not None and not isinstance(entry.loaded, Plain):
+        return replace(entry, loaded=Plain(memory=entry.loaded.memory))
+    return entry

@@ -1,0 +1,97 @@
+"""Ways from a saved state to a loaded one: as drawn, as run, as judged, and what is known to be wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import find, settings
+
+import worlds
+from properties.judge_route import judge_route
+from properties.ledger import torch_release
+from properties.route_issues import ROUTE_ISSUES, RouteIssue, find_route_issue
+from properties.violations import NotRefused
+from strategies import routes
+from worlds import (
+    ChunkSharding,
+    InvalidScenario,
+    Nested,
+    ObjectEntry,
+    Operation,
+    ProcessWorld,
+    Scenario,
+    SimulatedWorld,
+    TensorEntry,
+)
+from worlds.outcome import ErrorRecord, OperationOutcome, Outcome, Raised, Returned
+from worlds.routes import Route, Way, from_torch_save
+from worlds.run_route import run_route
+
+SHARDS = ChunkSharding(0, (0, 1))
+TENSORS = Nested("n", "dict", (TensorEntry("t", (4, 2)), TensorEntry("u", (3,), "float64")))
+STATE = Scenario((TENSORS, ObjectEntry("o", (1, "x"))), load=Operation(2))
+ISSUES = pytest.mark.parametrize("issue", ROUTE_ISSUES.values(), ids=lambda issue: issue.id)
+
+
+def test_a_file_is_of_one_process() -> None:
+    with pytest.raises(InvalidScenario, match="of one process"):
+        Route(Scenario(save=Operation(2)), "broadcast")
+    state = Scenario((TensorEntry("a", (2,), saved=SHARDS), Nested("s", "stateful")), Operation(2), Operation(2))
+    assert Route(from_torch_save(state)).scenario.entries == (TensorEntry("a", (2,)), Nested("s"))
+
+
+def test_shrinks_to_a_conversion_of_nothing() -> None:
+    assert find(routes(), lambda _: True, settings=settings(database=None, max_examples=200)) == Route()
+
+
+@pytest.mark.parametrize("by", ["torch_save_to_dcp", "fsspec"])
+def test_state_is_loaded_as_it_was_saved(by: Way, world: SimulatedWorld, processes: ProcessWorld) -> None:
+    entries = (replace(TENSORS, entries=(TensorEntry("t", (4, 2), loaded=SHARDS),)), *STATE.entries[1:])
+    route = Route(from_torch_save(replace(STATE, entries=entries)), by)
+    for where in (world, processes):
+        outcome = run_route(where, route)
+        assert judge_route(route, outcome) is None
+        assert outcome.load is not None
+        assert outcome.load.returned
+
+
+def test_tensors_are_broadcast_and_objects_refused(world: SimulatedWorld, processes: ProcessWorld) -> None:
+    route, refused = (
+        Route(from_torch_save(replace(STATE, entries=some)), "broadcast") for some in ((TENSORS,), STATE.entries)
+    )
+    for where in (world, processes):
+        outcome = run_route(where, route)
+        assert judge_route(route, outcome) is None
+        assert outcome.load is not None
+        assert outcome.load.returned
+        assert judge_route(refused, run_route(where, refused)) is None
+    taken = replace(outcome, load=OperationOutcome((Returned(()), Returned(()))))
+    breach = judge_route(refused, taken)
+    assert breach is not None
+    assert breach.breach.kind is NotRefused
+    assert find_route_issue(breach) is None
+
+
+@ISSUES
+def test_minimal_route_shows_the_issue(issue: RouteIssue, world: SimulatedWorld, processes: ProcessWorld) -> None:
+    if not issue.affects(torch_release()):
+        pytest.skip(f"fixed in torch {issue.fixed_in}")
+    for where in (world, processes):
+        breach = judge_route(issue.route, run_route(where, issue.route))
+        assert breach is not None, f"this torch no longer shows it: set fixed_in of {issue.id!r}"
+        assert find_route_issue(breach) is issue, breach.violation()
+        text = str(breach.violation())
+        assert text.startswith("by broadcast: ")
+        assert "route = Route(" in text
+    assert eval(repr(issue.route), {**vars(worlds), "Route": Route}) == issue.route
+
+
+@ISSUES
+def test_entry_matches_no_other_failure(issue: RouteIssue) -> None:
+    size = issue.route.scenario.load.world_size
+    saved = OperationOutcome((Returned(()),))
+    plan = Raised(ErrorRecord("CheckpointException", ""), "plan", ((0, ErrorRecord("OSError", "disk")),))
+    for seen in (plan, Raised(ErrorRecord("OSError", "disk")), Returned(())):
+        breach = judge_route(issue.route, Outcome(saved, OperationOutcome((seen,) * size)))
+        assert breach is None or find_route_issue(breach) is None, breach.violation()

@@ -1,0 +1,65 @@
+"""Ways from a saved state to a loaded one other than DCP's own files, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from .concise import Concise
+from .entries import Entry, Nested
+from .invalid import require
+from .layouts import Plain
+from .operations import Operation, PlannerOptions, WriterOptions
+from .scenario import Scenario
+
+__all__ = ["Route", "Way", "from_torch_save"]
+
+Way = Literal["torch_save_to_dcp", "broadcast", "fsspec"]
+"""A ``torch.save`` file that ``torch_save_to_dcp`` makes a checkpoint of; such a file that
+``BroadcastingTorchSaveReader`` reads with ``DynamicMetaLoadPlanner``; ``FsspecWriter`` and ``FsspecReader``."""
+
+_ALONE = Operation(distributed=False)
+_EMPTY = Scenario(save=_ALONE)
+
+
+@dataclass(frozen=True, repr=False)
+class Route(Concise):
+    """The save and load of ``scenario``, which has no faults, by another way.
+
+    What comes from a ``torch.save`` file is saved by one process, whole, and with no options; see
+    :func:`from_torch_save`.
+    """
+
+    scenario: Scenario = _EMPTY
+    by: Way = "torch_save_to_dcp"
+
+    def __post_init__(self) -> None:
+        require(self.by in ("torch_save_to_dcp", "broadcast", "fsspec"), f"no way to save and load: {self.by!r}")
+        require(not self.scenario.faults, "what goes another way has no faults")
+        if self.by != "fsspec":
+            require(self.scenario == from_torch_save(self.scenario), "a file of torch.save is of one process")
+
+
+def from_torch_save(scenario: Scenario) -> Scenario:
+    """The scenario with its state whole in the memory of one process, which calls ``torch.save``."""
+    options = PlannerOptions(allow_partial_load=scenario.planner.allow_partial_load)
+    return replace(
+        scenario,
+        entries=tuple(map(_whole, scenario.entries)),
+        save=_ALONE,
+        writer=WriterOptions(),
+        planner=options,
+    )
+
+
+def _whole(entry: Entry) -> Entry:
+    if isinstance(entry, Nested):
+        # A Stateful object in such a file would be an object of its class, of which DCP knows nothing.
+        container = "dict" if entry.container == "stateful" else entry.container
+        return replace(entry, container=container, entries=tuple(map(_whole, entry.entries)))
+    if entry.saved is None:
+        return entry
+    memory = entry.saved.memory
+    if memory == "expanded" and not isinstance(entry.saved, Plain):
+        memory = "contiguous"
+    return replace(entry, saved=Plain(memory=memory))
