@@ -14,6 +14,7 @@ from .states import fqns, nested_entries, object_entries, object_values, state_d
 from .tensors import dtypes, ranks, tensor_shapes, world_sizes
 from .trainings import optimizers, parallelisms, training_layers, training_sides, trainings
 from .whole import scenarios
+from .windows import windows
 
 __all__ = [
     "chunk_sharding_specs",
@@ -50,6 +51,7 @@ __all__ = [
     "training_layers",
     "training_sides",
     "trainings",
+    "windows",
     "world_sizes",
     "writer_options",
 ]

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis.strategies import SearchStrategy
-from torch.distributed.checkpoint import default_planner, format_utils, state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint import default_planner, format_utils, optimizer, state_dict_loader, state_dict_saver
 
 from properties.judge_side_by_side import OtherSaveShows
+from properties.judge_window import check_window
 from properties.rebuilding_issues import check_rebuilding
 from properties.route_issues import check_route
 from properties.side_by_side_issues import check_side_by_side
@@ -23,7 +24,7 @@ from properties.violations import (
     WrongBits,
     WrongKeys,
 )
-from strategies import rebuildings, routes, saves_side_by_side
+from strategies import rebuildings, routes, saves_side_by_side, windows
 from tests.planting import planted
 from worlds import Scenario, SimulatedWorld
 from worlds.concise import pretty
@@ -33,6 +34,7 @@ pytestmark = pytest.mark.thorough
 Law = tuple[SearchStrategy[Any], Callable[[Any, SimulatedWorld], None], int]
 REBUILDING: Law = (rebuildings(), check_rebuilding, 4 * 300)
 ROUTES: Law = (routes(), check_route, 4 * 300)
+WINDOWS: Law = (windows(), check_window, 4 * 100)
 SIDE_BY_SIDE: Law = (saves_side_by_side(), check_side_by_side, 4 * 100)
 """What a law draws, its check, and how many examples the profile ci has of it."""
 
@@ -100,6 +102,16 @@ BUGS = (
         ROUTES,
         (NotLoaded, WrongBits),
         ranks=2,
+    ),
+    Bug(
+        "a window that is read from the beginning",
+        optimizer._ReaderWithOffset,
+        "create_local_plan",
+        "_element_wise_add(original_shard.metadata.shard_offsets, offset)",
+        "original_shard.metadata.shard_offsets",
+        WINDOWS,
+        (UnexpectedFailure, WrongBits),
+        entries=4,  # each window has the same
     ),
     Bug(
         "an upload over another group than its own",
