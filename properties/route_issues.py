@@ -17,11 +17,11 @@ from worlds.run_route import run_route
 from worlds.scenario import Scenario
 
 from .check import KNOWN_HITS
-from .judge_route import RouteBreach, judge_route
+from .judge_route import RouteBreach, judge_route, not_tensors
 from .known_issues import find_known_issue
 from .known_issues.entry import blamed
 from .ledger import LedgerEntry, first_match
-from .violations import Deadlock, UnexpectedFailure, WrongBits
+from .violations import Deadlock, NotLoaded, UnexpectedFailure, WrongBits
 
 __all__ = ["ROUTE_ISSUES", "RouteIssue", "check_route", "find_route_issue"]
 
@@ -71,14 +71,23 @@ def _layouts(breach: RouteBreach) -> list[Layout | None]:
 
 def _wrong_bits_of(breach: RouteBreach) -> str:
     """The name of the tensor that has other bits than were saved; nothing where that is not what is wrong."""
-    return ".".join(map(str, breach.breach.path)) if breach.breach.kind is WrongBits else ""
+    name = ".".join(map(str, breach.breach.path))
+    target = _tensors(breach, "load").get(name)
+    # A wrong bool is always what the target was before the load.
+    as_before = breach.breach.kind is NotLoaded and target is not None and target.dtype == "bool"
+    return name if breach.breach.kind is WrongBits or as_before else ""
 
 
 def _says(phase: str, text: str) -> Callable[[RouteBreach], bool]:
-    """Whether every rank that is blamed has said that, in that phase."""
+    """Whether every rank that is blamed has said that, in that phase, but for those that rightly refuse an object."""
 
     def matches(breach: RouteBreach) -> bool:
-        said = [error.message for error in _blamed(breach, phase).values()]
+        refuse = not_tensors(breach.route)
+        said = [
+            error.message
+            for rank, error in _blamed(breach, phase).items()
+            if rank not in refuse or not error.message.startswith("Non-tensor value identified at")
+        ]
         return bool(said) and all(re.search(text, message) for message in said)
 
     return matches
