@@ -18,8 +18,9 @@ from worlds.scenario import Scenario
 
 from .check import KNOWN_HITS
 from .judge_route import RouteBreach, judge_route, not_tensors
-from .known_issues import find_known_issue
+from .known_issues import KNOWN_ISSUES, find_known_issue
 from .known_issues.entry import blamed
+from .known_issues.loading import padding
 from .ledger import LedgerEntry, first_match
 from .violations import Deadlock, NotLoaded, UnexpectedFailure, WrongBits
 
@@ -51,6 +52,8 @@ def find_route_issue(breach: RouteBreach) -> LedgerEntry | None:
     found: LedgerEntry | None = None
     if breach.route.by == "broadcast":
         found = first_match(ROUTE_ISSUES.values(), lambda issue: issue.matches(breach))
+    if found is None and breach.route.by == "broadcast" and _refuses_padding(breach):
+        return KNOWN_ISSUES["empty-dict-in-list"]
     return found or find_known_issue(breach.verdict)
 
 
@@ -91,6 +94,16 @@ def _says(phase: str, text: str) -> Callable[[RouteBreach], bool]:
         return bool(said) and all(re.search(text, message) for message in said)
 
     return matches
+
+
+def _refuses_padding(breach: RouteBreach) -> bool:
+    """Whether ranks refuse what is not there: the ``None`` in a list, where they have no shard of a tensor."""
+    scenario, right = breach.route.scenario, not_tensors(breach.route)
+    said = {rank: error.message for rank, error in _blamed(breach, "plan").items() if rank not in right}
+    return bool(said) and all(
+        any(f"Non-tensor value identified at {name}. " in message for name in padding(scenario, rank))
+        for rank, message in said.items()
+    )
 
 
 def _hangs_or_fails(breach: RouteBreach) -> bool:

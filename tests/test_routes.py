@@ -87,6 +87,17 @@ def test_minimal_route_shows_the_issue(issue: RouteIssue, world: SimulatedWorld,
     assert eval(repr(issue.route), {**vars(worlds), "Route": Route}) == issue.route
 
 
+def test_padding_of_a_list_is_known_from_loads_of_other_files(world: SimulatedWorld) -> None:
+    """A rank without a shard of a tensor in a list has ``None`` there, and refuses it as no tensor."""
+    listed = Nested("a", "list", (TensorEntry(0, (2,), loaded=ChunkSharding(0, (0,))), TensorEntry(1)))
+    route = Route(from_torch_save(Scenario((listed,), load=Operation(2))), "broadcast")
+    breach = judge_route(route, run_route(world, route))
+    assert breach is not None
+    known = find_route_issue(breach)
+    assert known is not None
+    assert known.id == "empty-dict-in-list"
+
+
 @ISSUES
 def test_entry_matches_no_other_failure(issue: RouteIssue) -> None:
     size = issue.route.scenario.load.world_size

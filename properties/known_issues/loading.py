@@ -28,7 +28,7 @@ from ..violations import (
 )
 from .entry import KnownIssue, blamed, operation_outcome, raised_alone
 
-__all__ = ["ISSUES"]
+__all__ = ["ISSUES", "padding"]
 
 
 def _unit(scenario: Scenario, fqn: str) -> Unit:
@@ -164,10 +164,10 @@ def _not_found(verdict: Verdict, breach: Breach) -> dict[int, str]:
 
 def _takes_padding_for_an_entry(verdict: Verdict, breach: Breach) -> bool:
     found = _not_found(verdict, breach)
-    return any(name in _padding(verdict.scenario, rank) for rank, name in found.items())
+    return any(name in padding(verdict.scenario, rank) for rank, name in found.items())
 
 
-def _padding(scenario: Scenario, rank: int) -> set[str]:
+def padding(scenario: Scenario, rank: int) -> set[str]:
     """The names of what vanishes from a list as sharded tensors are flattened, so that ``None`` takes its place."""
     return {
         ".".join(map(str, path))
