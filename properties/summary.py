@@ -15,8 +15,8 @@ from .planning.known_issues import PLANNING_ISSUES
 from .rebuilding_issues import REBUILDING_ISSUES
 from .route_issues import ROUTE_ISSUES
 from .sequence_issues import SEQUENCE_ISSUES
-from .training.known_issues import TRAINING_ISSUES
 from .side_by_side_issues import SIDE_BY_SIDE_ISSUES
+from .training.known_issues import TRAINING_ISSUES
 
 __all__ = ["fault_table", "feature_table", "known_issue_lines", "known_issue_table"]
 
