@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 from torch.distributed._shard.sharding_spec import ChunkShardingSpec, _internals
 from torch.distributed.checkpoint import (
@@ -43,6 +42,7 @@ from strategies import mesh_layouts
 from strategies import nested as nests
 from strategies import plans as draws
 from tests.planting import planted
+from tests.shrinking import shrunk
 from worlds.concise import pretty
 from worlds.plans import Merge, MeshLayout, NestedState, Plans, Reads, Tiled, Validation
 
@@ -289,29 +289,13 @@ BUGS = (
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.id)
 def test_planted_bug_is_found_and_shrunk(bug: Bug) -> None:
     with planted(bug.owner, bug.function, bug.old, bug.new):
-        violation, case = _shrunk(bug)
+        violation, case = shrunk(
+            bug.cases,
+            lambda case: check_plan(bug.judge, case),
+            PlanningViolation,
+            max_examples=round(CI_EXAMPLES * bug.share),
+        )
         assert isinstance(violation, bug.kinds), violation
     check_plan(bug.judge, case)  # without the bug it passes
     assert f"case = {pretty(case)}\n" in str(violation)
     assert bug.small(case), str(violation)
-
-
-def _shrunk(bug: Bug) -> tuple[PlanningViolation, Any]:
-    last: list[Any] = []
-
-    @seed(0)
-    @settings(
-        max_examples=round(CI_EXAMPLES * bug.share),
-        database=None,
-        deadline=None,
-        report_multiple_bugs=False,
-        suppress_health_check=[HealthCheck.too_slow],
-    )
-    @given(case=bug.cases)
-    def law(case: Any) -> None:
-        last[:] = [case]  # the last one to run is the smallest
-        check_plan(bug.judge, case)
-
-    with pytest.raises(PlanningViolation) as caught:
-        law()
-    return caught.value, last[0]

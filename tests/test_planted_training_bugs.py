@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
 from torch.distributed import _state_dict_utils
 from torch.distributed.checkpoint import planner_helpers, state_dict
 
@@ -15,9 +14,10 @@ from properties.training import check_training, find_training_issue, judge_train
 from properties.violations import NotLoaded, UnexpectedFailure, Violation, WrongBits, WrongKeys, WrongObject
 from strategies import trainings
 from tests.planting import planted
+from tests.shrinking import shrunk
 from worlds import SimulatedWorld
 from worlds.concise import pretty
-from worlds.training import Training, run_training
+from worlds.training import run_training
 
 pytestmark = pytest.mark.thorough
 
@@ -98,7 +98,9 @@ BUGS = (
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.id)
 def test_planted_bug_is_found_named_and_shrunk(bug: Bug, world: SimulatedWorld) -> None:
     with planted(bug.owner, bug.function, bug.old, bug.new):
-        violation, training = _shrunk(world)
+        violation, training = shrunk(
+            trainings(), lambda case: check_training(case, world), Violation, max_examples=CI_EXAMPLES
+        )
         assert isinstance(violation, bug.kinds), violation
     known = list(judge_training(training, run_training(world, training)))
     assert all(map(find_training_issue, known)), "without the bug nothing new may be wrong"
@@ -107,24 +109,3 @@ def test_planted_bug_is_found_named_and_shrunk(bug: Bug, world: SimulatedWorld) 
     sizes = (training.saved.parallelism.world_size, training.loaded.parallelism.world_size)
     assert max(sizes) <= bug.ranks, text
     assert len(training.layers) <= bug.layers, text
-
-
-def _shrunk(world: SimulatedWorld) -> tuple[Violation, Training]:
-    last: list[Training] = []
-
-    @seed(0)
-    @settings(
-        max_examples=CI_EXAMPLES,
-        database=None,
-        deadline=None,
-        report_multiple_bugs=False,
-        suppress_health_check=[HealthCheck.too_slow],
-    )
-    @given(training=trainings())
-    def law(training: Training) -> None:
-        last[:] = [training]  # the last one to run is the smallest
-        check_training(training, world)
-
-    with pytest.raises(Violation) as caught:
-        law()
-    return caught.value, last[0]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 from torch.distributed.checkpoint import default_planner, format_utils, optimizer, state_dict_loader, state_dict_saver
 
@@ -26,6 +25,7 @@ from properties.violations import (
 )
 from strategies import rebuildings, routes, saves_side_by_side, windows
 from tests.planting import planted
+from tests.shrinking import shrunk
 from worlds import Scenario, SimulatedWorld
 from worlds.concise import pretty
 
@@ -139,9 +139,9 @@ BUGS = (
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.id)
 def test_planted_bug_is_found_named_and_shrunk(bug: Bug, world: SimulatedWorld) -> None:
-    _, check, _ = bug.law
+    strategy, check, examples = bug.law
     with planted(bug.owner, bug.function, bug.old, bug.new):
-        violation, found = _shrunk(bug, world)
+        violation, found = shrunk(strategy, lambda case: check(case, world), Violation, max_examples=examples)
         assert isinstance(violation, bug.kinds), violation
     check(found, world)  # without the bug it must pass
     text = str(violation)
@@ -153,25 +153,3 @@ def test_planted_bug_is_found_named_and_shrunk(bug: Bug, world: SimulatedWorld) 
 
 def _scenarios(found: Any) -> tuple[Scenario, ...]:
     return found.both if hasattr(found, "both") else (found.scenario,)
-
-
-def _shrunk(bug: Bug, world: SimulatedWorld) -> tuple[Violation, Any]:
-    strategy, check, examples = bug.law
-    last: list[Any] = []
-
-    @seed(0)
-    @settings(
-        max_examples=examples,
-        database=None,
-        deadline=None,
-        report_multiple_bugs=False,
-        suppress_health_check=[HealthCheck.too_slow],
-    )
-    @given(drawn=strategy)
-    def law(drawn: Any) -> None:
-        last[:] = [drawn]  # the last one to run is the smallest
-        check(drawn, world)
-
-    with pytest.raises(Violation) as caught:
-        law()
-    return caught.value, last[0]
