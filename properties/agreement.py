@@ -12,7 +12,7 @@ from worlds.scenario import Scenario
 from .judge import judge
 from .known_issues import find_known_issue
 
-__all__ = ["WorldsDisagree", "compare_worlds", "depends_on_threads"]
+__all__ = ["WorldsDisagree", "compare_worlds", "is_race"]
 
 
 class WorldsDisagree(AssertionError):
@@ -22,12 +22,12 @@ class WorldsDisagree(AssertionError):
 def compare_worlds(scenario: Scenario, simulated: Outcome, real: Outcome) -> None:
     """Raise :class:`WorldsDisagree` unless the verdict, what each rank saw and the faults that were reached are equal.
 
-    The order of events, and where in torch an exception was raised, are a world's own. Where the outcome
-    :func:`depends_on_threads`, each world must keep the laws, but for known issues.
+    The order of events, and where in torch an exception was raised, are a world's own. Of what :func:`is_race` says is
+    one, each world must keep the laws, but for known issues.
     """
     __tracebackhide__ = True
     verdicts = [judge(scenario, outcome) for outcome in (simulated, real)]
-    if depends_on_threads(scenario):
+    if is_race(scenario):
         wrong = [str(verdict) for verdict in verdicts if not verdict and find_known_issue(verdict) is None]
         differences = iter(wrong)
     else:
@@ -38,9 +38,14 @@ def compare_worlds(scenario: Scenario, simulated: Outcome, real: Outcome) -> Non
         raise WorldsDisagree("\n".join([*found, "", f"scenario = {pretty(scenario)}", "", *said]))
 
 
-def depends_on_threads(scenario: Scenario) -> bool:
-    """Whether a rank has threads of which only some may fail: then the system decides which one comes to the item."""
-    return scenario.writer.thread_count > 1 and any(fault.place.per_item for fault in scenario.faults)
+def is_race(scenario: Scenario) -> bool:
+    """Whether the outcome depends on who is faster, which the system decides.
+
+    Of a rank's threads only some may fail, or a rank may come so late that it sees what rank 0 has written by then
+    (``uncoordinated-overwrite``).
+    """
+    late = not scenario.save.coordinated and not scenario.writer.overwrite and scenario.save.world_size > 1
+    return late or (scenario.writer.thread_count > 1 and any(fault.place.per_item for fault in scenario.faults))
 
 
 def _differences(scenario: Scenario, simulated: Outcome, real: Outcome) -> Iterator[str]:

@@ -196,8 +196,9 @@ class _Content:
         if save.api != "async":
             return bits
         if save.stager == "writer":
-            scalar = entry.shape == () and isinstance(entry.saved, MeshSharding)
-            return torch.full_like(bits, OVERWRITTEN) if scalar else bits
+            if entry.shape or not isinstance(entry.saved, MeshSharding):
+                return bits
+            bits = torch.full_like(bits, OVERWRITTEN)  # in memory, which may be that of the conjugate or the negative
         physical = {"conjugated": torch.conj_physical, "negated": torch.neg}.get(entry.saved.memory)
         if physical is None or not bits.numel():
             return bits

@@ -11,7 +11,7 @@ from worlds.concise import pretty
 from worlds.outcome import MetadataRecord, OperationOutcome, Outcome, RankOutcome, Returned
 from worlds.sequences import SaveSequence, SequenceOutcome
 
-from .agreement import depends_on_threads
+from .agreement import is_race
 from .verdict import describe_ranks, rank_text
 from .violations import Violation
 
@@ -55,7 +55,7 @@ def compare_caching(sequence: SaveSequence, plain: SequenceOutcome, cached: Sequ
     if not plain.steps or not cached.steps:
         raise ValueError("a sequence was not run")
     for number, (step, one, other) in enumerate(zip(sequence.steps, plain.steps, cached.steps, strict=False)):
-        if depends_on_threads(step):
+        if is_race(step):
             return None  # what the ranks remember from there on is the system's choice
         difference = next(_differences(step, one, other), None)
         if difference is not None:

@@ -11,7 +11,7 @@ from worlds.outcome import Deadlocked, OperationOutcome, Outcome, Raised, RankOu
 from worlds.scenario import Scenario
 from worlds.side_by_side import SideBySide, SideBySideOutcome
 
-from .agreement import depends_on_threads
+from .agreement import is_race
 from .verdict import describe_ranks, rank_text
 from .violations import Violation
 
@@ -77,7 +77,7 @@ def _is_in_the_way(pair: SideBySide, outcome: SideBySideOutcome) -> bool:
 
 
 def _differences(scenario: Scenario, alone: Outcome, together: Outcome) -> Iterator[str]:
-    if _is_a_race(scenario):
+    if is_race(scenario):
         return
     for name, one, other in (("save", alone.save, together.save), ("load", alone.load, together.load)):
         for rank in _differing_ranks(one, other):
@@ -88,12 +88,6 @@ def _differences(scenario: Scenario, alone: Outcome, together: Outcome) -> Itera
         yield "the files are others"
     if (alone.metadata, alone.metadata_error) != (together.metadata, together.metadata_error):
         yield "the metadata are others"
-
-
-def _is_a_race(scenario: Scenario) -> bool:
-    """Whether what comes of it, also alone, depends on which thread, or which rank, is faster."""
-    races = not scenario.save.coordinated and not scenario.writer.overwrite
-    return races or depends_on_threads(scenario)
 
 
 def _differing_ranks(one: OperationOutcome | None, other: OperationOutcome | None) -> list[int]:

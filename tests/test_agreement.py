@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from torch.distributed.checkpoint import state_dict_saver
 
-from properties.agreement import WorldsDisagree, compare_worlds, depends_on_threads
+from properties.agreement import WorldsDisagree, compare_worlds, is_race
 from tests.planting import planted
 from worlds import Fault, Operation, Outcome, ProcessWorld, Scenario, SimulatedWorld, TensorEntry, WriterOptions
 from worlds.outcome import Died, ErrorRecord, Hit, Raised, Returned
@@ -76,8 +76,16 @@ def test_text_shows_scenario_and_both_verdicts(world: SimulatedWorld) -> None:
 
 def test_which_thread_fails_is_left_to_the_laws() -> None:
     threads = WriterOptions(thread_count=2)
-    assert depends_on_threads(replace(FAILING, writer=threads, faults=(Fault("save", 1, "planner.resolve_data"),)))
-    assert not depends_on_threads(replace(FAILING, writer=threads))
+    assert is_race(replace(FAILING, writer=threads, faults=(Fault("save", 1, "planner.resolve_data"),)))
+    assert not is_race(replace(FAILING, writer=threads))
+
+
+def test_rank_that_may_come_late_is_a_race() -> None:
+    """Found by the law itself: real ranks were in time, and the simulated one was late."""
+    late = Scenario(save=Operation(2, api="uncoordinated"), load=Operation(2), writer=WriterOptions(overwrite=False))
+    assert is_race(late)
+    assert not is_race(replace(late, writer=WriterOptions()))
+    assert not is_race(replace(late, save=Operation(2)))
 
 
 def test_bug_that_one_world_has_is_found(world: SimulatedWorld, processes: ProcessWorld) -> None:

@@ -17,11 +17,13 @@ from strategies import rebuildings
 from worlds import (
     ChunkSharding,
     InvalidScenario,
+    MeshSharding,
     Nested,
     ObjectEntry,
     Operation,
     PlannerOptions,
     ProcessWorld,
+    Replicate,
     Scenario,
     SimulatedWorld,
     TensorEntry,
@@ -41,6 +43,7 @@ from worlds.rebuilding import By, Rebuilding, RebuildingOutcome
 
 NESTED = Nested("n", "dict", (TensorEntry("t", (4,), saved=ChunkSharding(0, (0, 1))), ObjectEntry("o", (1, "x"))))
 LISTED = Nested("l", "list", (TensorEntry("0", (2, 2), "int16"), ObjectEntry("1", 5)))
+_LAZY = MeshSharding((1,), (Replicate(),), memory="negated")
 STATE = Scenario((NESTED, LISTED, ObjectEntry("n.o2", "z")), Operation(2), Operation(2))
 ISSUES = pytest.mark.parametrize("issue", REBUILDING_ISSUES.values(), ids=lambda issue: issue.id)
 
@@ -93,6 +96,15 @@ def test_keys_give_what_they_name_and_what_is_below(
     rebuilding = Rebuilding(STATE, "keys", keys)
     assert set(expected_rebuilding(rebuilding, 0)) == paths
     assert judge_rebuilding(rebuilding, run_rebuilding(world, rebuilding)) is None
+
+
+@pytest.mark.parametrize("entry", [TensorEntry("a", saved=_LAZY), Nested("a", entries=(TensorEntry(0, saved=_LAZY),))])
+def test_memory_that_was_overwritten_is_negated_still(entry: TensorEntry | Nested, world: SimulatedWorld) -> None:
+    """What an asynchronous save did not copy was overwritten; what lies there stands for its negative as before."""
+    rebuilding = Rebuilding(Scenario(entries=(entry,), save=Operation(api="async")))
+    breach = judge_rebuilding(rebuilding, run_rebuilding(world, rebuilding))
+    assert breach is not None
+    assert find_rebuilding_issue(breach) is not None, breach.violation()
 
 
 def test_names_that_collide_are_refused_on_the_way_back(world: SimulatedWorld) -> None:

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import Phase, find, given, seed, settings
 from torch.distributed.checkpoint.planner import SavePlanner
 
-from properties.judge_async import compare_async, without_faults
+from properties.check import KNOWN_HITS
+from properties.judge_async import check_async_sequence, compare_async, without_faults
 from properties.judge_sequence import compare_caching
 from properties.ledger import torch_release
 from properties.sequence_issues import SEQUENCE_ISSUES, SequenceIssue, find_sequence_issue
 from strategies import save_sequences
-from worlds import Fault, InvalidScenario, Operation, ProcessWorld, Scenario, TensorEntry
+from worlds import ChunkSharding, Fault, InvalidScenario, Operation, ProcessWorld, Scenario, TensorEntry
 from worlds.outcome import Deadlocked, ErrorRecord, Raised
 from worlds.processes.asynchronous import run_async_sequence
 from worlds.processes.sequences import run_sequence
@@ -126,6 +127,15 @@ def test_saves_by_the_process_executor_are_of_the_state_at_the_call(processes: P
         breach = compare_async(sequence, plain, SequenceOutcome((changed, saved.steps[1])))
         assert breach is not None
         assert str(breach.violation()).startswith("step 0 of 2: with async_save in a process ")
+
+
+def test_staging_that_is_known_to_fail_is_no_news_of_the_process_executor(processes: ProcessWorld) -> None:
+    """A blocking save of such a tensor is refused on every rank; the copy for the daemon fails on one alone."""
+    entry = TensorEntry("a", (1,), "bits1x8", saved=ChunkSharding(0, (0, 1)))
+    step = replace(STEP, entries=(entry,))
+    before = KNOWN_HITS["staging-exotic-dtype"]
+    check_async_sequence(SaveSequence((step, step)), processes)
+    assert KNOWN_HITS["staging-exotic-dtype"] == before + 1
 
 
 def test_what_cannot_be_sent_to_a_daemon_is_left_out() -> None:
