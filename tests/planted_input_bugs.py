@@ -172,8 +172,8 @@ _STATE_DICTS = (
         "a tensor of another size loaded into",
         default_planner,
         "create_default_local_load_plan",
-        "and md.size != obj.size()",
-        "and len(md.size) != len(obj.size())",
+        "md.size != obj",
+        "len(md.size) != len(obj.size()) and md.size != obj",
         "nothing",
         (NotRefused,),
         entries=2,  # what is saved, and what is loaded in its place
