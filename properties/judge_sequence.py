@@ -12,7 +12,7 @@ from worlds.outcome import MetadataRecord, OperationOutcome, Outcome, RankOutcom
 from worlds.sequences import SaveSequence, SequenceOutcome
 
 from .agreement import is_race
-from .verdict import describe_ranks, rank_text
+from .verdict import outcome_lines
 from .violations import Violation
 
 __all__ = ["SequenceBreach", "compare_caching", "without_places"]
@@ -42,11 +42,7 @@ class SequenceBreach:
         """The exception, with the whole text."""
         lines = [self.headline, "", *f"sequence = {pretty(self.sequence)}".splitlines(), ""]
         for name, outcome in (("plain", self.plain), ("other", self.cached)):
-            for operation, seen in (("save", outcome.save), ("load", outcome.load)):
-                if seen is not None:
-                    groups = describe_ranks(seen.ranks, rank_text)
-                    lines += [f"{name:9} {operation}: {ranks}: {text}" for ranks, text in groups]
-            lines.append(f"{name:9} metadata: {outcome.metadata or outcome.metadata_error}")
+            lines += outcome_lines(name, outcome)
         return self.kind("\n".join(lines))
 
 

@@ -12,7 +12,7 @@ from worlds.scenario import Scenario
 from worlds.side_by_side import SideBySide, SideBySideOutcome
 
 from .agreement import is_race
-from .verdict import describe_ranks, rank_text
+from .verdict import outcome_lines
 from .violations import Violation
 
 __all__ = ["SideBySideBreach", "judge_side_by_side"]
@@ -44,11 +44,7 @@ class SideBySideBreach:
         """The exception, with the whole text."""
         lines = [self.headline, "", *f"pair = {pretty(self.pair)}".splitlines(), ""]
         for name, outcome in (("alone", self.alone), ("together", self.together)):
-            for operation, seen in (("save", outcome.save), ("load", outcome.load)):
-                if seen is not None:
-                    groups = describe_ranks(seen.ranks, rank_text)
-                    lines += [f"{name:9} {operation}: {ranks}: {text}" for ranks, text in groups]
-            lines.append(f"{name:9} metadata: {outcome.metadata or outcome.metadata_error}")
+            lines += outcome_lines(name, outcome)
         return OtherSaveShows("\n".join(lines))
 
 

@@ -14,7 +14,7 @@ from .oracle import Expectation, OperationExpectation, Stage
 from .reach import REFUSAL
 from .violations import Violation
 
-__all__ = ["Breach", "Verdict", "describe_ranks", "rank_text"]
+__all__ = ["Breach", "Verdict", "describe_ranks", "outcome_lines", "rank_text"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,15 @@ def _stacks_text(outcome: OperationOutcome, limit: int = 3) -> Iterator[str]:
 
 def _stack_of(seen: RankOutcome) -> str:
     return seen.stack if isinstance(seen, Deadlocked) else ""
+
+
+def outcome_lines(name: str, outcome: Outcome) -> Iterator[str]:
+    """A line for what each group of ranks saw of the save and of the load, and one for the metadata."""
+    for operation, seen in (("save", outcome.save), ("load", outcome.load)):
+        if seen is not None:
+            for ranks, text in describe_ranks(seen.ranks, rank_text):
+                yield f"{name:9} {operation}: {ranks}: {text}"
+    yield f"{name:9} metadata: {outcome.metadata or outcome.metadata_error}"
 
 
 def rank_text(seen: RankOutcome) -> str:
