@@ -9,11 +9,14 @@ from hypothesis import assume
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
+from ._reused import reused
+
 __all__ = ["several"]
 
 T = TypeVar("T")
 
 
+@reused
 def several(
     elements: SearchStrategy[T], *, min_size: int, max_size: int, unique_by: Callable[[T], Hashable]
 ) -> SearchStrategy[list[T]]:

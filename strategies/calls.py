@@ -8,6 +8,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from worlds.operations import Api, Operation, PlannerOptions, Schedule, WriterOptions
 
 from ._bounds import within_limit
+from ._reused import reused
 from .tensors import ranks, world_sizes
 
 __all__ = ["operations", "planner_options", "schedules", "writer_options"]
@@ -16,12 +17,14 @@ _SAVES: tuple[Api, ...] = ("current", "current", "legacy", "async", "uncoordinat
 _LOADS: tuple[Api, ...] = ("current", "legacy")
 
 
+@reused
 def schedules(*, world_size: int) -> SearchStrategy[Schedule]:
     """Orders in which the ranks of a world run; shrinks towards the natural one."""
     orders = st.permutations(range(world_size)).map(lambda order: () if order == sorted(order) else tuple(order))
     return st.builds(Schedule, st.just(()) | orders, st.booleans())
 
 
+@reused
 @st.composite
 def operations(
     draw: DrawFn,
@@ -71,6 +74,7 @@ def _members(places: list[int], size: int, bystanders: int) -> tuple[int, ...]:
     return tuple(sorted(inside[:size]))
 
 
+@reused
 def writer_options() -> SearchStrategy[WriterOptions]:
     """Options of the file system writer; shrinks towards its defaults, but for the fsync that no world needs."""
     options = st.builds(
@@ -84,6 +88,7 @@ def writer_options() -> SearchStrategy[WriterOptions]:
     return st.just(WriterOptions()) | options
 
 
+@reused
 def planner_options() -> SearchStrategy[PlannerOptions]:
     """Options of the default planners; shrinks towards their defaults."""
     options = st.builds(

@@ -13,6 +13,7 @@ from worlds.faults import Fault
 from worlds.hooks import HOOKS
 
 from ._bounds import check_bounds, check_rank
+from ._reused import reused
 from .tensors import ranks
 
 __all__ = ["failing_ranks", "faults"]
@@ -27,6 +28,7 @@ _HOOKS = {
 _USUAL = tuple(name for name in ERRORS if name not in NEVER_ARRIVES)
 
 
+@reused
 def failing_ranks(*, world_size: int, coordinator: int = 0) -> SearchStrategy[frozenset[int]]:
     """Sets of ranks that fail, never empty; shrinks towards one rank, the lowest.
 
@@ -42,6 +44,7 @@ def failing_ranks(*, world_size: int, coordinator: int = 0) -> SearchStrategy[fr
     return st.tuples(some, corner).map(lambda drawn: drawn[0] if drawn[1] is None else drawn[1])
 
 
+@reused
 @st.composite
 def _at_one_hook(
     draw: DrawFn, operation: Literal["save", "load"], world_size: int, coordinator: int
@@ -58,6 +61,7 @@ def _at_one_hook(
     return [Fault(operation, rank, hook, error, through) for rank in sorted(failed)]  # type: ignore[arg-type]
 
 
+@reused
 def faults(
     *,
     operation: Literal["save", "load"],

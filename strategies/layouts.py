@@ -24,12 +24,14 @@ from worlds.layouts import (
     Tile,
 )
 
+from ._reused import reused
 from ._weighted import weighted
 from .tensors import ranks
 
 __all__ = ["chunk_sharding_specs", "enumerable_sharding_specs", "layouts", "memories", "mesh_shardings", "replicas"]
 
 
+@reused
 def chunk_sharding_specs(*, dims: int, world_size: int, max_chunks: int | None = None) -> SearchStrategy[ChunkSharding]:
     """Chunk shardings of a tensor with that many dims: any dim, negative ones too, and any placements.
 
@@ -47,6 +49,7 @@ def chunk_sharding_specs(*, dims: int, world_size: int, max_chunks: int | None =
     return st.builds(ChunkSharding, dim, _placements(world_size, most))
 
 
+@reused
 @st.composite
 def _placements(draw: DrawFn, world_size: int, most: int) -> tuple[int, ...]:
     # The list is drawn even where it is not used: Hypothesis takes what has the fewest draws for the simplest.
@@ -60,6 +63,7 @@ def _placements(draw: DrawFn, world_size: int, most: int) -> tuple[int, ...]:
     return tuple(draw(st.permutations(range(world_size)), label="order"))
 
 
+@reused
 @st.composite
 def enumerable_sharding_specs(
     draw: DrawFn, *, shape: Sequence[int], world_size: int, max_cuts: int = 4
@@ -104,6 +108,7 @@ def _cut(tile: _Block, dim: int, place: int) -> list[_Block]:
     return [first, second]
 
 
+@reused
 @st.composite
 def mesh_shardings(draw: DrawFn, *, dims: int, world_size: int, max_mesh_dims: int = 3) -> MeshSharding:
     """Placements of a ``DTensor`` with that many dims on meshes of up to ``max_mesh_dims`` dims.
@@ -155,6 +160,7 @@ def _placed(mesh: Sequence[int], drawn: Sequence[tuple[str, int]]) -> tuple[Plac
     return tuple(reversed(placements))
 
 
+@reused
 def replicas(*, world_size: int, everywhere: bool = False) -> SearchStrategy[Plain]:
     """Plain tensors and objects: on every rank, more often than not, or on some; shrinks towards every rank."""
     if everywhere:
@@ -163,6 +169,7 @@ def replicas(*, world_size: int, everywhere: bool = False) -> SearchStrategy[Pla
     return weighted((3, st.just(Plain())), (1, some))
 
 
+@reused
 def memories(*, dtype: str, sharded: bool = False, target: bool = False) -> SearchStrategy[Memory]:
     """How a local tensor of that dtype may lie in memory; shrinks towards ``"contiguous"``.
 
@@ -181,6 +188,7 @@ def memories(*, dtype: str, sharded: bool = False, target: bool = False) -> Sear
     return st.sampled_from(found)
 
 
+@reused
 @st.composite
 def layouts(
     draw: DrawFn, *, shape: Sequence[int], dtype: str, world_size: int, target: bool = False, everywhere: bool = False

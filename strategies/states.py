@@ -13,6 +13,7 @@ from worlds.entries import Container, Entry, Key, Nested, ObjectEntry, TensorEnt
 from worlds.layouts import Layout, Plain
 
 from ._bounds import check_bounds, check_rank
+from ._reused import reused
 from ._several import several
 from ._weighted import weighted
 from .layouts import chunk_sharding_specs, layouts, memories, replicas
@@ -21,6 +22,7 @@ from .tensors import dtypes, tensor_shapes
 __all__ = ["fqns", "nested_entries", "object_entries", "object_values", "state_dicts", "tensor_entries"]
 
 
+@reused
 def fqns() -> SearchStrategy[str]:
     """Fully qualified names: a letter, what real modules have, and any text; shrinks towards ``"a"``.
 
@@ -30,11 +32,13 @@ def fqns() -> SearchStrategy[str]:
     return st.sampled_from(string.ascii_lowercase) | st.sampled_from(awkward) | st.text(max_size=8)
 
 
+@reused
 def _keys() -> SearchStrategy[Key]:
     """Keys in a container: names, and now and then an int, which DCP's flattening makes a string (#153842)."""
     return weighted((5, fqns()), (1, st.integers(0, 3)))
 
 
+@reused
 def object_values() -> SearchStrategy[Value]:
     """What an object in a state dict can be in a scenario; shrinks towards ``None``."""
     leaves = (
@@ -79,14 +83,14 @@ def tensor_entries(
     return draw(_tensors(fqns() if names is None else names, _Sides(save_world, load_world), shapes))
 
 
+@reused
 @st.composite
 def _tensors(
     draw: DrawFn, names: SearchStrategy[Key], sides: _Sides, shapes: SearchStrategy[tuple[int, ...]] | None = None
 ) -> TensorEntry:
     key = draw(names, label="key")
     shape = draw(tensor_shapes() if shapes is None else shapes, label="shape")
-    usual = weighted((4, st.just("float32")), (1, st.just("complex64")))
-    dtype = draw(weighted((1, usual), (1, dtypes())), label="dtype")
+    dtype = draw(_usual_dtypes(), label="dtype")
     saved = draw(_held(shape, dtype, sides, target=False), label="saved")
     loaded = draw(_held(shape, dtype, sides, target=True), label="loaded")
     fill = draw(st.sampled_from(("distinct", "distinct", "special", "special", "constant")), label="fill")
@@ -97,6 +101,13 @@ def _tensors(
     return TensorEntry(key, shape, dtype, saved, loaded if there else None, fill)  # type: ignore[arg-type]
 
 
+@reused
+def _usual_dtypes() -> SearchStrategy[str]:
+    usual = weighted((4, st.just("float32")), (1, st.just("complex64")))
+    return weighted((1, usual), (1, dtypes()))
+
+
+@reused
 def _held(shape: tuple[int, ...], dtype: str, sides: _Sides, *, target: bool) -> SearchStrategy[Layout]:
     if sides.whole:
         return memories(dtype=dtype, target=target).map(lambda memory: Plain((), memory))
@@ -114,6 +125,7 @@ def object_entries(
     return _objects(fqns() if names is None else names, _Sides(save_world, load_world))
 
 
+@reused
 @st.composite
 def _objects(draw: DrawFn, names: SearchStrategy[Key], sides: _Sides) -> ObjectEntry:
     key = draw(names, label="key")
@@ -146,6 +158,7 @@ def nested_entries(
     return _nested(fqns() if names is None else names, _Sides(save_world, load_world), max_depth, top=True)
 
 
+@reused
 @st.composite
 def _nested(draw: DrawFn, names: SearchStrategy[Key], sides: _Sides, depth: int, top: bool = False) -> Nested:
     key = draw(names, label="key")
@@ -177,11 +190,16 @@ def _is_plain(entry: Entry) -> bool:
     return isinstance(entry, ObjectEntry | Nested)
 
 
+def _key(entry: Entry) -> Key:
+    return entry.key
+
+
 def _flat_key(entry: Entry) -> str:
     # Most of the time: two keys that are one once they are strings are a corner that state_dicts() draws by itself.
     return str(entry.key)
 
 
+@reused
 def _entries(names: SearchStrategy[Key], sides: _Sides, depth: int) -> SearchStrategy[Entry]:
     tensors: SearchStrategy[Entry] = _tensors(names, sides)
     objects: SearchStrategy[Entry] = _objects(names, sides)
@@ -189,6 +207,7 @@ def _entries(names: SearchStrategy[Key], sides: _Sides, depth: int) -> SearchStr
     return weighted((3, tensors), (1, objects), (1, nested))
 
 
+@reused
 def state_dicts(
     *,
     save_world: int = 1,
@@ -219,7 +238,7 @@ def state_dicts(
     entries = weighted((3, tensors), (1, others), (1, nested))
 
     def lists(at_least: int) -> SearchStrategy[list[Entry]]:
-        return several(entries, min_size=at_least, max_size=max_entries, unique_by=lambda entry: entry.key)
+        return several(entries, min_size=at_least, max_size=max_entries, unique_by=_key)
 
     # An empty state dict is a corner, and would else be two in five.
     some = lists(max(min_entries, min(1, max_entries)))

@@ -11,6 +11,7 @@ from hypothesis.strategies import SearchStrategy
 from worlds.dtypes import DTYPES
 
 from ._bounds import check_bounds, within_limit
+from ._reused import reused
 
 __all__ = ["bounded_shape", "dtypes", "ranks", "tensor_shapes", "world_sizes"]
 
@@ -22,11 +23,16 @@ def world_sizes(*, min_size: int = 1, max_size: int = 8) -> SearchStrategy[int]:
     devices never saw what 7 ranks showed (pytorch/pytorch#153283), so every size is drawn.
     """
     check_bounds("size", min_size, max_size, at_least=1)
-    max_size = max(min_size, within_limit(max_size))
+    return _world_sizes(min_size, max(min_size, within_limit(max_size)))
+
+
+@reused
+def _world_sizes(min_size: int, max_size: int) -> SearchStrategy[int]:
     few = st.integers(min_size, max(min_size, min(4, max_size)))
     return few | few | st.integers(min_size, max_size)
 
 
+@reused
 def ranks(*, world_size: int) -> SearchStrategy[int]:
     """Ranks of a world of that size; shrinks towards 0."""
     check_bounds("rank", 0, world_size - 1)
@@ -35,6 +41,7 @@ def ranks(*, world_size: int) -> SearchStrategy[int]:
     return st.sampled_from(range(world_size) if world_size > 1 else (0, 0))
 
 
+@reused
 def tensor_shapes(
     *, min_dims: int = 0, max_dims: int = 4, max_extent: int = 10, max_elements: int = 128
 ) -> SearchStrategy[tuple[int, ...]]:
@@ -62,6 +69,7 @@ def bounded_shape(extents: Sequence[int], max_elements: int) -> tuple[int, ...]:
     return tuple(bounded)
 
 
+@reused
 def dtypes() -> SearchStrategy[str]:
     """The names of all dtypes that torch can save on the CPU; shrinks towards ``"float32"``.
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any, Literal, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, find, given, seed, settings
 from hypothesis import strategies as st
-from hypothesis.errors import InvalidArgument
+from hypothesis.errors import InvalidArgument, NoSuchExample
 from hypothesis.strategies import SearchStrategy
 
 from strategies import (
@@ -21,6 +23,7 @@ from strategies import (
     faults,
     fqns,
     layouts,
+    limit_world_sizes,
     memories,
     mesh_shardings,
     mismatched_entries,
@@ -40,6 +43,7 @@ from strategies import (
     writer_options,
 )
 from strategies.features import FEATURES, features
+from strategies.whole import Failing
 from worlds import (
     ChunkSharding,
     EnumerableSharding,
@@ -60,6 +64,8 @@ from worlds import (
 from worlds.dtypes import DTYPES
 from worlds.errors import ERRORS
 from worlds.hooks import HOOKS
+
+T = TypeVar("T")
 
 QUIET = settings(
     database=None,
@@ -138,18 +144,28 @@ def test_smallest_scenario_with_a_property(condition: Callable[[Scenario], bool]
     assert found == smallest
 
 
-def count(strategy: SearchStrategy[Any], corners: Callable[[Any], set[Any]], examples: int = EXAMPLES) -> Counter[Any]:
-    """How many of the examples of one shard in the profile ``ci`` reach each corner."""
-    counts: Counter[Any] = Counter()
+def sample(strategy: SearchStrategy[T]) -> list[T]:
+    """What one shard draws in the profile ``ci``."""
+    drawn: list[T] = []
 
     @seed(0)
-    @settings(QUIET, derandomize=False, max_examples=examples, phases=[Phase.generate])
+    @settings(QUIET, derandomize=False, max_examples=EXAMPLES, phases=[Phase.generate])
     @given(strategy)
-    def run(value: Any) -> None:
-        counts.update(corners(value))
+    def run(value: T) -> None:
+        drawn.append(value)
 
     run()
-    return counts
+    return drawn
+
+
+@cache
+def sampled_scenarios(failing: Failing, mismatched: bool = False) -> list[Scenario]:
+    return sample(scenarios(failing=failing, mismatched=mismatched))
+
+
+def count(drawn: Iterable[T], corners: Callable[[T], Iterable[Any]]) -> Counter[Any]:
+    """How many of the values reach each corner."""
+    return Counter(corner for value in drawn for corner in set(corners(value)))
 
 
 # How often one shard of a law reaches what matters, at least: less than half of what was seen. What is not named here
@@ -173,7 +189,7 @@ EXPECTED_CORNERS = {
 
 def test_corners_are_reached() -> None:
     """Every feature that a scenario without a mismatch can have, and those that matter often."""
-    counts = count(scenarios(failing="nothing"), lambda scenario: set(features(scenario)))
+    counts = count(sampled_scenarios("nothing"), features)
     wanted = {
         (group, name): EXPECTED_CORNERS.get((group, name), 1)
         for group, names in FEATURES.items()
@@ -184,31 +200,33 @@ def test_corners_are_reached() -> None:
 
 
 def test_every_mismatch_is_drawn() -> None:
-    counts = count(scenarios(failing="nothing", mismatched=True), lambda scenario: set(features(scenario)))
+    counts = count(sampled_scenarios("nothing", mismatched=True), features)
     assert {name: counts["mismatch", name] for name in FEATURES["mismatch"] if counts["mismatch", name] < 10} == {}
 
 
 def test_features_are_all_listed() -> None:
-    counts = count(scenarios(mismatched=True), lambda scenario: set(features(scenario)))
+    drawn = itertools.chain(sampled_scenarios("nothing", mismatched=True), *map(sampled_scenarios, ("save", "load")))
+    counts = count(drawn, features)
     assert set(counts) <= {(group, name) for group, names in FEATURES.items() for name in names}
 
 
 @pytest.mark.parametrize("size", range(1, 9))
 def test_every_world_size_is_drawn(size: int) -> None:
-    counts = count(scenarios(failing="nothing"), lambda scenario: {scenario.save.world_size, -scenario.load.world_size})
-    assert min(counts[size], counts[-size]) >= 3
+    drawn = sampled_scenarios("nothing")
+    assert sum(scenario.save.world_size == size for scenario in drawn) >= 3
+    assert sum(scenario.load.world_size == size for scenario in drawn) >= 3
 
 
 def test_every_dtype_is_drawn() -> None:
     # With a number beside it, since Hypothesis stops where it has drawn everything once.
-    counts = count(st.tuples(st.integers(), dtypes()), lambda drawn: {drawn[1]})
+    counts = count(sample(st.tuples(st.integers(), dtypes())), lambda drawn: {drawn[1]})
     assert {name: counts[name] for name in DTYPES if counts[name] < 2} == {}
 
 
 @pytest.mark.parametrize("operation", ["save", "load"])
-def test_every_fault_is_drawn(operation: str) -> None:
+def test_every_fault_is_drawn(operation: Literal["save", "load"]) -> None:
     def corners(scenario: Scenario) -> set[str]:
-        world = scenario.operation(operation)  # type: ignore[arg-type]
+        world = scenario.operation(operation)
         failing = {fault.rank for fault in scenario.faults}
         found = {f"{fault.hook} through {fault.through}" for fault in scenario.faults}
         found |= {f"error {fault.error}" for fault in scenario.faults}
@@ -219,7 +237,7 @@ def test_every_fault_is_drawn(operation: str) -> None:
             found |= {"all but the coordinator"} if world.coordinator not in failing else set()
         return found
 
-    counts = count(scenarios(failing=operation), corners)  # type: ignore[arg-type]
+    counts = count(sampled_scenarios(operation), corners)
     hooks = [(name, hook) for (of, name), hook in HOOKS.items() if of == operation]
     wanted = {f"{name} through call": 10 for name, _ in hooks}
     wanted |= {f"{name} through future": 3 for name, hook in hooks if hook.future}
@@ -248,6 +266,23 @@ def test_every_fault_is_drawn(operation: str) -> None:
 def test_bad_argument_is_refused(make: Callable[[], SearchStrategy[Any]], says: str) -> None:
     with pytest.raises(InvalidArgument, match=says):
         make()
+
+
+def test_strategy_is_the_same_where_it_is_asked_for_again() -> None:
+    """What Hypothesis has found out about it is kept with it, and costs more than to draw."""
+    assert layouts(shape=(2, 3), dtype="float32", world_size=2) is layouts(shape=(2, 3), dtype="float32", world_size=2)
+    assert layouts(shape=[2, 3], dtype="float32", world_size=2) is not None  # a list cannot be looked up
+
+
+def test_limit_holds_for_strategies_that_were_asked_for_before() -> None:
+    most = settings(QUIET, max_examples=1000)
+    assert find(operations(), lambda operation: operation.world_size > 4, settings=most)
+    limit_world_sizes(4)
+    try:
+        with pytest.raises(NoSuchExample):
+            find(operations(), lambda operation: operation.whole_world > 4, settings=most)
+    finally:
+        limit_world_sizes(None)
 
 
 @settings(QUIET, max_examples=50)
