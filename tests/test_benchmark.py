@@ -22,6 +22,7 @@ def run_benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.thorough
 def test_every_column_is_measured() -> None:
     pytest.importorskip("expecttest")
     done = run_benchmark("--examples=1", "--world-sizes=1,2")

@@ -94,6 +94,7 @@ def _known(text: str) -> dict[str, int]:
     return {name: int(count) for count, name in re.findall(r"^ *(\d+) × ([\w-]+):", text, re.MULTILINE)}
 
 
+@pytest.mark.thorough
 def test_summary_is_the_same_with_workers_and_in_each_run() -> None:
     """So the shards draw the same examples wherever they run, and what was met is summed up over the workers."""
     alone = run("properties/test_round_trip.py", "properties/test_metadata.py", "--hypothesis-profile=quick")
@@ -103,6 +104,7 @@ def test_summary_is_the_same_with_workers_and_in_each_run() -> None:
     assert _known(alone.stdout) == _known(spread.stdout)
 
 
+@pytest.mark.thorough
 def test_shards_draw_different_examples() -> None:
     law = "properties/test_round_trip.py::test_round_trip"
     done = [run(f"{law}[shard-{shard}]", "--hypothesis-show-statistics") for shard in (0, 1)]
