@@ -13,6 +13,7 @@ from worlds import (
     Nested,
     ObjectEntry,
     Operation,
+    Plain,
     PlannerOptions,
     Replicate,
     Scenario,
@@ -22,6 +23,8 @@ from worlds import (
     WriterOptions,
 )
 from worlds.entries import Value
+from worlds.outcome import ContainerState
+from worlds.state import StateDict
 
 _ONE = MeshSharding((1,), (Replicate(),))
 _UNCOORDINATED = Operation(3, api="uncoordinated", schedule=Schedule((0, 2, 1)))
@@ -56,6 +59,11 @@ SCENARIOS = {
         save=Operation(2),
         load=Operation(2),
     ),
+    # The ledger knew the issue of a tensor by itself alone.
+    "a negated tensor is staged within a tuple": Scenario(
+        entries=(Nested("a", "tuple", (TensorEntry("a", saved=Plain(memory="negated")),)),),
+        save=Operation(api="async", stager="default"),
+    ),
     # DTensor.from_local() gave a scalar the shape (0,) on ranks that are not in its mesh.
     "a rank is not in the mesh of a 0-d tensor": Scenario(
         entries=(
@@ -80,3 +88,13 @@ def test_objects_that_python_calls_equal_are_kept_apart(values: tuple[Value, Val
         scenario = Scenario(entries=(Nested("a", entries=(ObjectEntry("b", value),)),))
         assert judge(scenario, world.run(scenario)), value
     assert ObjectEntry("b", values[0]) != ObjectEntry("b", values[1])
+
+
+def test_list_that_is_replaced_is_told_even_at_the_same_address() -> None:
+    """Python gives a new list the address of one that has ended: one that replaced it passed for the same."""
+    state = StateDict(Scenario(entries=(Nested("a", "list"),)), "load", 0)
+    del state.entries["a"]
+    state.entries["a"] = []
+    [seen] = state.observe()
+    assert isinstance(seen, ContainerState)
+    assert not seen.in_place

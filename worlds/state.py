@@ -89,7 +89,10 @@ class StateDict:
         if scenario.container == "module":
             self._module = _module(self.entries)
             self.entries = dict(self._module.state_dict())
-        self._before = {path: _identity(value) for path, value in _walk(self.entries, ())}
+        before = list(_walk(self.entries, ()))
+        self._before = {path: _identity(value) for path, value in before}
+        # Kept, since what comes in its place could else get its address, and pass for it.
+        self._kept = [value for _, value in before]
         self._before_overwrite: tuple[EntryState, ...] | None = None
 
     def observe(self) -> tuple[EntryState, ...]:

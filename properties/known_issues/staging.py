@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from worlds.entries import TensorEntry
@@ -10,7 +11,7 @@ from worlds.operations import Operation, Stager
 from worlds.scenario import Scenario
 
 from ..verdict import Breach, Verdict
-from ..violations import WrongBits
+from ..violations import WrongBits, WrongObject
 from .alone import DEFAULT_STAGERS, ends_alone
 from .entry import KnownIssue
 
@@ -32,8 +33,23 @@ def _wrong_tensor(verdict: Verdict, breach: Breach) -> TensorEntry | None:
 
 def _loses_lazy_bits(verdict: Verdict, breach: Breach) -> bool:
     entry = _wrong_tensor(verdict, breach)
-    lazy = entry is not None and entry.saved is not None and entry.saved.memory in ("conjugated", "negated")
-    return lazy and _stages(verdict.scenario, DEFAULT_STAGERS)
+    lazy = entry is not None and _is_lazy(entry)
+    return (lazy or _is_lazy_within(verdict, breach)) and _stages(verdict.scenario, DEFAULT_STAGERS)
+
+
+def _is_lazy(entry: object) -> bool:
+    return (
+        isinstance(entry, TensorEntry) and entry.saved is not None and entry.saved.memory in ("conjugated", "negated")
+    )
+
+
+def _is_lazy_within(verdict: Verdict, breach: Breach) -> bool:
+    """Whether a container that is one object differs in the bits of tensors alone, and such a tensor is in it."""
+    if breach.kind is not WrongObject or breach.operation != "load":
+        return False
+    inside = (leaf for leaf in verdict.scenario.leaves("save") if leaf.path[: len(breach.path)] == breach.path)
+    without_bits = {_BITS.sub(r"\1", line.split(maxsplit=1)[1]) for line in breach.detail}
+    return len(without_bits) == 1 and any(_is_lazy(leaf.entry) for leaf in inside)
 
 
 def _stages_no_copy(verdict: Verdict, breach: Breach) -> bool:
@@ -44,6 +60,8 @@ def _stages_no_copy(verdict: Verdict, breach: Breach) -> bool:
     return scalar and overwritten and _stages(verdict.scenario, ("writer",))
 
 
+# A tensor in the text of a container: its dtype and shape, and its bytes.
+_BITS = re.compile(r"(torch\.\w+ \([\d, ]*\)) [0-9a-f]*")
 _NEGATED = TensorEntry("a", saved=Plain(memory="negated"))
 _SCALAR = TensorEntry("a", saved=MeshSharding((1,), (Replicate(),)))
 _WINDOW = TensorEntry("a", saved=MeshSharding((1,), (Replicate(),), memory="window"))
