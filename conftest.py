@@ -12,9 +12,10 @@ import torch
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
-from properties.check import FAULT_HITS, FEATURE_HITS, KNOWN_HITS, World
+from properties.check import FAULT_HITS, KNOWN_HITS, World
 from properties.choices import WORLDS, add_world_option, chosen_world, largest_world, serve_rank_0, skip_in_other_world
 from properties.determinism import ignore_constants_of_modules
+from properties.judged import FEATURE_HITS
 from properties.sharding import SHARDS, seed_shard
 from properties.summary import fault_table, feature_table, known_issue_lines
 from strategies import limit_world_sizes

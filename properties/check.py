@@ -13,21 +13,19 @@ from worlds.outcome import Outcome
 from worlds.scenario import Scenario
 
 from .judge import judge
+from .judged import count_judged
 from .known_issues import find_known_issue
 from .verdict import Verdict
 
 T = TypeVar("T")
 
-__all__ = ["FAULT_HITS", "FEATURE_HITS", "KNOWN_HITS", "World", "check", "pass_or_raise"]
+__all__ = ["FAULT_HITS", "KNOWN_HITS", "World", "check", "pass_or_raise"]
 
 KNOWN_HITS: Counter[str] = Counter()
 """How often each known issue was seen by :func:`check` in this process, by its id."""
 
 FAULT_HITS: Counter[tuple[str, str, str, str]] = Counter()
 """How often a fault was reached: by operation, hook, ``call`` or ``future``, and ``coordinator`` or ``rank``."""
-
-FEATURE_HITS: Counter[tuple[str, str]] = Counter()
-"""How often a scenario with each of :data:`strategies.features.FEATURES` was judged."""
 
 
 class World(Protocol):
@@ -46,7 +44,7 @@ def check(scenario: Scenario, world: World) -> None:
     """Raise the violation if ``scenario`` breaks a law in ``world``, unless it is a known issue; that is counted."""
     __tracebackhide__ = True
     outcome = world.run(scenario)
-    FEATURE_HITS.update(features(scenario))
+    count_judged(features(scenario))
     _count_faults(scenario, outcome)
     pass_or_raise(judge(scenario, outcome))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from strategies.case_features import case_features
 from worlds.concise import pretty
 from worlds.example import ExampleWorld
 from worlds.outcome import Deadlocked, EntryState, ObjectState, Returned, TensorState
@@ -12,6 +13,7 @@ from worlds.run_window import run_window
 from worlds.windows import NAME, Window, WindowOutcome
 
 from .expected_state import ExpectedTensor, expected_state
+from .judged import count_judged
 from .verdict import rank_text
 from .violations import Deadlock, UnexpectedFailure, Violation, WrongBits, WrongKeys, WrongObject, WrongTensor
 
@@ -21,6 +23,7 @@ __all__ = ["check_window", "judge_window"]
 def check_window(window: Window, world: ExampleWorld) -> None:
     """Raise the violation if the window has other elements than its place in the saved tensor."""
     __tracebackhide__ = True
+    count_judged(case_features(window))
     violation = judge_window(window, run_window(world, window))
     if violation is not None:
         violation.throw()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from strategies.case_features import case_features
 from worlds import Operation, ProcessWorld, Scenario, TensorEntry
 from worlds.killed import Kill, KilledScenario
 from worlds.layouts import ChunkSharding
@@ -12,6 +13,7 @@ from worlds.processes.killed import run_killed
 
 from .check import KNOWN_HITS
 from .judge_killed import KilledBreach, MixedCheckpoint, judge_killed
+from .judged import count_judged
 from .ledger import LedgerEntry, first_match
 
 __all__ = ["KILLED_ISSUES", "KilledIssue", "check_killed", "find_killed_issue"]
@@ -28,6 +30,7 @@ class KilledIssue(LedgerEntry):
 def check_killed(killed: KilledScenario, world: ProcessWorld) -> None:
     """Raise the violation if a law breaks when those ranks die, unless it is a known issue; that is counted."""
     __tracebackhide__ = True
+    count_judged(case_features(killed))
     breach = judge_killed(killed, run_killed(world, killed))
     if breach is None:
         return

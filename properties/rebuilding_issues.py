@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from strategies.case_features import case_features
 from worlds.entries import Nested, ObjectEntry, Path, TensorEntry
 from worlds.example import ExampleWorld
 from worlds.layouts import Plain
@@ -18,6 +19,7 @@ from worlds.scenario import Scenario
 from .check import KNOWN_HITS
 from .expected_rebuilding import Deviation, expected_rebuilding
 from .judge_rebuilding import RebuildingBreach, judge_rebuilding
+from .judged import count_judged
 from .known_issues import KNOWN_ISSUES
 from .known_issues.entry import blamed
 from .ledger import LedgerEntry, first_match
@@ -36,6 +38,7 @@ class RebuildingIssue(LedgerEntry):
 def check_rebuilding(rebuilding: Rebuilding, world: ExampleWorld) -> None:
     """Raise the violation if the law breaks, unless it is a known issue; that is counted."""
     __tracebackhide__ = True
+    count_judged(case_features(rebuilding))
     breach = judge_rebuilding(rebuilding, run_rebuilding(world, rebuilding))
     if breach is None:
         return

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from strategies.case_features import case_features
 from worlds.entries import Entry, TensorEntry
 from worlds.example import ExampleWorld
 from worlds.layouts import ChunkSharding, EnumerableSharding, Layout, Memory, Plain, Tile
@@ -18,6 +19,7 @@ from worlds.scenario import Scenario
 
 from .check import KNOWN_HITS
 from .judge_route import RouteBreach, judge_route, not_tensors
+from .judged import count_judged
 from .known_issues import KNOWN_ISSUES, find_known_issue
 from .known_issues.entry import blamed
 from .known_issues.loading import padding
@@ -38,6 +40,7 @@ class RouteIssue(LedgerEntry):
 def check_route(route: Route, world: ExampleWorld) -> None:
     """Raise the violation if something else is loaded than was saved, unless it is a known issue; that is counted."""
     __tracebackhide__ = True
+    count_judged(case_features(route))
     breach = judge_route(route, run_route(world, route))
     if breach is None:
         return

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from strategies.case_features import case_features
 from worlds import Operation, ProcessWorld, Scenario, TensorEntry
 from worlds.processes.sequences import run_sequence
 from worlds.sequences import SaveSequence
 
 from .check import KNOWN_HITS
 from .judge_sequence import SequenceBreach, compare_caching, without_places
+from .judged import count_judged
 from .ledger import LedgerEntry, first_match
 
 __all__ = ["SEQUENCE_ISSUES", "SequenceIssue", "check_sequence", "find_sequence_issue"]
@@ -27,6 +29,7 @@ class SequenceIssue(LedgerEntry):
 def check_sequence(sequence: SaveSequence, world: ProcessWorld) -> None:
     """Raise the violation if caching shows, unless it is a known issue; that is counted."""
     __tracebackhide__ = True
+    count_judged(case_features(sequence))
     plain, cached = (run_sequence(world, sequence, caching=caching) for caching in (False, True))
     breach = compare_caching(sequence, plain, cached)
     if breach is None:

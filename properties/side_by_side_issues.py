@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from strategies.case_features import case_features
 from worlds.entries import TensorEntry
 from worlds.example import ExampleWorld
 from worlds.operations import Operation, PlannerOptions
@@ -14,6 +15,7 @@ from worlds.side_by_side import SideBySide
 
 from .check import KNOWN_HITS
 from .judge_side_by_side import SideBySideBreach, judge_side_by_side
+from .judged import count_judged
 from .ledger import LedgerEntry, first_match
 
 __all__ = ["SIDE_BY_SIDE_ISSUES", "SideBySideIssue", "check_side_by_side", "find_breach", "find_side_by_side_issue"]
@@ -30,6 +32,7 @@ class SideBySideIssue(LedgerEntry):
 def check_side_by_side(pair: SideBySide, world: ExampleWorld) -> None:
     """Raise the violation if one save shows in the other, unless it is a known issue; that is counted."""
     __tracebackhide__ = True
+    count_judged(case_features(pair))
     breach = find_breach(pair, world)
     if breach is None:
         return

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from strategies.features import FEATURES
 from worlds.hooks import HOOKS
 
+from .judged import JUDGED
 from .killed_issues import KILLED_ISSUES
 from .known_issues import KNOWN_ISSUES
 from .ledger import LedgerEntry
@@ -53,10 +53,10 @@ def known_issue_table() -> Iterator[str]:
 
 
 def feature_table(hits: Mapping[tuple[str, str], int]) -> Iterator[str]:
-    """How often a scenario with each feature was judged, as lines of a Markdown table with a row for each group."""
+    """How often a case with each feature was judged, as lines of a Markdown table with a row for each group."""
     yield "| what | how often it was judged |"
     yield "| --- | --- |"
-    for group, names in FEATURES.items():
+    for group, names in JUDGED.items():
         counted = ", ".join(f"{name} {hits.get((group, name), 0)}" for name in names)
         yield f"| {group} | {counted} |"
 

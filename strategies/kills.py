@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from worlds.killed import Kill, KilledScenario, kill_places
 
 from ._bounds import check_bounds, check_rank
+from ._telling import tell
+from .case_features import case_features
 from .tensors import ranks
 from .whole import scenarios
 
@@ -59,7 +60,6 @@ def killed_scenarios(draw: DrawFn, *, max_world_size: int = 4, max_entries: int 
     scenario = draw(some, label="scenario")
     size = scenario.operation(operation).world_size
     deaths = draw(kills(operation=operation, world_size=size), label="kills")
-    event(f"a rank dies in a {operation}" + (" over an earlier checkpoint" if path == "same" else ""))
-    if len(deaths) == size > 1:
-        event("every rank dies")
-    return KilledScenario(scenario, deaths, operation, path if operation == "save" else "another")
+    killed = KilledScenario(scenario, deaths, operation, path if operation == "save" else "another")
+    tell(case_features(killed))
+    return killed

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
 from worlds.rebuilding import By, Rebuilding
 
+from ._telling import tell
+from .case_features import case_features
 from .whole import scenarios
 
 __all__ = ["rebuildings"]
@@ -28,12 +29,15 @@ def rebuildings(draw: DrawFn, *, max_world_size: int = 8, max_entries: int = 3) 
     )
     by = draw(st.sampled_from(_WAYS), label="by")
     if by not in ("keys", "planner"):
-        event(f"rebuilt by {by}")
-        return Rebuilding(scenario, by)
+        return _told(Rebuilding(scenario, by))
     paths = [unit.path[:length] for unit in scenario.units("save") for length in range(1, len(unit.path) + 1)]
     names = sorted({".".join(map(str, path)) for path in paths})
     known = st.sampled_from(names) if names else st.just("a")
     chosen = st.lists(known | st.sampled_from(("a", "zz", "")), min_size=1, max_size=3, unique=True).map(tuple)
     keys = draw(st.none() | chosen, label="keys")
-    event(f"rebuilt by {by} {'of everything' if keys is None else 'of some keys'}")
-    return Rebuilding(scenario, by, keys)
+    return _told(Rebuilding(scenario, by, keys))
+
+
+def _told(rebuilding: Rebuilding) -> Rebuilding:
+    tell(case_features(rebuilding))
+    return rebuilding

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
@@ -13,6 +12,8 @@ from worlds.layouts import Plain
 from worlds.routes import Route, Way, from_torch_save
 from worlds.scenario import Scenario
 
+from ._telling import tell
+from .case_features import case_features
 from .whole import scenarios
 
 __all__ = ["routes"]
@@ -32,16 +33,16 @@ def routes(draw: DrawFn, *, max_world_size: int = 6, max_entries: int = 3) -> Ro
         scenarios(failing="nothing", max_world_size=max_world_size, max_entries=max_entries), label="scenario"
     )
     only = draw(st.sampled_from(("plain tensors", "plain tensors", "tensors", "anything")), label="if broadcast")
-    event(f"by {by}{f' of {only}' if by == 'broadcast' else ''}")
-    if by == "fsspec":
-        return Route(scenario, by)
-    scenario = from_torch_save(scenario)
+    if by != "fsspec":
+        scenario = from_torch_save(scenario)
     if by == "broadcast" and only != "anything":
         entries = tuple(kept for entry in scenario.entries for kept in _only_tensors(entry))
         scenario = replace(scenario, entries=entries)
         if only == "plain tensors":
             scenario = _by_everyone(scenario)
-    return Route(scenario, by)
+    route = Route(scenario, by)
+    tell(case_features(route))
+    return route
 
 
 def _only_tensors(entry: Entry) -> list[Entry]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
@@ -14,6 +13,8 @@ from worlds.scenario import Scenario
 from worlds.sequences import SaveSequence
 
 from ._bounds import check_bounds
+from ._telling import tell
+from .case_features import case_features
 from .failures import faults
 from .layouts import chunk_sharding_specs
 from .tensors import dtypes, tensor_shapes
@@ -38,9 +39,10 @@ def save_sequences(draw: DrawFn, *, max_world_size: int = 3, min_steps: int = 2,
     changes = st.lists(st.sampled_from(_CHANGES), min_size=min_steps - 1, max_size=max_steps - 1)
     for change in draw(changes, label="changes"):
         before = draw(st.sampled_from(steps), label="of")
-        event(f"a save with another {change}" if change != "nothing" else "the same save again")
         steps.append(draw(_changed(replace(before, faults=()), change), label=change))
-    return SaveSequence(tuple(steps))
+    sequence = SaveSequence(tuple(steps))
+    tell(case_features(sequence))
+    return sequence
 
 
 def _changed(step: Scenario, change: str) -> SearchStrategy[Scenario]:

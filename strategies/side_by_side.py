@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
@@ -13,6 +12,8 @@ from worlds.scenario import Scenario
 from worlds.side_by_side import How, SideBySide
 
 from ._bounds import within_limit
+from ._telling import tell
+from .case_features import case_features
 from .tensors import world_sizes
 from .whole import scenarios
 
@@ -46,7 +47,6 @@ def saves_side_by_side(draw: DrawFn, *, max_world_size: int = 4, max_entries: in
         )
         for label in ("one", "other")
     )
-    event(f"side by side: {how}{', some ranks in both' if shared and how == 'groups' else ''}")
     if how == "groups":
         saves = _placed(draw(_orders(one.save, other.save), label="places at save"), one.save, other.save, shared)
     else:
@@ -56,7 +56,9 @@ def saves_side_by_side(draw: DrawFn, *, max_world_size: int = 4, max_entries: in
     one, other = (_with(scenario, save, load) for scenario, save, load in zip((one, other), saves, loads, strict=True))
     if _share(saves) or _share(loads):
         one, other = replace(one, faults=()), replace(other, faults=())
-    return SideBySide(one, other, how)
+    pair = SideBySide(one, other, how)
+    tell(case_features(pair))
+    return pair
 
 
 def _orders(one: Operation, other: Operation) -> st.SearchStrategy[list[int]]:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal
 
-from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
@@ -18,6 +17,7 @@ from worlds.operations import Operation, PlannerOptions
 from worlds.scenario import Scenario
 
 from ._bounds import check_bounds
+from ._telling import tell
 from .calls import operations, planner_options, schedules, writer_options
 from .failures import faults
 from .features import features
@@ -90,8 +90,7 @@ def scenarios(
     save = replace(save, schedule=draw(schedules(world_size=save.world_size), label="schedule of the save"))
     load = replace(load, schedule=draw(schedules(world_size=load.world_size), label="schedule of the load"))
     scenario = Scenario(entries, save, load, writer, planner, container, failures)  # type: ignore[arg-type]
-    for group, feature in sorted(features(scenario)):
-        event(f"{group}: {feature}")
+    tell(features(scenario))
     return scenario
 
 

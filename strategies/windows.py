@@ -9,6 +9,8 @@ from worlds.operations import Operation
 from worlds.windows import Window
 
 from ._bounds import within_limit
+from ._telling import tell
+from .case_features import case_features
 from .layouts import chunk_sharding_specs, enumerable_sharding_specs
 from .tensors import dtypes, world_sizes
 
@@ -37,4 +39,6 @@ def windows(draw: DrawFn, *, max_world_size: int = 4, max_dims: int = 3) -> Wind
         label="saved",
     )
     dtype = draw(dtypes(), label="dtype")
-    return Window(shape, tuple(before for before, _ in margins), rows, width, dtype, saved, Operation(world_size))
+    window = Window(shape, tuple(before for before, _ in margins), rows, width, dtype, saved, Operation(world_size))
+    tell(case_features(window))
+    return window

@@ -8,6 +8,7 @@ from typing import TypeVar
 from hypothesis import settings
 
 from properties.check import KNOWN_HITS
+from properties.judged import count_judged
 from worlds.concise import Concise
 
 from .breach import PlanBreach
@@ -21,6 +22,7 @@ __all__ = ["check_plan", "examples"]
 def check_plan(judge: Callable[[C], Iterator[PlanBreach]], case: C) -> None:
     """Raise the first violation that ``judge`` finds in ``case`` and that is no known issue; those are counted."""
     __tracebackhide__ = True
+    count_judged([("planning", judge.__name__.removeprefix("judge_").replace("_", " "))])
     known = set()
     for breach in judge(case):
         issue = find_planning_issue(judge, case, breach)

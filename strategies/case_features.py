@@ -1,0 +1,176 @@
+"""What a case of another law than those on scenarios has that matters, by name; see :mod:`strategies.features`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from functools import singledispatch
+
+from worlds.entries import TensorEntry
+from worlds.killed import KilledScenario
+from worlds.layouts import ChunkSharding, EnumerableSharding, Layout
+from worlds.rebuilding import Rebuilding
+from worlds.routes import Route
+from worlds.scenario import Scenario
+from worlds.sequences import SaveSequence
+from worlds.side_by_side import SideBySide
+from worlds.windows import Window
+
+__all__ = ["CASE_FEATURES", "case_features"]
+
+CASE_FEATURES: dict[str, tuple[str, ...]] = {
+    "without a template": (
+        "dcp_to_torch_save",
+        "dcp_to_torch_save, and back",
+        "_load_state_dict_from_keys, everything",
+        "_load_state_dict_from_keys, some keys",
+        "_EmptyStateDictLoadPlanner, everything",
+        "_EmptyStateDictLoadPlanner, some keys",
+    ),
+    "another way": (
+        "torch_save_to_dcp",
+        "FsspecWriter and FsspecReader",
+        "BroadcastingTorchSaveReader",
+        "BroadcastingTorchSaveReader, plain tensors alone",
+        "window of a plain tensor",
+        "window of chunks",
+        "window of tiles",
+    ),
+    "side by side": (
+        "two groups",
+        "two groups with a rank in both",
+        "two groups, one of which fails",
+        "two uploads, each with a group",
+        "two uploads over one group",
+    ),
+    "one after the other": (
+        "the same again",
+        "another dtype",
+        "another shape",
+        "another sharding",
+        "other entries",
+        "another order of entries",
+        "after a failure",
+    ),
+    "ranks that die": (
+        "in a save beside a checkpoint",
+        "in a save over a checkpoint",
+        "in a load",
+        "several ranks",
+        "every rank",
+        "when the call is done",
+        "at a later call",
+        "at a hook of the planner",
+        "at a hook of the writer",
+        "at a hook of the reader",
+        "at a hook of a Stateful",
+        "at an operation on files",
+    ),
+}
+"""Every feature of those cases, by group."""
+
+
+def case_features(case: object) -> frozenset[tuple[str, str]]:
+    """The features of a case, each with its group, as :data:`CASE_FEATURES` lists them."""
+    return frozenset(_features(case))
+
+
+@singledispatch
+def _features(case: object) -> Iterator[tuple[str, str]]:
+    raise TypeError(f"nothing is counted of {type(case).__name__}")
+
+
+@_features.register
+def _of_rebuilding(case: Rebuilding) -> Iterator[tuple[str, str]]:
+    functions = {"keys": "_load_state_dict_from_keys", "planner": "_EmptyStateDictLoadPlanner"}
+    if case.by in functions:
+        yield "without a template", f"{functions[case.by]}, {'everything' if case.keys is None else 'some keys'}"
+    else:
+        yield "without a template", "dcp_to_torch_save" + ", and back" * (case.by == "there_and_back")
+
+
+@_features.register
+def _of_route(case: Route) -> Iterator[tuple[str, str]]:
+    if case.by == "fsspec":
+        yield "another way", "FsspecWriter and FsspecReader"
+    elif case.by == "torch_save_to_dcp":
+        yield "another way", "torch_save_to_dcp"
+    else:
+        plain = all(unit.tensor is not None and _is_plain(unit.tensor) for unit in case.scenario.units("load"))
+        yield "another way", "BroadcastingTorchSaveReader" + ", plain tensors alone" * plain
+
+
+def _is_plain(tensor: TensorEntry) -> bool:
+    return tensor.loaded is not None and tensor.loaded.kind == "Tensor"
+
+
+@_features.register
+def _of_window(case: Window) -> Iterator[tuple[str, str]]:
+    kinds: dict[type[Layout], str] = {ChunkSharding: "chunks", EnumerableSharding: "tiles"}
+    yield "another way", f"window of {kinds.get(type(case.saved), 'a plain tensor')}"
+
+
+@_features.register
+def _of_pair(case: SideBySide) -> Iterator[tuple[str, str]]:
+    uploads = {"uploads": "two uploads, each with a group", "one group": "two uploads over one group"}
+    yield "side by side", uploads.get(case.how, "two groups")
+    for name in ("save", "load"):
+        one, other = (set(scenario.operation(name).members) for scenario in case.both)
+        if case.how == "groups" and one & other:
+            yield "side by side", "two groups with a rank in both"
+    if any(scenario.faults for scenario in case.both):
+        yield "side by side", "two groups, one of which fails"
+
+
+@_features.register
+def _of_sequence(case: SaveSequence) -> Iterator[tuple[str, str]]:
+    for before, after in itertools.pairwise(case.steps):
+        yield from (("one after the other", change) for change in _changes(before, after))
+
+
+def _changes(before: Scenario, after: Scenario) -> Iterator[str]:
+    if before.faults:
+        yield "after a failure"
+    if before.entries == after.entries:
+        yield "the same again"
+        return
+    if {entry.key for entry in before.entries} != {entry.key for entry in after.entries}:
+        yield "other entries"
+    elif [entry.key for entry in before.entries] != [entry.key for entry in after.entries]:
+        yield "another order of entries"
+    tensors = {unit.fqn: unit.tensor for unit in before.units("save")}
+    for unit in after.units("save"):
+        old, new = tensors.get(unit.fqn), unit.tensor
+        if old is not None and new is not None:
+            found = {
+                "another dtype": old.dtype != new.dtype,
+                "another shape": old.shape != new.shape,
+                "another sharding": old.saved != new.saved,
+            }
+            yield from (change for change, there in found.items() if there)
+
+
+_PLACES = {
+    "planner": "at a hook of the planner",
+    "writer": "at a hook of the writer",
+    "reader": "at a hook of the reader",
+    "stateful": "at a hook of a Stateful",
+    "file": "at an operation on files",
+}
+
+
+@_features.register
+def _of_killed(case: KilledScenario) -> Iterator[tuple[str, str]]:
+    where = {"another": "beside", "same": "over"}[case.path]
+    found = ["in a load" if case.operation == "load" else f"in a save {where} a checkpoint"]
+    if len(case.kills) > 1:
+        found.append("several ranks")
+    if len(case.kills) == case.scenario.operation(case.operation).world_size:
+        found.append("every rank")
+    for kill in case.kills:
+        found.append(_PLACES[kill.place.partition(".")[0]])
+        if kill.done:
+            found.append("when the call is done")
+        if kill.skip and kill.place != "file.write":
+            found.append("at a later call")
+    yield from (("ranks that die", name) for name in found)

@@ -1,0 +1,26 @@
+"""What is counted of the cases of each law: listed, and reached."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis.strategies import SearchStrategy
+
+from strategies import killed_scenarios, rebuildings, routes, save_sequences, saves_side_by_side, windows
+from strategies.case_features import CASE_FEATURES, case_features
+from tests.test_strategies import count, sample
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("group", "strategies"),
+    [
+        ("without a template", [rebuildings()]),
+        ("another way", [routes(), windows()]),
+        ("side by side", [saves_side_by_side()]),
+        ("one after the other", [save_sequences()]),
+        ("ranks that die", [killed_scenarios()]),
+    ],
+)
+def test_every_feature_is_listed_and_drawn(group: str, strategies: list[SearchStrategy[object]]) -> None:
+    counts = count((case for strategy in strategies for case in sample(strategy)), case_features)
+    assert set(counts) == {(group, name) for name in CASE_FEATURES[group]}
