@@ -18,6 +18,15 @@ from worlds.windows import Window
 
 __all__ = ["CASE_FEATURES", "case_features"]
 
+_PLACES = {
+    "planner": "at a hook of the planner",
+    "writer": "at a hook of the writer",
+    "reader": "at a hook of the reader",
+    "stateful": "at a hook of a Stateful",
+    "file": "at an operation on files",
+}
+"""Where a rank dies, by the first part of the place's name."""
+
 CASE_FEATURES: dict[str, tuple[str, ...]] = {
     "without a template": (
         "dcp_to_torch_save",
@@ -60,11 +69,7 @@ CASE_FEATURES: dict[str, tuple[str, ...]] = {
         "every rank",
         "when the call is done",
         "at a later call",
-        "at a hook of the planner",
-        "at a hook of the writer",
-        "at a hook of the reader",
-        "at a hook of a Stateful",
-        "at an operation on files",
+        *_PLACES.values(),
     ),
 }
 """Every feature of those cases, by group."""
@@ -148,15 +153,6 @@ def _changes(before: Scenario, after: Scenario) -> Iterator[str]:
                 "another sharding": old.saved != new.saved,
             }
             yield from (change for change, there in found.items() if there)
-
-
-_PLACES = {
-    "planner": "at a hook of the planner",
-    "writer": "at a hook of the writer",
-    "reader": "at a hook of the reader",
-    "stateful": "at a hook of a Stateful",
-    "file": "at an operation on files",
-}
 
 
 @_features.register

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import pkgutil
+from importlib import import_module
+
 import pytest
 from hypothesis.strategies import SearchStrategy
 
+from properties import planning
+from properties.judged import PLANNING_LAWS
 from strategies import killed_scenarios, rebuildings, routes, save_sequences, saves_side_by_side, windows
 from strategies.case_features import CASE_FEATURES, case_features
 from tests.test_strategies import count, sample
@@ -24,3 +29,12 @@ from tests.test_strategies import count, sample
 def test_every_feature_is_listed_and_drawn(group: str, strategies: list[SearchStrategy[object]]) -> None:
     counts = count((case for strategy in strategies for case in sample(strategy)), case_features)
     assert set(counts) == {(group, name) for name in CASE_FEATURES[group]}
+
+
+def test_every_law_of_planning_is_listed() -> None:
+    modules = (
+        import_module(f"properties.planning.{module.name}") for module in pkgutil.iter_modules(planning.__path__)
+    )
+    laws = (module for module in modules if module.__name__.rpartition(".")[2].startswith("test_"))
+    judges = {name.removeprefix("judge_") for law in laws for name in vars(law) if name.startswith("judge_")}
+    assert {name.replace("_", " ") for name in judges} == set(PLANNING_LAWS)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 
 from properties import judge
@@ -88,6 +91,19 @@ def test_objects_that_python_calls_equal_are_kept_apart(values: tuple[Value, Val
         scenario = Scenario(entries=(Nested("a", entries=(ObjectEntry("b", value),)),))
         assert judge(scenario, world.run(scenario)), value
     assert ObjectEntry("b", values[0]) != ObjectEntry("b", values[1])
+
+
+def test_other_tensor_beside_a_negated_one_in_a_tuple_is_no_known_issue(world: SimulatedWorld) -> None:
+    """What a stager does to one tensor must not hide what happens to another."""
+    pair = (TensorEntry("a", saved=Plain(memory="negated")), TensorEntry("b"))
+    scenario = Scenario(entries=(Nested("a", "tuple", pair),), save=Operation(api="async", stager="default"))
+    verdict = judge(scenario, world.run(scenario))
+    assert find_known_issue(verdict) is not None
+    assert verdict.breach is not None
+    right, seen = verdict.breach.detail
+    other = re.findall("[0-9a-f]{8}", right)[1]
+    wrong = replace(verdict.breach, detail=(right, seen.replace(other, "0" * 8)))
+    assert find_known_issue(replace(verdict, breach=wrong)) is None
 
 
 def test_list_that_is_replaced_is_told_even_at_the_same_address() -> None:

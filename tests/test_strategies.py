@@ -271,7 +271,8 @@ def test_bad_argument_is_refused(make: Callable[[], SearchStrategy[Any]], says: 
 def test_strategy_is_the_same_where_it_is_asked_for_again() -> None:
     """What Hypothesis has found out about it is kept with it, and costs more than to draw."""
     assert layouts(shape=(2, 3), dtype="float32", world_size=2) is layouts(shape=(2, 3), dtype="float32", world_size=2)
-    assert layouts(shape=[2, 3], dtype="float32", world_size=2) is not None  # a list cannot be looked up
+    # A list cannot be looked up, and does as well.
+    assert find(layouts(shape=[2, 3], dtype="float32", world_size=2), lambda _: True, settings=QUIET) == Plain()
 
 
 def test_limit_holds_for_strategies_that_were_asked_for_before() -> None:

@@ -44,12 +44,18 @@ def _is_lazy(entry: object) -> bool:
 
 
 def _is_lazy_within(verdict: Verdict, breach: Breach) -> bool:
-    """Whether a container that is one object differs in the bits of tensors alone, and such a tensor is in it."""
-    if breach.kind is not WrongObject or breach.operation != "load":
+    """Whether a container that is one object differs in the bits of such tensors in it, and in nothing else."""
+    if breach.kind is not WrongObject or breach.operation != "load" or len(breach.detail) != 2:
         return False
-    inside = (leaf for leaf in verdict.scenario.leaves("save") if leaf.path[: len(breach.path)] == breach.path)
-    without_bits = {_BITS.sub(r"\1", line.split(maxsplit=1)[1]) for line in breach.detail}
-    return len(without_bits) == 1 and any(_is_lazy(leaf.entry) for leaf in inside)
+    leaves = [leaf for leaf in verdict.scenario.leaves("save") if leaf.path[: len(breach.path)] == breach.path]
+    tensors = [leaf.entry for leaf in leaves if isinstance(leaf.entry, TensorEntry)]
+    right, seen = (line.split(maxsplit=1)[1] for line in breach.detail)
+    if _TENSOR.sub(r"\1", right) != _TENSOR.sub(r"\1", seen):
+        return False
+    texts = list(zip(_TENSOR.findall(right), _TENSOR.findall(seen), strict=True))
+    if len(texts) != len(tensors):
+        return False
+    return all(_is_lazy(entry) for entry, (one, other) in zip(tensors, texts, strict=True) if one != other)
 
 
 def _stages_no_copy(verdict: Verdict, breach: Breach) -> bool:
@@ -61,7 +67,7 @@ def _stages_no_copy(verdict: Verdict, breach: Breach) -> bool:
 
 
 # A tensor in the text of a container: its dtype and shape, and its bytes.
-_BITS = re.compile(r"(torch\.\w+ \([\d, ]*\)) [0-9a-f]*")
+_TENSOR = re.compile(r"(torch\.\w+ \([\d, ]*\)) ([0-9a-f]*)")
 _NEGATED = TensorEntry("a", saved=Plain(memory="negated"))
 _SCALAR = TensorEntry("a", saved=MeshSharding((1,), (Replicate(),)))
 _WINDOW = TensorEntry("a", saved=MeshSharding((1,), (Replicate(),), memory="window"))
