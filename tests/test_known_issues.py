@@ -11,7 +11,9 @@ from properties.known_issues import KNOWN_ISSUES, KnownIssue, find_known_issue
 from properties.ledger import torch_release
 from properties.verdict import Breach, Verdict
 from properties.violations import UnexpectedFailure, Violation
-from worlds import Fault, ProcessWorld, Scenario, SimulatedWorld
+from worlds import Fault, Operation, ProcessWorld, Scenario, SimulatedWorld, TensorEntry
+from worlds.dtypes import DTYPES
+from worlds.layouts import MeshSharding, Plain, Replicate
 
 ISSUES = pytest.mark.parametrize("issue", KNOWN_ISSUES.values(), ids=lambda issue: issue.id)
 
@@ -68,6 +70,19 @@ def test_what_fails_after_a_lost_thread_is_the_same_issue(error: str, world: Sim
     assert find_known_issue(verdict) is issue, verdict
     other = replace(scenario, writer=replace(scenario.writer, thread_count=1))
     assert find_known_issue(replace(verdict, scenario=other)) is None
+
+
+@pytest.mark.skipif("bcomplex32" not in DTYPES, reason="there is bcomplex32 from torch 2.15 on")
+@pytest.mark.parametrize("shape", [(0,), (1,)])
+def test_empty_tensor_of_bcomplex32_cannot_be_staged(shape: tuple[int, ...], world: SimulatedWorld) -> None:
+    """Here on every rank, or on the rank that is not of the mesh; one with elements can be."""
+    entry = TensorEntry("a", shape, "bcomplex32", saved=MeshSharding((1,), (Replicate(),)))
+    scenario = Scenario((entry,), Operation(2, api="async"))
+    known = find_known_issue(judge(scenario, world.run(scenario)))
+    assert known is not None
+    assert known.id == "staging-exotic-dtype"
+    everywhere = replace(scenario, entries=(replace(entry, shape=(1,), saved=Plain()),))
+    assert judge(everywhere, world.run(everywhere))
 
 
 def test_rank_that_raised_in_reset_is_not_excused_for_another_exception(world: SimulatedWorld) -> None:

@@ -145,6 +145,12 @@ _CAUSES = (
     _Cause("staging-checkpointable", "of a checkpointable tensor", _is("Checkpointable")),
     _Cause("staging-exotic-dtype", "store_scalar: invalid type", _is_exotic),
     _Cause("staging-exotic-dtype", "not implemented for '", _is_exotic),
+    # From torch 2.15 on; an empty one is there too where a rank of no mesh has none of a DTensor.
+    _Cause(
+        "staging-exotic-dtype",
+        "\"fill_cpu\" not implemented for 'BComplex32'",
+        lambda entry: entry.dtype == "bcomplex32",
+    ),
     # A copy of the tensor is made, which torch itself finds wrong.
     _Cause("chunk-behind-the-end", "and length 0 exceeds tensor dim", overshoots),
     _Cause("chunk-behind-the-end", "has out of bounds chunk", overshoots, apis=("uncoordinated",)),

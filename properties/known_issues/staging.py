@@ -113,7 +113,7 @@ ISSUES = (
     ),
     KnownIssue(
         id="staging-exotic-dtype",
-        title="async_save cannot stage a 0-d or an empty tensor of a bits or float4 dtype, which save can save",
+        title="async_save cannot stage a 0-d or an empty tensor of a dtype that torch cannot fill, as bits and float4",
         loses="the save fails, or hangs where another rank has none; who failed is not said",
         scenario=Scenario(entries=(TensorEntry("a", dtype="bits16"),), save=Operation(api="async")),
         matches=ends_alone("staging-exotic-dtype"),
