@@ -31,13 +31,15 @@ class OtherSaveShows(Violation):
 class SideBySideBreach:
     """How one of the two differs, in one line, and what came of it together with the other and alone.
 
-    ``goes_without_caching`` says that nothing differs where no plans are cached, if it was tried.
+    ``number`` says which of the two it is, 0 or 1; ``goes_without_caching`` that nothing differs where no plans are
+    cached, if it was tried.
     """
 
     headline: str
     pair: SideBySide
     together: Outcome
     alone: Outcome
+    number: int = 0
     goes_without_caching: bool = False
 
     def violation(self) -> Violation:
@@ -57,7 +59,7 @@ def judge_side_by_side(pair: SideBySide, outcome: SideBySideOutcome) -> SideBySi
         difference = next(_differences(scenario, alone, together), None)
         if difference is not None:
             which = "the first save" if number == 0 else "the second save"
-            return SideBySideBreach(f"{which} beside another one: {difference}", pair, together, alone)
+            return SideBySideBreach(f"{which} beside another one: {difference}", pair, together, alone, number)
     return None
 
 

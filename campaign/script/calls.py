@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from worlds.operations import Operation, PlannerOptions, WriterOptions
 
 from .faults import failing_class
-from .plan import Name, Plan
+from .known import CannotWrite
+from .plan import EarlierSave, Name, Plan
 from .races import late_writer
 from .state import overwrite_lines, state_name
 from .text import Code, Items, headed, render
@@ -18,6 +19,8 @@ __all__ = ["call_code", "function_name"]
 def call_code(plan: Plan, name: Name, *, head: str = "") -> str:
     """The call of DCP that saves or loads."""
     operation = plan.scenario.operation(name)
+    if plan.by == "broadcast" and name == "save":
+        return f"torch.save({state_name(plan, name)}, {plan.path})"
     storage = _storage(plan, name)
     planner = _planner(plan, name)
     arguments: list[Code] = [state_name(plan, name)]
@@ -37,6 +40,8 @@ def call_code(plan: Plan, name: Name, *, head: str = "") -> str:
 
 def _asynchronous(plan: Plan, arguments: list[Code], head: str) -> list[str]:
     """The call, what the caller does to the tensors once it may, and the wait for the upload."""
+    if plan.in_flight:
+        return _in_flight(plan, arguments)
     kind = plan.scenario.save.stager
     lines, close = (["overwritten = threading.Event()"] if plan.overwrites else []), []
     if kind != "writer":
@@ -55,6 +60,16 @@ def _asynchronous(plan: Plan, arguments: list[Code], head: str) -> list[str]:
     if plan.overwrites:
         lines += [*overwrite_lines(plan), "overwritten.set()"]
     return [*lines, f"{head}{upload}.result()", *close]
+
+
+def _in_flight(plan: Plan, arguments: list[Code]) -> list[str]:
+    """The first of two calls; or the second one, and the wait for both uploads, which may then begin."""
+    if plan.scenario.save.stager != "writer":
+        raise CannotWrite("there is no script for two uploads with a stager of their own yet")
+    if isinstance(plan, EarlierSave):
+        return ["called = threading.Event()", render(Items("first = dcp.async_save(", tuple(arguments)))]
+    second = render(Items("second = dcp.async_save(", tuple(arguments)))
+    return [second, "called.set()", "first.result()", "second.result()"]
 
 
 def function_name(operation: Operation, name: Name) -> str:
@@ -83,6 +98,8 @@ def _planner(plan: Plan, name: Name) -> Code | None:
     kind = name.capitalize()
     options = [f"{option}={value}" for option, value in _planner_options(plan.scenario.planner, name)]
     failing = failing_class(plan, name, "planner")
+    if plan.by == "broadcast":
+        return Items("DynamicMetaLoadPlanner(", tuple(options))
     if failing is None and not options:
         return None
     return Items(f"{failing or f'dcp.Default{kind}Planner'}(", tuple(options))
@@ -101,6 +118,8 @@ def _planner_options(options: PlannerOptions, name: Name) -> Iterator[tuple[str,
 
 def _storage(plan: Plan, name: Name) -> Code | None:
     """The storage, where it is not the one that DCP takes for a path."""
+    if plan.by == "broadcast":
+        return _broadcasting_reader(plan)
     prefix = "writer" if name == "save" else "reader"
     options = _options(plan.scenario.writer) if name == "save" else []
     failing = failing_class(plan, name, prefix)
@@ -111,6 +130,13 @@ def _storage(plan: Plan, name: Name) -> Code | None:
     if failing is None and not options and not stages:
         return None
     return Items(f"{failing or f'dcp.FileSystem{prefix.capitalize()}'}(", (plan.path, *options))
+
+
+def _broadcasting_reader(plan: Plan) -> Code:
+    """The reader of a ``torch.save`` file, which takes its coordinator as a rank of the job."""
+    operation = plan.scenario.load
+    root = operation.global_rank(operation.coordinator)
+    return Items("BroadcastingTorchSaveReader(", (plan.path, *([f"coordinator_rank={root}"] if root else [])))
 
 
 def _options(options: WriterOptions) -> list[str]:

@@ -13,6 +13,7 @@ _STANDARD = (
     "asyncio",
     "atexit",
     "collections",
+    "concurrent.futures",
     "dataclasses",
     "datetime",
     "errno",
@@ -42,8 +43,18 @@ _DISTRIBUTED = {
     "checkpoint._nested_dict": ("flatten_state_dict", "unflatten_state_dict"),
     "checkpoint._sharded_tensor_utils": ("_flatten_sharded_tensors",),
     "checkpoint._traverse": ("get_element", "traverse_state_dict"),
-    "checkpoint.default_planner": ("_create_default_local_metadata", "_validate_global_plan"),
+    "checkpoint.default_planner": (
+        "_create_default_local_metadata",
+        "_EmptyStateDictLoadPlanner",
+        "_validate_global_plan",
+    ),
     "checkpoint.filesystem": ("_split_by_size_and_type",),
+    "checkpoint.format_utils": (
+        "BroadcastingTorchSaveReader",
+        "DynamicMetaLoadPlanner",
+        "dcp_to_torch_save",
+        "torch_save_to_dcp",
+    ),
     "checkpoint.metadata": (
         "ChunkStorageMetadata",
         "Metadata",
@@ -53,6 +64,7 @@ _DISTRIBUTED = {
     ),
     "checkpoint.planner": ("SavePlan", "TensorWriteData", "WriteItem", "WriteItemType"),
     "checkpoint.planner_helpers": ("_compare_save_plans", "_merge_delta_local_plans"),
+    "checkpoint.state_dict_loader": ("_load_state_dict_from_keys",),
     "checkpoint.staging": ("DefaultStager", "StagingOptions"),
     "device_mesh": ("DeviceMesh",),
     "tensor": ("DTensor", "Replicate", "Shard", "distribute_tensor"),
@@ -65,7 +77,7 @@ _DISTRIBUTED = {
 def import_block(source: str) -> str:
     """The import statements, sorted as linters want them, for what ``source`` uses of Python's library and torch."""
     used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
-    standard = [f"import {name}" for name in _STANDARD if name in used]
+    standard = [f"import {name}" for name in _STANDARD if name.partition(".")[0] in used]
     torch = [line for name, line in _TORCH.items() if name in used]
     for module, names in _DISTRIBUTED.items():
         wanted = [name for name in names if name in used]

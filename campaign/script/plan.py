@@ -31,6 +31,7 @@ from worlds.entries import Nested, Path, TensorEntry
 from worlds.faults import Fault
 from worlds.operations import Operation
 from worlds.outcome import OperationOutcome, Outcome
+from worlds.routes import Way
 from worlds.scenario import Scenario
 from worlds.state_tree import Leaf, children
 
@@ -127,6 +128,11 @@ class Plan:
         return "path"
 
     @property
+    def by(self) -> Way | None:
+        """The way in which the state goes, where that is not DCP's own files."""
+        return None
+
+    @property
     def fill(self) -> str | None:
         """The expression for what every element and object is in the save, where it is one for all of them."""
         return None
@@ -163,6 +169,11 @@ class Plan:
     def renumbers(self, name: Name) -> bool:
         """Whether ranks have other numbers within the group of the operation than in the job."""
         return self.members(name) != tuple(range(self.scenario.operation(name).world_size))
+
+    @property
+    def leaves_group(self) -> bool:
+        """Whether the script destroys its process group before it ends."""
+        return False
 
     @property
     def operation(self) -> Operation:
@@ -240,6 +251,11 @@ class Plan:
         return self.scenario.save.api == "async" and self.compares_content and self.last == "load"
 
     @property
+    def in_flight(self) -> bool:
+        """Whether it is an upload beside another one, neither of which has begun when both were asked for."""
+        return False
+
+    @property
     def hangs(self) -> bool:
         """Whether ranks wait for ever."""
         return self.kind is Deadlock
@@ -272,6 +288,11 @@ class EarlierSave(Plan):
     def ranks(self) -> int:
         """As many as the script needs."""
         return self.of.ranks
+
+    @property
+    def in_flight(self) -> bool:
+        """As the save that it comes before."""
+        return self.of.in_flight
 
     @property
     def compares_content(self) -> bool:

@@ -29,12 +29,14 @@ _ON_ERROR = "sys.excepthook = leave_at_once"
 
 def exit_helpers(plan: Plan) -> list[str]:
     """The functions that end the process where the last call may raise."""
-    if not plan.has_group or not plan.raises:
+    if not plan.has_group or not plan.raises or plan.leaves_group:
         return []
     return [_LEAVE if plan.compares_outcome else _LEAVE_AT_ONCE]
 
 
 def _at_exit(plan: Plan) -> list[str]:
+    if plan.leaves_group:
+        return []
     if plan.compares_outcome:
         return [_AT_EXIT.format("leave")]
     return [_AT_EXIT.format("dist.destroy_process_group"), *([_ON_ERROR] if plan.raises else [])]

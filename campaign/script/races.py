@@ -37,6 +37,21 @@ class LateWriter({base}):
         super().reset(checkpoint_id)'''
 
 
+_TWO_UPLOADS = '''\
+class LateWriter({base}):
+    """Which upload gets on first is a race. Here rank {root} ends the first one, and the others begin both."""
+
+    def reset(self, checkpoint_id=None):
+        called.wait(timeout=60)
+        if dist.get_rank() == {root} and checkpoint_id == path:
+            concurrent.futures.wait([first], timeout=10)
+        super().reset(checkpoint_id)
+
+    def prepare_global_plan(self, plans):
+        time.sleep(2)  # for the others to send what belongs to the second one
+        return super().prepare_global_plan(plans)'''
+
+
 _LATE_RANKS = '''\
 class LateWriter({base}):
     """Which rank is faster is a race. Here the others wait until rank {first} has written its metadata."""
@@ -57,6 +72,8 @@ def late_writer_class(plan: Plan) -> list[str]:
     base = failing_class(plan, "save", "writer") or "dcp.FileSystemWriter"
     if plan.overwrites:
         return [_LATE_UPLOAD.format(base=base)]
+    if plan.in_flight:
+        return [_TWO_UPLOADS.format(base=base, root=plan.members("save")[0])]
     if _is_race_of_ranks(plan):
         return [_LATE_RANKS.format(base=base, first=plan.members("save")[0], seconds=_SECONDS)]
     return []
@@ -64,7 +81,7 @@ def late_writer_class(plan: Plan) -> list[str]:
 
 def late_writer(plan: Plan) -> str | None:
     """The name of that class, where there is one."""
-    return "LateWriter" if plan.overwrites or _is_race_of_ranks(plan) else None
+    return "LateWriter" if plan.overwrites or plan.in_flight or _is_race_of_ranks(plan) else None
 
 
 def _is_race_of_ranks(plan: Plan) -> bool:
