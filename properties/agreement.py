@@ -10,6 +10,7 @@ from worlds.outcome import Hit, OperationOutcome, Outcome, Raised, RankOutcome, 
 from worlds.scenario import Scenario
 
 from .judge import judge
+from .judged import count_judged
 from .known_issues import find_known_issue
 
 __all__ = ["WorldsDisagree", "compare_worlds", "is_race"]
@@ -27,7 +28,9 @@ def compare_worlds(scenario: Scenario, simulated: Outcome, real: Outcome) -> Non
     """
     __tracebackhide__ = True
     verdicts = [judge(scenario, outcome) for outcome in (simulated, real)]
-    if is_race(scenario):
+    race = is_race(scenario)
+    count_judged([("two worlds", "a race, judged in each" if race else "compared rank by rank")])
+    if race:
         wrong = [str(verdict) for verdict in verdicts if not verdict and find_known_issue(verdict) is None]
         differences = iter(wrong)
     else:

@@ -16,6 +16,7 @@ from worlds.sequences import SaveSequence, SequenceOutcome
 from .check import KNOWN_HITS
 from .judge import judge
 from .judge_sequence import SequenceBreach
+from .judged import count_judged
 from .known_issues import KnownIssue, find_known_issue
 from .violations import Violation
 
@@ -35,7 +36,10 @@ def check_async_sequence(sequence: SaveSequence, world: ProcessWorld) -> None:
     """Raise the violation if the process executor shows, unless by a known issue of staging; that is counted."""
     __tracebackhide__ = True
     plain = run_sequence(world, sequence, caching=False)
-    breach = compare_async(sequence, plain, run_async_sequence(world, sequence))
+    asynchronous = run_async_sequence(world, sequence)
+    later = len(asynchronous.steps) - 1
+    count_judged([("async_save in a process", name) for name in ("the first of its daemon", *["a later one"] * later)])
+    breach = compare_async(sequence, plain, asynchronous)
     if breach is None:
         return
     known = _known(breach)

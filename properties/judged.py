@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from strategies.case_features import CASE_FEATURES
 from strategies.features import FEATURES
+from strategies.training_features import TRAINING_FEATURES
 
 __all__ = ["FEATURE_HITS", "JUDGED", "PLANNING_LAWS", "count_judged"]
 
@@ -32,7 +33,14 @@ PLANNING_LAWS = (
 )
 """The laws of planning, as the functions that judge them are called."""
 
-JUDGED: dict[str, tuple[str, ...]] = {**FEATURES, **CASE_FEATURES, "planning": PLANNING_LAWS}
+JUDGED: dict[str, tuple[str, ...]] = {
+    **FEATURES,
+    **CASE_FEATURES,
+    **TRAINING_FEATURES,
+    "async_save in a process": ("the first of its daemon", "a later one"),
+    "two worlds": ("compared rank by rank", "a race, judged in each"),
+    "planning": PLANNING_LAWS,
+}
 """Every feature that a case can have, by group."""
 
 FEATURE_HITS: Counter[tuple[str, str]] = Counter()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, TypeVar, get_args
 
-from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
@@ -25,9 +23,11 @@ from worlds.training import (
 from worlds.training.case import Calls, Kind, Layer, Use, can_train, leaf_layers
 
 from ._bounds import check_bounds, within_limit
+from ._telling import tell
 from ._weighted import weighted
+from .training_features import training_features
 
-__all__ = ["optimizers", "parallelisms", "training_features", "training_layers", "training_sides", "trainings"]
+__all__ = ["optimizers", "parallelisms", "training_layers", "training_sides", "trainings"]
 
 T = TypeVar("T")
 
@@ -149,8 +149,7 @@ def trainings(draw: DrawFn, *, max_world_size: int = 6, max_layers: int = 3) -> 
     if ignore_frozen:
         loaded = replace(loaded, strict=False)
     training = Training(layers, width, optimizer, saved, loaded, flatten, ignore_frozen, api)  # type: ignore[arg-type]
-    for feature in sorted(training_features(training)):
-        event(f"training: {feature}")
+    tell(training_features(training))
     return training
 
 
@@ -162,58 +161,3 @@ def _widened(layer: Layer, sides: tuple[Parallelism, ...]) -> Layer:
         rows = {"hidden": layer.hidden + 1} if isinstance(layer, Mlp) else {"rows": layer.rows + 1}
         layer = replace(layer, **rows)  # type: ignore[arg-type]
     return layer
-
-
-def training_features(training: Training) -> frozenset[str]:
-    """What is particular about the training, for tests and counts."""
-    return frozenset((*_layer_features(training), *_optimizer_features(training.optimizer), *_side_features(training)))
-
-
-def _layer_features(training: Training) -> Iterator[str]:
-    for layer in leaf_layers(training.layers):
-        yield type(layer).__name__
-        if isinstance(layer, Counter):
-            yield "extra state" if layer.extra else "buffer"
-        else:
-            yield layer.use
-        if isinstance(layer, Embedding) and layer.tied:
-            yield "tied"
-        if isinstance(layer, Mlp) and layer.bias:
-            yield "bias"
-        rows = {Mlp: "hidden", Embedding: "rows"}.get(type(layer))
-        for parallelism in (training.saved.parallelism, training.loaded.parallelism):
-            if rows and any(getattr(layer, rows) % size for size in (parallelism.data, parallelism.tensor) if size):
-                yield "uneven rows"
-    if any(isinstance(layer, Block) for layer in training.layers):
-        yield "block"
-
-
-def _optimizer_features(optimizer: Optimizer) -> Iterator[str]:
-    yield f"{optimizer.kind}{', variant' if optimizer.variant else ''}"
-    yield f"groups: {optimizer.groups}"
-    for name in ("decay", "tensor_lr", "scheduled"):
-        if getattr(optimizer, name):
-            yield name
-
-
-def _side_features(training: Training) -> Iterator[str]:
-    for name, side in (("save", training.saved), ("load", training.loaded)):
-        parallelism = side.parallelism
-        dims = ("replicas" * (parallelism.replicas > 1), "data" * (parallelism.data > 0))
-        along = " × ".join(dim for dim in (*dims, "tensor" * (parallelism.tensor > 0)) if dim)
-        yield f"{name}: {along or 'one rank'}"
-        yield f"{name}: {side.calls}"
-        yield f"{name}: {side.steps} steps"
-        for option in ("evaluated", "full", "offload", "broadcast"):
-            if getattr(side, option):
-                yield f"{name}: {option}"
-        if not side.strict:
-            yield f"{name}: not strict"
-        if parallelism.wrapped:
-            yield f"{name}: wrapped"
-    if training.saved.parallelism != training.loaded.parallelism:
-        yield "another parallelism at load"
-    for name in ("flatten", "ignore_frozen"):
-        if getattr(training, name):
-            yield name
-    yield training.api

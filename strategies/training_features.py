@@ -1,0 +1,125 @@
+"""What a training has that matters, by name; see :mod:`strategies.features`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from worlds.training import Block, Counter, Embedding, Mlp, Optimizer, Parallelism, Side, Training
+from worlds.training.case import leaf_layers
+
+__all__ = ["TRAINING_FEATURES", "training_features"]
+
+_MESHES = (
+    "one rank",
+    "replicas",
+    "data",
+    "tensor",
+    "data × tensor",
+    "replicas × data",
+    "replicas × tensor",
+    "replicas × data × tensor",
+)
+_OF_BOTH_SIDES = (
+    *_MESHES,
+    "wrapped",
+    "0 steps",
+    "1 step",
+    "evaluated",
+    "together",
+    "model first",
+    "optimizer first",
+    "full_state_dict",
+    "cpu_offload",
+)
+_VARIED = ("SGD", "Adam", "AdamW", "NAdam", "RMSprop")
+
+TRAINING_FEATURES: dict[str, tuple[str, ...]] = {
+    "training, module": (
+        *("Mlp", "Norm", "Scale", "Embedding", "Counter", "block", "trained", "frozen", "unused"),
+        *("tied", "bias", "buffer", "extra state", "uneven rows"),
+    ),
+    "training, optimizer": (
+        *(f"{kind}{variant}" for kind in _VARIED for variant in ("", ", variant")),
+        *("Adagrad", "one group", "matrices first", "matrices last", "weight decay", "lr in a tensor", "scheduled"),
+    ),
+    "training, at save": (*_OF_BOTH_SIDES, "2 steps", "save", "async_save"),
+    "training, at load": (
+        *_OF_BOTH_SIDES,
+        *("another parallelism", "broadcast_from_rank0", "strict=False"),
+        *("flatten_optimizer_state_dict", "ignore_frozen_params"),
+    ),
+}
+"""Every feature of a training, by group; what both sides must have alike is counted at load."""
+
+
+def training_features(training: Training) -> frozenset[tuple[str, str]]:
+    """The features of a training, each with its group, as :data:`TRAINING_FEATURES` lists them."""
+    groups = {
+        "training, module": _of_module(training),
+        "training, optimizer": _of_optimizer(training.optimizer),
+        "training, at save": _of_save(training),
+        "training, at load": _of_load(training),
+    }
+    return frozenset((group, name) for group, names in groups.items() for name in names)
+
+
+def _of_module(training: Training) -> Iterator[str]:
+    for layer in leaf_layers(training.layers):
+        yield type(layer).__name__
+        if isinstance(layer, Counter):
+            yield "extra state" if layer.extra else "buffer"
+        else:
+            yield layer.use
+        if isinstance(layer, Embedding) and layer.tied:
+            yield "tied"
+        if isinstance(layer, Mlp) and layer.bias:
+            yield "bias"
+        rows = {Mlp: "hidden", Embedding: "rows"}.get(type(layer))
+        for parallelism in (training.saved.parallelism, training.loaded.parallelism):
+            if rows and any(getattr(layer, rows) % size for size in (parallelism.data, parallelism.tensor) if size):
+                yield "uneven rows"
+    if any(isinstance(layer, Block) for layer in training.layers):
+        yield "block"
+
+
+def _of_optimizer(optimizer: Optimizer) -> Iterator[str]:
+    yield f"{optimizer.kind}{', variant' if optimizer.variant and optimizer.kind in _VARIED else ''}"
+    yield "one group" if optimizer.groups == "one" else optimizer.groups
+    names = {"weight decay": optimizer.decay, "lr in a tensor": optimizer.tensor_lr, "scheduled": optimizer.scheduled}
+    yield from (name for name, there in names.items() if there)
+
+
+def _of_save(training: Training) -> Iterator[str]:
+    yield from _of_side(training.saved)
+    yield "async_save" if training.api == "async" else "save"
+
+
+def _of_load(training: Training) -> Iterator[str]:
+    side = training.loaded
+    yield from _of_side(side)
+    names = {
+        "another parallelism": training.saved.parallelism != side.parallelism,
+        "broadcast_from_rank0": side.broadcast,
+        "strict=False": not side.strict,
+        "flatten_optimizer_state_dict": training.flatten,
+        "ignore_frozen_params": training.ignore_frozen,
+    }
+    yield from (name for name, there in names.items() if there)
+
+
+def _of_side(side: Side) -> Iterator[str]:
+    yield _mesh(side.parallelism)
+    yield side.calls
+    yield f"{side.steps} step{'' if side.steps == 1 else 's'}"
+    names = {
+        "wrapped": side.parallelism.wrapped,
+        "evaluated": side.evaluated,
+        "full_state_dict": side.full,
+        "cpu_offload": side.offload,
+    }
+    yield from (name for name, there in names.items() if there)
+
+
+def _mesh(parallelism: Parallelism) -> str:
+    dims = {"replicas": parallelism.replicas > 1, "data": parallelism.data > 0, "tensor": parallelism.tensor > 0}
+    return " × ".join(dim for dim, there in dims.items() if there) or "one rank"
