@@ -8,6 +8,7 @@ from .layouts import chunk_sharding_specs, enumerable_sharding_specs, layouts, m
 from .mismatches import mismatched_entries
 from .rebuildings import rebuildings
 from .routes import routes
+from .safetensors import safetensors_routes
 from .sequences import save_sequences
 from .side_by_side import saves_side_by_side
 from .states import fqns, nested_entries, object_entries, object_values, state_dicts, tensor_entries
@@ -41,6 +42,7 @@ __all__ = [
     "rebuildings",
     "replicas",
     "routes",
+    "safetensors_routes",
     "save_sequences",
     "saves_side_by_side",
     "scenarios",

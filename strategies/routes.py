@@ -16,7 +16,7 @@ from ._telling import tell
 from .case_features import case_features
 from .whole import scenarios
 
-__all__ = ["routes"]
+__all__ = ["routes", "tensors_alone"]
 
 _WAYS: tuple[Way, ...] = ("torch_save_to_dcp", "fsspec", "broadcast", "broadcast")
 
@@ -36,13 +36,17 @@ def routes(draw: DrawFn, *, max_world_size: int = 6, max_entries: int = 3) -> Ro
     if by != "fsspec":
         scenario = from_torch_save(scenario)
     if by == "broadcast" and only != "anything":
-        entries = tuple(kept for entry in scenario.entries for kept in _only_tensors(entry))
-        scenario = replace(scenario, entries=entries)
+        scenario = replace(scenario, entries=tensors_alone(scenario.entries))
         if only == "plain tensors":
             scenario = _by_everyone(scenario)
     route = Route(scenario, by)
     tell(case_features(route))
     return route
+
+
+def tensors_alone(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """The entries, without objects and what DCP saves as one."""
+    return tuple(kept for entry in entries for kept in _only_tensors(entry))
 
 
 def _only_tensors(entry: Entry) -> list[Entry]:

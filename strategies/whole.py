@@ -24,7 +24,7 @@ from .features import features
 from .mismatches import colliding_entries, mismatched_entries
 from .states import state_dicts
 
-__all__ = ["scenarios"]
+__all__ = ["scenarios", "without_stateful"]
 
 _PLACES = ("nothing", "save", "load")
 # As many alternatives as fqns() has, so that a module shrinks to a dict.
@@ -108,7 +108,7 @@ def _legal(
 ) -> tuple[Entry, ...]:
     """The entries, with what these operations cannot have in the place of the nearest that they can."""
     if "legacy" in (save.api, load.api):
-        entries = tuple(_without_stateful(entry) for entry in entries)
+        entries = tuple(without_stateful(entry) for entry in entries)
     elif any(fault.hook.startswith("stateful.") for fault in failures) and not _has_stateful(entries):
         taken = {entry.key for entry in entries}
         entries = (*entries, Nested(next(key for key in ("s", "t", "u", "v") if key not in taken), "stateful"))
@@ -121,7 +121,8 @@ def _has_stateful(entries: tuple[Entry, ...]) -> bool:
     return any(isinstance(entry, Nested) and entry.container == "stateful" for entry in entries)
 
 
-def _without_stateful(entry: Entry) -> Entry:
+def without_stateful(entry: Entry) -> Entry:
+    """The entry, as a dict where it is a ``Stateful`` object."""
     if isinstance(entry, Nested) and entry.container == "stateful":
         return replace(entry, container="dict")
     return entry

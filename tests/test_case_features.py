@@ -10,7 +10,15 @@ from hypothesis.strategies import SearchStrategy
 
 from properties import planning
 from properties.judged import PLANNING_LAWS
-from strategies import killed_scenarios, rebuildings, routes, save_sequences, saves_side_by_side, windows
+from strategies import (
+    killed_scenarios,
+    rebuildings,
+    routes,
+    safetensors_routes,
+    save_sequences,
+    saves_side_by_side,
+    windows,
+)
 from strategies.case_features import CASE_FEATURES, case_features
 from tests.test_strategies import count, sample
 
@@ -20,7 +28,7 @@ from tests.test_strategies import count, sample
     ("group", "strategies"),
     [
         ("without a template", [rebuildings()]),
-        ("another way", [routes(), windows()]),
+        ("another way", [routes(), safetensors_routes(), windows()]),
         ("side by side", [saves_side_by_side()]),
         ("one after the other", [save_sequences()]),
         ("ranks that die", [killed_scenarios()]),

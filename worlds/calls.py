@@ -31,7 +31,7 @@ def save(
     path: str,
     group: Any,
     *,
-    writer_type: type[dcp.FileSystemWriter] = dcp.FileSystemWriter,
+    writer_type: Callable[..., dcp.FileSystemWriter] = dcp.FileSystemWriter,
 ) -> Metadata:
     """Save ``state`` as the scenario says; an asynchronous save is waited for, after the state has been overwritten."""
     writer = make_writer(scenario, path, writer_type)
@@ -172,7 +172,7 @@ def load(
 
 
 def make_writer(
-    scenario: Scenario, path: str, writer_type: type[dcp.FileSystemWriter] = dcp.FileSystemWriter
+    scenario: Scenario, path: str, writer_type: Callable[..., dcp.FileSystemWriter] = dcp.FileSystemWriter
 ) -> dcp.FileSystemWriter:
     """A new writer to the directory ``path``, with the scenario's options."""
     options = dataclasses.asdict(scenario.writer)

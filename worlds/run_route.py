@@ -15,6 +15,7 @@ from torch.distributed.checkpoint.format_utils import (
     DynamicMetaLoadPlanner,
     torch_save_to_dcp,
 )
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.metadata import Metadata
 
 from .calls import load, save
@@ -72,9 +73,24 @@ def _fsspec_reader(scenario: Scenario, path: str) -> Any:
     return _fsspec.FsspecReader(path)
 
 
+def _safetensors_writer(path: str, *, enable_consolidation: bool, **_: object) -> HuggingFaceStorageWriter:
+    return HuggingFaceStorageWriter(path, save_distributed=True, enable_consolidation=enable_consolidation)
+
+
+def _safetensors_reader(scenario: Scenario, path: str) -> HuggingFaceStorageReader:
+    return HuggingFaceStorageReader(path)
+
+
+def _by_safetensors(*, consolidated: bool) -> tuple[Call, Call]:
+    writer = partial(_safetensors_writer, enable_consolidation=consolidated)
+    return partial(save, writer_type=writer), partial(load, make_reader=_safetensors_reader)
+
+
 _CALLS: dict[Way, tuple[Call, Call | None]] = {
     "torch_save_to_dcp": (_convert, None),
     "broadcast": (_torch_save, partial(load, make_reader=_broadcasting_reader, make_planner=_dynamic_planner)),
     "fsspec": (partial(save, writer_type=_fsspec.FsspecWriter), partial(load, make_reader=_fsspec_reader)),
+    "safetensors": _by_safetensors(consolidated=False),
+    "consolidated": _by_safetensors(consolidated=True),
 }
 """What each rank calls at save, and at load."""

@@ -120,6 +120,8 @@ def _storage(plan: Plan, name: Name) -> Code | None:
     """The storage, where it is not the one that DCP takes for a path."""
     if plan.by == "broadcast":
         return _broadcasting_reader(plan)
+    if plan.by in ("safetensors", "consolidated"):
+        return _of_safetensors(plan, name)
     prefix = "writer" if name == "save" else "reader"
     options = _options(plan.scenario.writer) if name == "save" else []
     failing = failing_class(plan, name, prefix)
@@ -137,6 +139,14 @@ def _broadcasting_reader(plan: Plan) -> Code:
     operation = plan.scenario.load
     root = operation.global_rank(operation.coordinator)
     return Items("BroadcastingTorchSaveReader(", (plan.path, *([f"coordinator_rank={root}"] if root else [])))
+
+
+def _of_safetensors(plan: Plan, name: Name) -> Code:
+    """The writer of files of safetensors, or their reader."""
+    if name == "load":
+        return Items("HuggingFaceStorageReader(", (plan.path,))
+    one = ["enable_consolidation=True"] if plan.by == "consolidated" else []
+    return Items("HuggingFaceStorageWriter(", (plan.path, "save_distributed=True", *one))
 
 
 def _options(options: WriterOptions) -> list[str]:

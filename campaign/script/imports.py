@@ -55,6 +55,7 @@ _DISTRIBUTED = {
         "dcp_to_torch_save",
         "torch_save_to_dcp",
     ),
+    "checkpoint.hf_storage": ("HuggingFaceStorageReader", "HuggingFaceStorageWriter"),
     "checkpoint.metadata": (
         "ChunkStorageMetadata",
         "Metadata",

@@ -11,6 +11,7 @@ from properties.judge_sequence import compare_caching
 from properties.killed_issues import KILLED_ISSUES, KilledIssue
 from properties.rebuilding_issues import REBUILDING_ISSUES, RebuildingIssue
 from properties.route_issues import ROUTE_ISSUES, RouteIssue
+from properties.safetensors_issues import SAFETENSORS_ISSUES, SafetensorsIssue
 from properties.sequence_issues import SEQUENCE_ISSUES, SequenceIssue
 from properties.side_by_side_issues import SIDE_BY_SIDE_ISSUES, SideBySideIssue, find_breach
 from worlds import ProcessWorld
@@ -28,13 +29,14 @@ from .side_by_side import write_side_by_side_script
 
 __all__ = ["REAL_ISSUES", "RealIssue", "write_issue_script"]
 
-RealIssue = SequenceIssue | KilledIssue | RouteIssue | RebuildingIssue | SideBySideIssue
+RealIssue = SequenceIssue | KilledIssue | RouteIssue | SafetensorsIssue | RebuildingIssue | SideBySideIssue
 """An entry of a ledger of other things than scenarios."""
 
 REAL_ISSUES: dict[str, RealIssue] = {
     **SEQUENCE_ISSUES,
     **KILLED_ISSUES,
     **ROUTE_ISSUES,
+    **SAFETENSORS_ISSUES,
     **REBUILDING_ISSUES,
     **SIDE_BY_SIDE_ISSUES,
 }
@@ -47,7 +49,7 @@ def write_issue_script(issue: RealIssue, world: ProcessWorld) -> str:
     """The script of what ``issue`` is about; raises :class:`CannotWrite` where the installed torch does not show it."""
     if isinstance(issue, KilledIssue):
         return write_killed_script(_shown(issue, judge_killed(issue.killed, run_killed(world, issue.killed))))
-    if isinstance(issue, RouteIssue):
+    if isinstance(issue, RouteIssue | SafetensorsIssue):
         return write_route_script(_shown(issue, judge_route(issue.route, run_route(world, issue.route))))
     if isinstance(issue, RebuildingIssue):
         outcome = run_rebuilding(world, issue.rebuilding)

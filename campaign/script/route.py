@@ -1,4 +1,4 @@
-"""Scripts of states that go another way: a ``torch.save`` file that ranks read by ``BroadcastingTorchSaveReader``."""
+"""Scripts of states that go another way: a ``torch.save`` file that ranks read, and files of safetensors."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ class _RoutePlan(Plan):
 
     @property
     def path(self) -> str:
-        """The file, in the directory that the ranks share."""
-        return 'f"{path}/saved.pt"'
+        """The directory that the ranks share, or the file in it."""
+        return 'f"{path}/saved.pt"' if self.way == "broadcast" else "path"
 
 
 def write_route_script(breach: RouteBreach) -> str:
-    """A Python file that needs torch alone and shows what is wrong with what is read of a ``torch.save`` file.
+    """A Python file that needs torch alone and shows what is wrong with what went another way.
 
-    Raises :class:`CannotWrite`, with one line, for another way than that.
+    Files of safetensors need the package of that name too. Raises :class:`CannotWrite`, with one line, for the ways
+    that write DCP's own files.
     """
-    if breach.route.by != "broadcast":
+    if breach.route.by in ("torch_save_to_dcp", "fsspec"):
         raise CannotWrite(f"there is no script for a state that goes by {breach.route.by} yet")
     return write_plan(_RoutePlan(breach.verdict, find_route_issue(breach), way=breach.route.by))
