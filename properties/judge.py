@@ -13,7 +13,7 @@ from .judge_state import judge_state, judge_untouched
 from .oracle import Expectation, expected
 from .verdict import Breach, Verdict
 
-__all__ = ["judge", "judge_default_metadata"]
+__all__ = ["judge", "judge_default_metadata", "judge_load", "judge_save"]
 
 
 def judge(scenario: Scenario, outcome: Outcome) -> Verdict:
@@ -31,6 +31,22 @@ def judge(scenario: Scenario, outcome: Outcome) -> Verdict:
     return Verdict(scenario, outcome, expectation, next(_breaches(scenario, outcome, expectation), None))
 
 
+def judge_save(scenario: Scenario, outcome: Outcome) -> Verdict:
+    """As :func:`judge`, of a save after which nothing was loaded."""
+    _check_size("save", outcome.save, scenario.save.world_size)
+    expectation = expected(scenario)
+    return Verdict(scenario, outcome, expectation, next(_of_save(scenario, outcome, expectation), None))
+
+
+def judge_load(scenario: Scenario, outcome: Outcome) -> Verdict:
+    """As :func:`judge`, of a load of what the save of ``scenario`` has written; the save itself is not judged."""
+    if outcome.load is None:
+        raise ValueError("there is no load to judge")
+    _check_size("load", outcome.load, scenario.load.world_size)
+    expectation = expected(scenario)
+    return Verdict(scenario, outcome, expectation, next(_of_load(scenario, outcome.load, expectation), None))
+
+
 def judge_default_metadata(scenario: Scenario, records: Sequence[MetadataRecord]) -> Verdict:
     """Whether the metadata that each rank makes of its state dict alone tells the truth of the whole."""
     outcome = Outcome(OperationOutcome(tuple(Returned((), record) for record in records)))
@@ -39,17 +55,25 @@ def judge_default_metadata(scenario: Scenario, records: Sequence[MetadataRecord]
 
 
 def _breaches(scenario: Scenario, outcome: Outcome, expectation: Expectation) -> Iterator[Breach]:
+    yield from _of_save(scenario, outcome, expectation)
+    if outcome.load is not None:
+        yield from _of_load(scenario, outcome.load, expectation)
+
+
+def _of_save(scenario: Scenario, outcome: Outcome, expectation: Expectation) -> Iterator[Breach]:
     yield from judge_blame(scenario, "save", expectation.save, outcome.save)
-    if outcome.load is None:
-        return
-    yield from judge_state(scenario, "save", outcome.save)
-    yield from judge_metadata(scenario, outcome)
+    if outcome.save.returned:
+        yield from judge_state(scenario, "save", outcome.save)
+        yield from judge_metadata(scenario, outcome)
+
+
+def _of_load(scenario: Scenario, load: OperationOutcome, expectation: Expectation) -> Iterator[Breach]:
     # Where the save should have failed and did not, that was the breach; so there is an expectation.
     if expectation.load is not None:
-        yield from judge_blame(scenario, "load", expectation.load, outcome.load)
-        yield from judge_untouched(scenario, outcome.load)
-        if outcome.load.returned:
-            yield from judge_state(scenario, "load", outcome.load)
+        yield from judge_blame(scenario, "load", expectation.load, load)
+        yield from judge_untouched(scenario, load)
+        if load.returned:
+            yield from judge_state(scenario, "load", load)
 
 
 def _check_size(name: str, outcome: OperationOutcome, world_size: int) -> None:

@@ -49,7 +49,7 @@ class EarlierChanged(Violation):
 
 
 class MixedCheckpoint(Violation):
-    """A load reports success, and holds in part what was saved before a rank died, in part what was saved then."""
+    """A load reports success, and holds values of two saves, in the later of which a rank died or failed."""
 
     law = "round trip"
 
@@ -58,7 +58,7 @@ class MixedCheckpoint(Violation):
 
 
 class NeitherOldNorNew(Violation):
-    """A load reports success after a rank died in the save, and holds what nobody has saved."""
+    """A load reports success after a rank died or failed in the save, and holds what nobody has saved there."""
 
     law = "round trip"
 
@@ -67,7 +67,7 @@ class NeitherOldNorNew(Violation):
 
 
 class UnnamedFailure(Violation):
-    """A load of what ranks left that died fails, and not on every rank with the same ``CheckpointException``."""
+    """A load of what a failed save has left fails, and not on every rank with the same ``CheckpointException``."""
 
     law = "blame"
 

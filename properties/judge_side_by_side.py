@@ -15,7 +15,7 @@ from .agreement import is_race
 from .verdict import outcome_lines
 from .violations import Violation
 
-__all__ = ["SideBySideBreach", "judge_side_by_side"]
+__all__ = ["SideBySideBreach", "differing_ranks", "judge_side_by_side"]
 
 
 class OtherSaveShows(Violation):
@@ -78,7 +78,7 @@ def _differences(scenario: Scenario, alone: Outcome, together: Outcome) -> Itera
     if is_race(scenario):
         return
     for name, one, other in (("save", alone.save, together.save), ("load", alone.load, together.load)):
-        for rank in _differing_ranks(one, other):
+        for rank in differing_ranks(one, other):
             yield f"rank {rank} sees another {name}"
     if scenario.writer.thread_count > 1:
         return  # which thread writes which file is the system's affair
@@ -88,7 +88,8 @@ def _differences(scenario: Scenario, alone: Outcome, together: Outcome) -> Itera
         yield "the metadata are others"
 
 
-def _differing_ranks(one: OperationOutcome | None, other: OperationOutcome | None) -> list[int]:
+def differing_ranks(one: OperationOutcome | None, other: OperationOutcome | None) -> list[int]:
+    """The ranks that saw different things, but for where in torch, and in which collective, they did."""
     if one is None or other is None:
         return [] if one is other else [0]
     pairs = enumerate(zip(one.ranks, other.ranks, strict=True))

@@ -11,6 +11,7 @@ from worlds.processes.sequences import run_sequence
 from worlds.sequences import SaveSequence
 
 from .check import KNOWN_HITS
+from .history_issues import HISTORY_ISSUES, fails_without_final_plan
 from .judge_sequence import SequenceBreach, compare_caching, without_places
 from .judged import count_judged
 from .ledger import LedgerEntry, first_match
@@ -40,9 +41,13 @@ def check_sequence(sequence: SaveSequence, world: ProcessWorld) -> None:
     KNOWN_HITS[known.id] += 1
 
 
-def find_sequence_issue(breach: SequenceBreach) -> SequenceIssue | None:
-    """The entry for the breach, if it is known for the installed torch."""
-    return first_match(SEQUENCE_ISSUES.values(), lambda issue: issue.matches(breach))
+def find_sequence_issue(breach: SequenceBreach) -> LedgerEntry | None:
+    """The entry for the breach, of this ledger or that of histories, if it is known for the installed torch."""
+    known = first_match(SEQUENCE_ISSUES.values(), lambda issue: issue.matches(breach))
+    if known is None and any(step.faults for step in breach.sequence.steps[: breach.step]):
+        after_failure = HISTORY_ISSUES["cached-plans-after-failure"]
+        return first_match([after_failure], lambda _: fails_without_final_plan(breach.cached.save))
+    return known
 
 
 def _keeps_older_dtype(breach: SequenceBreach) -> bool:

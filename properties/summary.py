@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from worlds.hooks import HOOKS
 
+from .history_issues import HISTORY_ISSUES
 from .judged import JUDGED
 from .killed_issues import KILLED_ISSUES
 from .known_issues import KNOWN_ISSUES
@@ -25,6 +26,7 @@ _ENTRIES: Mapping[str, LedgerEntry] = {
     **KNOWN_ISSUES,
     **KILLED_ISSUES,
     **SEQUENCE_ISSUES,
+    **HISTORY_ISSUES,
     **TRAINING_ISSUES,
     **REBUILDING_ISSUES,
     **ROUTE_ISSUES,

@@ -3,6 +3,7 @@
 from ._bounds import limit_world_sizes
 from .calls import operations, planner_options, schedules, writer_options
 from .failures import failing_ranks, faults
+from .histories import histories
 from .kills import killed_scenarios, kills
 from .layouts import chunk_sharding_specs, enumerable_sharding_specs, layouts, memories, mesh_shardings, replicas
 from .mismatches import mismatched_entries
@@ -24,6 +25,7 @@ __all__ = [
     "failing_ranks",
     "faults",
     "fqns",
+    "histories",
     "killed_scenarios",
     "kills",
     "layouts",

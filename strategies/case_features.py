@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import singledispatch
 
 from worlds.entries import TensorEntry
+from worlds.histories import History, Load, Save, Step
 from worlds.killed import KilledScenario
 from worlds.layouts import ChunkSharding, EnumerableSharding, Layout
 from worlds.rebuilding import Rebuilding
@@ -62,6 +63,30 @@ CASE_FEATURES: dict[str, tuple[str, ...]] = {
         "other entries",
         "another order of entries",
         "after a failure",
+    ),
+    "step of a history": (
+        "save, the first of a checkpoint",
+        "save over a checkpoint",
+        "save over what failed",
+        "save elsewhere",
+        "save that fails",
+        "save that is not to overwrite",
+        "save by async_save",
+        "save without some entries",
+        "save by another world size",
+        "load",
+        "load of what may be mixed",
+        "load of nothing",
+        "load that fails",
+        "load by another world size",
+        "load without some entries",
+        "partial load",
+        "writer used again",
+        "reader used again",
+        "planner used again",
+        "stager used again",
+        "tensors used again",
+        "plans kept",
     ),
     "ranks that die": (
         "in a save beside a checkpoint",
@@ -159,6 +184,56 @@ def _changes(before: Scenario, after: Scenario) -> Iterator[str]:
                 "another sharding": old.saved != new.saved,
             }
             yield from (change for change, there in found.items() if there)
+
+
+@_features.register
+def _of_history(case: History) -> Iterator[tuple[str, str]]:
+    seen: dict[str, list[Save]] = {}
+    for index, step in enumerate(case.steps):
+        before = seen.setdefault(step.at, [])
+        found = list(_of_save(step, before, len(seen)) if isinstance(step, Save) else _of_load(step, before))
+        found += [f"{kind} used again" for kind in step.again if not case.begins_job(index)]
+        if case.planner.enable_plan_caching and index and isinstance(step, Save):
+            found.append("plans kept")
+        yield from (("step of a history", name) for name in found)
+        if isinstance(step, Save):
+            before.append(step)
+
+
+def _of_save(step: Save, before: list[Save], places: int) -> Iterator[str]:
+    if not before:
+        yield "save elsewhere" if places > 1 else "save, the first of a checkpoint"
+    else:
+        yield "save over what failed" if before[-1].faults else "save over a checkpoint"
+        if not step.overwrite:
+            yield "save that is not to overwrite"
+    if step.faults:
+        yield "save that fails"
+    if step.operation.api == "async":
+        yield "save by async_save"
+    if step.without:
+        yield "save without some entries"
+    if before and _ranks(before[-1]) != _ranks(step):
+        yield "save by another world size"
+
+
+def _of_load(step: Load, before: list[Save]) -> Iterator[str]:
+    if not before or all(save.faults for save in before):
+        yield "load of nothing"
+    else:
+        yield "load of what may be mixed" if before[-1].faults else "load"
+        if _ranks(before[-1]) != _ranks(step):
+            yield "load by another world size"
+    if step.faults:
+        yield "load that fails"
+    if step.without:
+        yield "load without some entries"
+    if step.partial:
+        yield "partial load"
+
+
+def _ranks(step: Step) -> int:
+    return step.operation.world_size
 
 
 @_features.register

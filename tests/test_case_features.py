@@ -11,6 +11,7 @@ from hypothesis.strategies import SearchStrategy
 from properties import planning
 from properties.judged import PLANNING_LAWS
 from strategies import (
+    histories,
     killed_scenarios,
     rebuildings,
     routes,
@@ -31,6 +32,7 @@ from tests.test_strategies import count, sample
         ("another way", [routes(), safetensors_routes(), windows()]),
         ("side by side", [saves_side_by_side()]),
         ("one after the other", [save_sequences()]),
+        ("step of a history", [histories()]),
         ("ranks that die", [killed_scenarios()]),
     ],
 )

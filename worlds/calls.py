@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import wraps
-from typing import Any
+from typing import Any, Protocol
 
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.metadata import Metadata
@@ -21,7 +21,18 @@ from .operations import Operation, Stager
 from .scenario import Scenario
 from .state import StateDict
 
-__all__ = ["Upload", "hold_upload", "load", "make_load_planner", "make_save_planner", "make_writer", "save", "upload"]
+__all__ = [
+    "Tools",
+    "Upload",
+    "hold_upload",
+    "load",
+    "make_load_planner",
+    "make_save_planner",
+    "make_stager",
+    "make_writer",
+    "save",
+    "upload",
+]
 
 
 def save(
@@ -32,10 +43,14 @@ def save(
     group: Any,
     *,
     writer_type: Callable[..., dcp.FileSystemWriter] = dcp.FileSystemWriter,
+    tools: Tools | None = None,
 ) -> Metadata:
-    """Save ``state`` as the scenario says; an asynchronous save is waited for, after the state has been overwritten."""
-    writer = make_writer(scenario, path, writer_type)
-    planner = make_save_planner(scenario)
+    """Save ``state`` as the scenario says; an asynchronous save is waited for, after the state has been overwritten.
+
+    With other ``tools`` than new ones, if given.
+    """
+    writer = make_writer(scenario, path, writer_type) if tools is None else tools.writer(scenario, path)
+    planner = make_save_planner(scenario) if tools is None else tools.save_planner(scenario)
     injection.place("writer", writer)
     injection.place("planner", planner)
     operation = scenario.save
@@ -44,7 +59,8 @@ def save(
         return save_state_dict(state.entries, writer, planner=planner, **options)
     options = _save_options(operation, path, writer, planner, group)
     if operation.api == "async":
-        with Upload(state, writer, operation.stager, options) as begun:
+        stager = None if tools is None else tools.stager(operation.stager)
+        with Upload(state, writer, operation.stager, options, lent=stager) as begun:
             begun.let_go()
             return begun.result()
     metadata: Metadata = dcp.save(state.entries, use_collectives=operation.coordinated, **options)
@@ -70,15 +86,37 @@ def _save_options(
     }
 
 
+class Tools(Protocol):
+    """What a save is done with, where it is not new each time."""
+
+    def writer(self, scenario: Scenario, path: str) -> dcp.FileSystemWriter:
+        """The writer."""
+
+    def save_planner(self, scenario: Scenario) -> dcp.DefaultSavePlanner:
+        """The planner."""
+
+    def stager(self, kind: Stager) -> AsyncStager | None:
+        """The stager, which its owner closes; ``None`` for a new one."""
+
+
 class Upload:
     """An asynchronous save that has been called; a context manager, in whose end nothing of it is held any more.
 
     ``options`` are those of ``async_save``. The save is of the state as it was at the call, or at the end of its
-    staging: after that, it is overwritten.
+    staging: after that, it is overwritten. A stager that is ``lent`` is not closed here.
     """
 
-    def __init__(self, state: StateDict, writer: dcp.FileSystemWriter, kind: Stager, options: dict[str, Any]) -> None:
-        self._stager = _stager(kind)
+    def __init__(
+        self,
+        state: StateDict,
+        writer: dcp.FileSystemWriter,
+        kind: Stager,
+        options: dict[str, Any],
+        *,
+        lent: AsyncStager | None = None,
+    ) -> None:
+        self._stager = make_stager(kind) if lent is None else lent
+        self._lent = lent is not None
         self._gone_on = threading.Event()
         hold_upload(writer, self._gone_on)
         try:
@@ -99,7 +137,7 @@ class Upload:
 
     def __exit__(self, *_: object) -> None:
         self.let_go()
-        if self._stager is not None:
+        if self._stager is not None and not self._lent:
             self._stager.close()
 
     def let_go(self) -> None:
@@ -128,7 +166,7 @@ def hold_upload(writer: dcp.FileSystemWriter, until: threading.Event) -> None:
     vars(writer)["reset"] = held
 
 
-def _stager(kind: Stager) -> AsyncStager | None:
+def make_stager(kind: Stager) -> AsyncStager | None:
     """``None`` for the one that DCP takes by itself, which is the file system's writer."""
     if kind == "writer":
         return None

@@ -13,11 +13,10 @@ import json
 import types
 import typing
 from collections.abc import Callable
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, TypeVar
 
 from .entries import ObjectEntry
 from .invalid import InvalidScenario
-from .scenario import Scenario
 
 __all__ = ["FORMAT", "from_json", "to_json"]
 
@@ -25,13 +24,16 @@ FORMAT = 1
 """The version of the format; a reader refuses a newer one, since it cannot know what it means."""
 
 
-def to_json(scenario: Scenario) -> str:
-    """``scenario`` as JSON text that :func:`from_json` reads."""
-    return json.dumps({"format": FORMAT, **_encode_fields(scenario)}, indent=2)
+T = TypeVar("T")
 
 
-def from_json(text: str) -> Scenario:
-    """The scenario that :func:`to_json` wrote.
+def to_json(case: object) -> str:
+    """A scenario, or another case that is a dataclass of such parts, as JSON text that :func:`from_json` reads."""
+    return json.dumps({"format": FORMAT, **_encode_fields(case)}, indent=2)
+
+
+def from_json(text: str, kind: type[T]) -> T:
+    """The case of that class, such as ``Scenario``, that :func:`to_json` wrote.
 
     Raises :class:`InvalidScenario`, with one line that says what is wrong and where, for any other text.
     """
@@ -50,8 +52,8 @@ def from_json(text: str) -> Scenario:
         _refuse("", 'has no "format", so it was not written by dcp-stress')
     if version > FORMAT:
         _refuse("", f"is of format {version}, and this dcp-stress reads {FORMAT}: upgrade it")
-    decoded = _decode_fields(Scenario, data, "")
-    assert isinstance(decoded, Scenario)
+    decoded = _decode_fields(kind, data, "")
+    assert isinstance(decoded, kind)
     return decoded
 
 

@@ -16,7 +16,7 @@ from .dtypes import DTYPES
 from .invalid import require
 from .layouts import EnumerableSharding, Layout, Memory, Plain
 
-__all__ = ["Container", "Entry", "Key", "Nested", "ObjectEntry", "Path", "TensorEntry", "Value"]
+__all__ = ["LAST_STEP", "Container", "Entry", "Key", "Nested", "ObjectEntry", "Path", "TensorEntry", "Value"]
 
 Key = str | int
 Path = tuple[Key, ...]
@@ -32,6 +32,9 @@ _LAZY: dict[Memory, tuple[str, ...]] = {
 }
 """The dtypes that a memory other than a plain arrangement of bytes is for."""
 
+LAST_STEP = 0xFF
+"""The number of steps of a training of which a tensor has values."""
+
 _PLAIN = Plain()
 
 
@@ -40,7 +43,8 @@ class TensorEntry(Concise):
     """A tensor of the state dict, and how the ranks hold it at save and at load.
 
     ``fill`` says which bits it has: ``"distinct"`` (as unequal as the dtype allows), ``"special"`` (NaNs with payloads,
-    infinities, negative zeros, extreme integers) or ``"constant"`` (all elements equal); see :mod:`worlds.values`.
+    infinities, negative zeros, extreme integers) or ``"constant"`` (all elements equal); see :mod:`worlds.values`. In
+    each ``step`` of a training it has others, but for bool, which has too few.
     """
 
     _positional: ClassVar[int] = 2
@@ -51,11 +55,13 @@ class TensorEntry(Concise):
     saved: Layout | None = _PLAIN
     loaded: Layout | None = _PLAIN
     fill: Literal["distinct", "special", "constant"] = "distinct"
+    step: int = 0
 
     def __post_init__(self) -> None:
         require(all(extent >= 0 for extent in self.shape), f"{self.key!r} has a negative extent: {self.shape}")
         require(self.dtype in DTYPES, f"{self.key!r} has a dtype that this torch cannot save: {self.dtype!r}")
         require(self.fill in ("distinct", "special", "constant"), f"{self.key!r} has an unknown fill: {self.fill!r}")
+        require(0 <= self.step < LAST_STEP, f"{self.key!r} has a step that is not below {LAST_STEP}: {self.step}")
         for layout in (self.saved, self.loaded):
             if layout is not None:
                 layout.check(self.shape)

@@ -30,9 +30,18 @@ class ExampleWorld(Protocol):
         """An example; what DCP remembers in a process is empty at first."""
 
     def operate(
-        self, scenario: Scenario, name: Literal["save", "load"], path: str, *, call: Call | None = None
+        self,
+        scenario: Scenario,
+        name: Literal["save", "load"],
+        path: str,
+        *,
+        fresh: bool = ...,
+        call: Call | None = None,
     ) -> OperationOutcome:
-        """Save to, or load from, the directory ``path`` alone, as a part of an example."""
+        """Save to, or load from, the directory ``path`` alone, as a part of an example.
+
+        With ranks of which nothing is remembered if ``fresh``.
+        """
 
     @property
     def begin_in_rank(self) -> Callable[[], None]:

@@ -20,10 +20,13 @@ from .patches import Patch, applied
 __all__ = ["as_if_first", "forget_examples", "quiet"]
 
 
-def forget_examples() -> None:
-    """Empty the class- and module-level state of DCP, as in a process that has saved and loaded nothing yet."""
+def forget_examples(make_cache: Callable[[], MutableMapping[Any, Any]] = dict) -> None:
+    """Empty the class- and module-level state of DCP, as in a process that has saved and loaded nothing yet.
+
+    Each cache is in a mapping as ``make_cache`` makes it.
+    """
     for name in _caches():
-        setattr(SavePlanner, name, {})
+        setattr(SavePlanner, name, make_cache())
     _version._derived_version = None
 
 
@@ -40,9 +43,7 @@ def as_if_first(make_cache: Callable[[], MutableMapping[Any, Any]] = dict) -> It
     caches = _caches()
     derived = _version._derived_version
     hook = sys.excepthook
-    forget_examples()
-    for name in caches:
-        setattr(SavePlanner, name, make_cache())
+    forget_examples(make_cache)
     try:
         yield
     finally:

@@ -32,7 +32,17 @@ from .record import error_origin, record_error
 from .scenario import Scenario
 from .state import StateDict
 
-__all__ = ["Call", "GroupOf", "default_metadata", "make_group", "raised", "round_trip", "run_rank"]
+__all__ = [
+    "Call",
+    "GroupOf",
+    "default_metadata",
+    "list_files",
+    "make_group",
+    "raised",
+    "read_metadata",
+    "round_trip",
+    "run_rank",
+]
 
 Call = Callable[[Scenario, StateDict, Injection, str, Any], Metadata | None]
 """Saves or loads a rank's state dict at a path, in a process group; :func:`worlds.calls.save` and ``load`` are such."""
@@ -93,8 +103,8 @@ def round_trip(path: str, save: Callable[[], OperationOutcome], load: Callable[[
     saved = save()
     if not saved.returned:
         return Outcome(saved)
-    metadata, error = _read_metadata(path)
-    files = _list_files(path)
+    metadata, error = read_metadata(path)
+    files = list_files(path)
     return Outcome(saved, load(), metadata, error, files)
 
 
@@ -112,7 +122,7 @@ def raised(error: BaseException, path: str, state: tuple[EntryState, ...]) -> Ra
     return Raised(ErrorRecord(record.type, ""), phase=str(error.args[0]), failures=tuple(failures), state=state)
 
 
-def _read_metadata(path: str) -> tuple[MetadataRecord | None, ErrorRecord | None]:
+def read_metadata(path: str) -> tuple[MetadataRecord | None, ErrorRecord | None]:
     """The metadata as a new reader reads it from the directory ``path``, or what that raises."""
     try:
         return record_metadata(dcp.FileSystemReader(path).read_metadata()), None
@@ -120,7 +130,7 @@ def _read_metadata(path: str) -> tuple[MetadataRecord | None, ErrorRecord | None
         return None, record_error(error, path=path)
 
 
-def _list_files(path: str) -> tuple[FileRecord, ...]:
+def list_files(path: str) -> tuple[FileRecord, ...]:
     """The files below the directory ``path``, by name, but for metadata: it says ``path``, so that its size differs."""
     found = []
     for directory, _, names in os.walk(path):

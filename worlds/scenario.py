@@ -94,7 +94,7 @@ class Scenario(Concise):
         """The scenario that :meth:`to_json` wrote; raises :class:`InvalidScenario` with one line if it is none."""
         from .codec import from_json
 
-        return from_json(text)
+        return from_json(text, Scenario)
 
     def _check_layouts(self, name: Name) -> None:
         operation = self.operation(name)

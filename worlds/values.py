@@ -46,11 +46,14 @@ def expected_bits(fqn: str, entry: TensorEntry, part: Part) -> torch.Tensor:
 
     Not to be written to.
     """
-    return _select(_global_bits(fqn, entry.shape, entry.dtype, entry.fill), entry, part)
+    return _select(_bits_at_step(fqn, entry.shape, entry.dtype, entry.fill, entry.step), entry, part)
 
 
 def poison_bits(fqn: str, entry: TensorEntry, part: Part) -> torch.Tensor:
-    """Bytes as :func:`expected_bits` has them, that differ from those in every element. Not to be written to."""
+    """Bytes as :func:`expected_bits` has them, that differ from those of each step in every element.
+
+    Not to be written to.
+    """
     return _select(_global_poison(fqn, entry.shape, entry.dtype, entry.fill), entry, part)
 
 
@@ -117,6 +120,14 @@ def _global_bits(fqn: str, shape: tuple[int, ...], dtype: str, fill: str) -> tor
         parts = [_low_bytes(_spread(index, salt + part), min(width, 8)) for part in range(max(1, width // 8))]
         bits = torch.cat(parts, dim=1)
     return bits.reshape(*shape, width)
+
+
+@lru_cache(maxsize=32)
+def _bits_at_step(fqn: str, shape: tuple[int, ...], dtype: str, fill: str, step: int) -> torch.Tensor:
+    """The bytes of the whole global tensor at that step of a training: others than at any other step, everywhere."""
+    bits = _global_bits(fqn, shape, dtype, fill)
+    # The one other bool is the poison.
+    return bits if not step or dtype == "bool" else bits.bitwise_xor(step)
 
 
 @lru_cache(maxsize=32)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch.distributed import distributed_c10d as c10d
 from torch.distributed._shard.sharded_tensor import ShardedTensor
 
+from ..digests import digests
 from ..killed import OLD_BITS, OLD_OBJECT, Kill, KilledOutcome, KilledScenario
 from ..outcome import OperationOutcome, RankOutcome
 from ..state import StateDict
@@ -40,11 +38,11 @@ def _run(world: ProcessWorld, killed: KilledScenario, earlier: str, new: str) ->
     before = world.operate(scenario, "save", earlier, prepare=make_old if saves else None)
     if not before.returned:
         return KilledOutcome(before)
-    files = _digests(earlier)
+    files = digests(earlier)
     target = new if saves and killed.path == "another" else earlier
     operation, died = _operate(world, killed, target)
     overwritten = saves and killed.path == "same"
-    after = files if overwritten else _digests(earlier)
+    after = files if overwritten else digests(earlier)
     changed = tuple(sorted(name for name in files.keys() | after.keys() if files.get(name) != after.get(name)))
     later = world.operate(scenario, "load", target)
     return KilledOutcome(before, operation, died, changed, later)
@@ -87,13 +85,3 @@ def make_old(state: StateDict) -> None:
 def _flip(tensor: torch.Tensor) -> None:
     data = torch.empty(0, dtype=torch.uint8).set_(tensor.detach().untyped_storage())
     data.bitwise_xor_(1 if tensor.dtype == torch.bool else OLD_BITS)
-
-
-def _digests(directory: str) -> dict[str, str]:
-    """The files below a directory, and what they hold."""
-    found = {}
-    for folder, _, names in os.walk(directory):
-        for name in names:
-            path = Path(folder, name)
-            found[str(path.relative_to(directory))] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return found

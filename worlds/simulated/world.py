@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 import torch
 
 from ..abandoned import Abandoned
-from ..hygiene import as_if_first, quiet
+from ..hygiene import as_if_first, forget_examples, quiet
 from ..launched import Launched
 from ..operations import Schedule
 from ..outcome import Deadlocked, Hit, OperationOutcome, Outcome, RankOutcome
@@ -100,9 +100,20 @@ class SimulatedWorld:
             yield
 
     def operate(
-        self, scenario: Scenario, name: Literal["save", "load"], path: str, *, call: Call | None = None
+        self,
+        scenario: Scenario,
+        name: Literal["save", "load"],
+        path: str,
+        *,
+        fresh: bool = False,
+        call: Call | None = None,
     ) -> OperationOutcome:
-        """Save to, or load from, the directory ``path`` alone, as a part of an :meth:`example`."""
+        """Save to, or load from, the directory ``path`` alone, as a part of an :meth:`example`.
+
+        With ranks of which nothing is remembered if ``fresh``, as at the beginning of the example.
+        """
+        if fresh:
+            forget_examples(OfEachRank)
         operation = scenario.operation(name)
         hits: list[Hit] = []
 

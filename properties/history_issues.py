@@ -1,0 +1,168 @@
+"""The ledger of what goes wrong in released torch in the course of a history, and the check that knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from strategies.case_features import case_features
+from worlds.entries import TensorEntry
+from worlds.example import ExampleWorld
+from worlds.faults import Fault
+from worlds.histories import History, Load, Save
+from worlds.layouts import ChunkSharding
+from worlds.operations import Operation, PlannerOptions
+from worlds.outcome import OperationOutcome, Raised
+from worlds.run_history import run_history
+
+from .check import KNOWN_HITS
+from .judge_history import HistoryBreach, judge_history
+from .judge_killed import MixedCheckpoint
+from .judged import count_judged
+from .known_issues import find_known_issue
+from .ledger import LedgerEntry, first_match
+from .side_by_side_issues import SIDE_BY_SIDE_ISSUES
+
+__all__ = [
+    "HISTORY_ISSUES",
+    "HistoryIssue",
+    "check_history",
+    "fails_without_final_plan",
+    "find_history_breaches",
+    "find_history_issue",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryIssue(LedgerEntry):
+    """As :class:`properties.known_issues.KnownIssue`, of a history."""
+
+    history: History
+    matches: Callable[[HistoryBreach], bool]
+
+
+def check_history(history: History, world: ExampleWorld) -> None:
+    """Raise the violation if a law breaks at a step, unless it is a known issue; that is counted."""
+    __tracebackhide__ = True
+    count_judged(case_features(history))
+    for breach in find_history_breaches(history, world):
+        known = find_history_issue(breach)
+        if known is None:
+            breach.violation().throw()
+        KNOWN_HITS[known.id] += 1
+
+
+def find_history_breaches(history: History, world: ExampleWorld) -> tuple[HistoryBreach, ...]:
+    """Run the history and judge it; where plans are cached, say whether it is that."""
+    breaches = judge_history(history, run_history(world, history))
+    if not breaches or not history.planner.enable_plan_caching:
+        return breaches
+    uncached = replace(history, planner=replace(history.planner, enable_plan_caching=False))
+    also = {breach.step for breach in judge_history(uncached, run_history(world, uncached))}
+    return tuple(replace(breach, goes_without_caching=breach.step not in also) for breach in breaches)
+
+
+def find_history_issue(breach: HistoryBreach) -> LedgerEntry | None:
+    """The entry for the breach, of this ledger or that of scenarios, if it is known for the installed torch."""
+    if breach.verdict is not None:
+        known = find_known_issue(breach.verdict)
+        if known is not None:
+            return known
+    if breach.goes_without_caching and _saves_another_state(breach):
+        return first_match([SIDE_BY_SIDE_ISSUES["caching-across-saves"]], lambda _: True)
+    return first_match(HISTORY_ISSUES.values(), lambda issue: issue.matches(breach))
+
+
+def _saves_before(breach: HistoryBreach) -> Iterator[Save]:
+    """What was saved before in the same job, the last one first."""
+    history = breach.history
+    for index in range(breach.step, -1, -1):
+        step = history.steps[index]
+        if index < breach.step and isinstance(step, Save):
+            yield step
+        if history.begins_job(index):
+            return
+
+
+def _saves_another_state(breach: HistoryBreach) -> bool:
+    """Whether the save that goes wrong is of other entries than one before it in its job."""
+    without = set(breach.history.steps[breach.step].without)
+    return any(set(step.without) != without for step in _saves_before(breach))
+
+
+def fails_without_final_plan(save: OperationOutcome) -> bool:
+    """Whether ranks fail as they take a final plan out of their caches that never came into them."""
+    return all(
+        isinstance(rank, Raised)
+        and rank.phase == "write"
+        and {(error.type, error.message) for _, error in rank.failures or ()} == {("KeyError", "'DefaultSavePlanner'")}
+        for rank in save.ranks
+    )
+
+
+def _lacks_final_plan(breach: HistoryBreach) -> bool:
+    seen = breach.outcome.steps[breach.step]
+    after_failure = any(before.faults for before in _saves_before(breach))
+    return breach.goes_without_caching and after_failure and fails_without_final_plan(seen.operation)
+
+
+def _has_another_coordinator(breach: HistoryBreach) -> bool:
+    """Whether a save with cached plans fails on a coordinator, which was none when they were made."""
+    step, seen = breach.history.steps[breach.step], breach.outcome.steps[breach.step]
+    coordinator = step.operation.coordinator
+    named = {
+        (rank.phase, tuple((who, error.type) for who, error in rank.failures or ()))
+        if isinstance(rank, Raised)
+        else None
+        for rank in seen.operation.ranks
+    }
+    new = any(before.operation.coordinator != coordinator for before in _saves_before(breach))
+    return breach.goes_without_caching and new and named == {("plan", ((coordinator, "TypeError"),))}
+
+
+def _mixes_saves_at_one_path(breach: HistoryBreach) -> bool:
+    return breach.kind is MixedCheckpoint
+
+
+_HALVES = ChunkSharding(0, (0, 1))
+_ISSUES = (
+    HistoryIssue(
+        id="mixed-after-failure",
+        title="a save over an earlier checkpoint overwrites its files in place: one that fails leaves a mixture",
+        loses="a job that goes back to the last good checkpoint loads, without any error, weights of two steps",
+        history=History(
+            (TensorEntry("a", (2,), saved=_HALVES),),
+            (
+                Save(operation=Operation(2)),
+                Save(operation=Operation(2), faults=(Fault("save", 0, "writer.write_data"),)),
+                Load(),
+            ),
+        ),
+        matches=_mixes_saves_at_one_path,
+    ),
+    HistoryIssue(
+        id="cached-plans-of-another-coordinator",
+        title="with enable_plan_caching, a save fails whose coordinator is another rank than that of the save before",
+        loses="a save fails in its plan with a TypeError that says nothing, and every later one by that coordinator",
+        history=History(
+            (TensorEntry("a"),),
+            (Save(operation=Operation(2)), Save(operation=Operation(2, coordinator=1, api="legacy"))),
+            planner=PlannerOptions(enable_plan_caching=True),
+        ),
+        matches=_has_another_coordinator,
+    ),
+    HistoryIssue(
+        id="cached-plans-after-failure",
+        title="with enable_plan_caching, each save fails after one that failed once the coordinator had planned it",
+        loses="one passing failure of the storage, and no later save of the job succeeds: KeyError, of a class's name",
+        history=History(
+            (TensorEntry("a"),),
+            (Save(faults=(Fault("save", 0, "writer.prepare_global_plan"),)), Save()),
+            planner=PlannerOptions(enable_plan_caching=True),
+        ),
+        matches=_lacks_final_plan,
+    ),
+)
+
+HISTORY_ISSUES: dict[str, HistoryIssue] = {issue.id: issue for issue in _ISSUES}
+"""The entries by their id."""

@@ -1,0 +1,63 @@
+"""A history as a story: for each step who did what, over what, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from worlds.concise import pretty
+from worlds.histories import History, HistoryOutcome, Load, Save, Step, StepOutcome
+
+from .history_model import Sight, sight_text, walk
+from .verdict import describe_ranks, rank_text
+
+__all__ = ["story"]
+
+
+def story(history: History, outcome: HistoryOutcome, last: int) -> Iterator[str]:
+    """The history as Python, and then its steps up to the ``last`` one, each with what its ranks saw."""
+    yield from f"history = {pretty(history)}".splitlines()
+    yield ""
+    sights = walk(history, {index: _returned(step, seen) for index, step, seen in _steps(history, outcome)})
+    for (index, step, seen), sight in zip(_steps(history, outcome), sights, strict=False):
+        if index > last:
+            return
+        yield f"step {index + 1}: {_told(step, sight, begins=history.begins_job(index) and index > 0)}"
+        for ranks, text in describe_ranks(seen.operation.ranks, rank_text):
+            yield f"        {ranks}: {text}"
+
+
+def _steps(history: History, outcome: HistoryOutcome) -> Iterator[tuple[int, Step, StepOutcome]]:
+    for index, (step, seen) in enumerate(zip(history.steps, outcome.steps, strict=False)):
+        yield index, step, seen
+
+
+def _returned(step: Step, seen: StepOutcome) -> bool | None:
+    if isinstance(step, Save) and not step.overwrite and not seen.operation.returned:
+        return None
+    return seen.operation.returned
+
+
+def _told(step: Step, sight: Sight, *, begins: bool) -> str:
+    size = step.operation.world_size
+    who = f"{size} rank{'s' if size > 1 else ''}{' of a new job' if begins else ''}"
+    there = sight_text(sight)
+    if isinstance(step, Load):
+        what = f"load{'s' * (size == 1)} {step.at!r}, where {there} is to be seen"
+    else:
+        what = f"save{'s' * (size == 1)} to {step.at!r}, where {there} was to be seen"
+    return ", ".join([f"{who} {what}", *_how(step)])
+
+
+def _how(step: Step) -> Iterator[str]:
+    if step.operation.api != "current":
+        yield f"by the API {step.operation.api!r}"
+    if isinstance(step, Save) and not step.overwrite:
+        yield "without overwriting"
+    if isinstance(step, Load) and step.partial:
+        yield "of what is there"
+    if step.without:
+        yield f"without {', '.join(map(repr, step.without))}"
+    if step.again:
+        yield f"with the {' and the '.join(step.again)} of before"
+    for fault in step.faults:
+        yield f"and rank {fault.rank} fails in {fault.hook} ({fault.error})"

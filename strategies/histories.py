@@ -1,0 +1,184 @@
+"""Strategies for histories: what a training does with its checkpoints, step by step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from worlds.entries import Key, ObjectEntry, TensorEntry
+from worlds.faults import Fault
+from worlds.histories import Again, History, Load, Save, Step
+from worlds.layouts import Layout, MeshSharding, Plain, Shard
+from worlds.operations import Operation, PlannerOptions, Stager
+
+from ._bounds import check_bounds, within_limit
+from ._reused import reused
+from ._several import several
+from ._telling import tell
+from ._weighted import weighted
+from .calls import schedules, writer_options
+from .case_features import case_features
+from .failures import failing_ranks, faults
+from .layouts import chunk_sharding_specs
+from .states import fqns, object_values
+from .tensors import dtypes, tensor_shapes
+
+__all__ = ["histories"]
+
+_PLACES = ("a", "a", "a", "b")
+_HALFWAY = ("writer.write_data", "planner.resolve_data", "planner.finish_plan")
+"""Where a rank fails that leaves other ranks the time to write."""
+
+_SOMETIMES = st.sampled_from((False, False, True))
+_RARELY = st.sampled_from((False, False, False, False, True))
+_STAGERS: SearchStrategy[Stager | None] = st.sampled_from((*[None] * 6, "writer", "default", "shared", "background"))
+_KINDS: tuple[Again, ...] = ("planner", "writer", "reader", "stager", "tensors")
+# Each by itself, so that any of them can go.
+_AGAIN: SearchStrategy[tuple[Again, ...]] = st.tuples(*[_SOMETIMES] * len(_KINDS)).map(
+    lambda drawn: tuple(kind for kind, there in zip(_KINDS, drawn, strict=True) if there)
+)
+
+
+@st.composite
+def histories(
+    draw: DrawFn, *, max_world_size: int = 3, min_steps: int = 1, max_steps: int = 6, max_entries: int = 2
+) -> History:
+    """Histories of ``min_steps`` to ``max_steps`` saves and loads over one or two checkpoints, some saves with a load.
+
+    A step overwrites in place more often than it saves elsewhere; ranks fail in it, or it is refused; it is by as many
+    ranks as the one before or by others, of some of the entries or all, and with a planner, writer, reader or stager
+    that is new or was used before. Shrinks towards one save by one rank. Which bugs are found depends on what lies
+    between two steps at one place, so that the steps are a list from which any can go.
+    """
+    check_bounds("world_size", 1, max_world_size, at_least=1)
+    check_bounds("steps", min_steps, max_steps)
+    check_bounds("entries", 0, max_entries)
+    largest = within_limit(max_world_size)
+    writer = draw(writer_options(), label="writer")
+    caching = draw(st.sampled_from((False, False, False, True)), label="plan caching")
+    dedup = draw(st.sampled_from((False, False, True)), label="dedup to the lowest rank")
+    entries = draw(several(_entries(largest), min_size=min(1, max_entries), max_size=max_entries, unique_by=_key))
+    usual = draw(st.sampled_from((1, *range(2, largest + 1), *range(2, largest + 1))), label="usual world size")
+    one = _moves(largest, usual, tuple(map(_key, entries)))
+    moves = several(one, min_size=min_steps, max_size=max_steps, unique_by=id)  # two may well be equal
+    history = History(
+        tuple(entries),
+        tuple(step for move in draw(moves, label="steps") for step in move),
+        replace(writer, overwrite=True),
+        PlannerOptions(dedup_save_to_lowest_rank=dedup, enable_plan_caching=caching),
+    )
+    tell(case_features(history))
+    return history
+
+
+def _key(entry: TensorEntry | ObjectEntry) -> Key:
+    return entry.key
+
+
+@reused
+def _entries(world_size: int) -> SearchStrategy[TensorEntry | ObjectEntry]:
+    objects: SearchStrategy[TensorEntry | ObjectEntry] = st.builds(ObjectEntry, fqns(), object_values())
+    return weighted((4, _tensors(world_size)), (1, objects))
+
+
+@reused
+@st.composite
+def _tensors(draw: DrawFn, world_size: int) -> TensorEntry | ObjectEntry:
+    key = draw(fqns(), label="key")
+    shape = draw(weighted((1, tensor_shapes(max_dims=2)), (2, tensor_shapes(min_dims=1, max_dims=2))), label="shape")
+    dtype = draw(weighted((9, st.just("float32")), (1, dtypes())), label="dtype")
+    saved, loaded = (draw(_layouts(len(shape), world_size), label=label) for label in ("saved", "loaded"))
+    return TensorEntry(key, shape, dtype, saved, loaded)
+
+
+@reused
+def _layouts(dims: int, world_size: int) -> SearchStrategy[Layout]:
+    """Ways to hold a tensor that go with any world."""
+    plain: SearchStrategy[Layout] = st.just(Plain())
+    if not dims:
+        return plain
+    meshes: SearchStrategy[Layout] = st.integers(0, dims - 1).map(
+        lambda dim: MeshSharding((world_size,), (Shard(dim),))
+    )
+    chunks: SearchStrategy[Layout] = chunk_sharding_specs(dims=dims, world_size=world_size)
+    return weighted((1, plain), (2, meshes), (1, chunks))
+
+
+@reused
+@st.composite
+def _moves(draw: DrawFn, largest: int, usual: int, keys: tuple[Key, ...]) -> tuple[Step, ...]:
+    """A step, and often a load of what it has left: what a save that fails has broken shows nowhere else."""
+    name: Literal["save", "load"] = draw(st.sampled_from(("save", "save", "save", "load")), label="step")
+    step = draw(_steps(largest, usual, keys, name), label=name)
+    if not draw(st.booleans(), label="and a load"):
+        return (step,)
+    return step, replace(draw(_steps(largest, usual, keys, "load"), label="load"), at=step.at)
+
+
+@reused
+@st.composite
+def _steps(draw: DrawFn, largest: int, usual: int, keys: tuple[Key, ...], name: Literal["save", "load"]) -> Step:
+    # All but the faults is drawn for each kind of step, so that what follows does not shift.
+    at = draw(st.sampled_from(_PLACES), label="at")
+    operation = draw(_operations(largest, usual), label="operation")
+    stager = draw(_STAGERS, label="stager, if asynchronous")
+    option = draw(_RARELY, label="is not to overwrite, or is partial")
+    failing = draw(st.booleans() if name == "save" else _SOMETIMES, label="fails")
+    without = draw(_some_of(keys), label="without")
+    again = draw(_AGAIN, label="again")
+    if name == "load":
+        broken = draw(_faults("load", operation, failing), label="faults")
+        return Load(
+            at, operation, option, without, tuple(kind for kind in again if kind in ("planner", "reader")), broken
+        )
+    if stager is not None:
+        operation = replace(operation, api="async", coordinator=0, stager=stager)
+    broken = draw(_faults("save", operation, failing and not option), label="faults")
+    return Save(at, operation, not option, without, tuple(kind for kind in again if kind != "reader"), broken)
+
+
+@reused
+@st.composite
+def _operations(draw: DrawFn, largest: int, usual: int) -> Operation:
+    """As :func:`strategies.operations` has them with ``core``, mostly by the ``usual`` number of ranks."""
+    size = draw(st.sampled_from((usual,) * 6 + tuple(range(1, largest + 1))), label="world size")
+    api: Literal["current", "legacy"] = draw(st.sampled_from(("current", "current", "legacy")), label="api")
+    coordinator = draw(st.integers(0, largest - 1), label="coordinator, if legacy")
+    alone = draw(_SOMETIMES, label="without torch.distributed, if alone")
+    schedule = draw(schedules(world_size=largest), label="schedule")
+    return Operation(
+        size,
+        min(coordinator, size - 1) if api == "legacy" else 0,
+        api,
+        distributed=size > 1 or not alone,
+        schedule=replace(schedule, order=tuple(rank for rank in schedule.order if rank < size)),
+    )
+
+
+@reused
+def _some_of(keys: tuple[Key, ...]) -> SearchStrategy[tuple[Key, ...]]:
+    nothing: SearchStrategy[tuple[Key, ...]] = st.just(())
+    if not keys:
+        return nothing
+    return weighted((2, nothing), (1, st.lists(st.sampled_from(keys), min_size=1, unique=True).map(tuple)))
+
+
+@reused
+def _faults(name: Literal["save", "load"], operation: Operation, failing: bool) -> SearchStrategy[tuple[Fault, ...]]:
+    if not failing:
+        return st.just(())
+    size, coordinator = operation.world_size, operation.coordinator
+    anywhere = faults(operation=name, world_size=size, coordinator=coordinator, max_hooks=2)
+    if name == "load":
+        return anywhere
+    # Where all fail, nobody writes.
+    some = failing_ranks(world_size=size, coordinator=coordinator).map(
+        lambda failed: sorted(failed)[: max(1, size - 1)]
+    )
+    halfway = st.tuples(st.sampled_from(_HALFWAY), some).map(
+        lambda drawn: tuple(Fault("save", rank, drawn[0]) for rank in drawn[1])
+    )
+    return weighted((1, halfway), (1, anywhere))

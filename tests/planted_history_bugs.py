@@ -1,0 +1,89 @@
+"""Bugs to plant in DCP that show only in what comes after, or is beside, something else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch.distributed.checkpoint import default_planner, filesystem
+
+from properties.judge_history import MemoryShows
+from properties.judge_killed import EarlierChanged
+from properties.violations import NotRefused, UnexpectedFailure, Violation
+
+__all__ = ["HISTORY_BUGS", "HistoryBug"]
+
+
+@dataclass(frozen=True)
+class HistoryBug:
+    """A line of DCP, what to put in its place, how the law must break, and how many steps the story then has."""
+
+    id: str
+    owner: Any
+    function: str
+    old: str
+    new: str
+    kinds: tuple[type[Violation], ...]
+    steps: int = 2
+    ranks: int = 1
+    entries: int = 1
+
+
+HISTORY_BUGS = (
+    HistoryBug(
+        "a writer that appends to an older file",
+        filesystem.FileSystem,
+        "create_stream",
+        "path.open(mode)",
+        "path.open('ab' if mode == 'wb' and path.suffix == '.distcp' else mode)",
+        (MemoryShows,),
+    ),
+    HistoryBug(
+        "a reader that goes on with the metadata that it has read before",
+        filesystem.FileSystemReader,
+        "read_metadata",
+        "return metadata",
+        "return self.__dict__.setdefault('_metadata', metadata)",
+        (UnexpectedFailure,),
+        steps=4,
+        entries=2,
+    ),
+    HistoryBug(
+        "a writer that goes on writing where it has written before",
+        filesystem._FileSystemWriter,
+        "reset",
+        "self.path = self.fs.init_path(checkpoint_id)",
+        "self.path = self.__dict__.setdefault('_first', self.fs.init_path(checkpoint_id))",
+        (EarlierChanged, MemoryShows),
+    ),
+    HistoryBug(
+        "a planner that goes on with the plan of a save that failed",
+        default_planner.DefaultSavePlanner,
+        "create_local_plan",
+        "plan = create_default_local_save_plan(self.state_dict, self.is_coordinator)",
+        "left = getattr(self, 'plan', None)\n"
+        "    unfinished = left is not None and left.storage_data is None\n"
+        "    plan = left if unfinished else create_default_local_save_plan(self.state_dict, self.is_coordinator)",
+        (MemoryShows,),
+        steps=3,
+    ),
+    HistoryBug(
+        "overwrite=False ignored",
+        filesystem._FileSystemWriter,
+        "prepare_local_plan",
+        "if self.overwrite:",
+        "if True:",
+        (NotRefused,),
+    ),
+    HistoryBug(
+        "a new checkpoint that makes room by the one beside it",
+        filesystem._FileSystemWriter,
+        "finish",
+        "metadata.version = CURRENT_DCP_VERSION",
+        "metadata.version = CURRENT_DCP_VERSION\n"
+        "    for old in self.path.parent.glob('*/.metadata'):\n"
+        "        if old.parent != self.path:\n"
+        "            old.unlink()",
+        (EarlierChanged,),
+    ),
+)

@@ -1,0 +1,319 @@
+"""Histories: as data, as drawn, as run, as the model has them, as judged and told, and what is known to be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import find, given, settings
+
+import worlds
+from properties.history_issues import HISTORY_ISSUES, HistoryIssue, find_history_breaches, find_history_issue
+from properties.history_model import NOTHING, Sight, sight_text, walk
+from properties.judge_history import HistoryBreach, MemoryShows, judge_history
+from properties.judge_killed import EarlierChanged, MixedCheckpoint, NeitherOldNorNew, UnnamedFailure
+from properties.judge_sequence import compare_caching
+from properties.ledger import torch_release
+from properties.sequence_issues import find_sequence_issue
+from properties.violations import NotRefused, UnexpectedFailure, Violation
+from strategies import histories
+from worlds import (
+    ChunkSharding,
+    Fault,
+    InvalidScenario,
+    MeshSharding,
+    Nested,
+    ObjectEntry,
+    Operation,
+    Plain,
+    PlannerOptions,
+    ProcessWorld,
+    Shard,
+    SimulatedWorld,
+    TensorEntry,
+    calls,
+)
+from worlds.codec import from_json, to_json
+from worlds.example import ExampleWorld
+from worlds.histories import Again, History, HistoryOutcome, Load, Save, StepOutcome
+from worlds.outcome import ErrorRecord, OperationOutcome, Raised, RankOutcome, Returned, TensorState
+from worlds.processes.sequences import run_sequence
+from worlds.run_history import run_history
+from worlds.scenario import Scenario
+from worlds.sequences import SaveSequence
+
+TWO = Operation(2)
+ROWS = ChunkSharding(0, (0, 1, 2))
+ENTRIES = (TensorEntry("a", (4,), saved=ROWS), TensorEntry("b", (3,), "bool"), ObjectEntry("c", b"x", "BytesIO"))
+FAILS = (Fault("save", 1, "writer.finish"), Fault("save", 0, "writer.finish"))
+LONG = History(
+    ENTRIES,
+    (
+        Save("a", TWO),
+        Save("a", TWO, faults=FAILS, again=("planner",)),
+        Load("a", Operation(3)),
+        Load("b", TWO),
+        Save("b", Operation(2, api="async", stager="default"), without=("a",), again=("writer", "planner")),
+        Save("b", TWO, overwrite=False),
+        Load("b", TWO, partial=True, again=("reader", "planner")),
+        Load("a", Operation(distributed=False)),
+    ),
+)
+NAMES = {**vars(worlds), "History": History, "Save": Save, "Load": Load}
+FEW = settings(database=None, max_examples=300)
+ISSUES = pytest.mark.parametrize("issue", HISTORY_ISSUES.values(), ids=lambda issue: issue.id)
+
+
+@pytest.fixture(params=["simulated", "processes"])
+def either(request: pytest.FixtureRequest) -> ExampleWorld:
+    """Each of the two worlds in turn."""
+    world: ExampleWorld = request.getfixturevalue(request.param)
+    return world
+
+
+@given(history=histories())
+@settings(max_examples=60, database=None)
+def test_is_plain_data(history: History) -> None:
+    assert eval(repr(history), NAMES) == history
+    assert from_json(to_json(history), History) == history
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Save("a/b"), "no name for a checkpoint: 'a/b'"),
+        (lambda: Save(again=("reader",)), "a save uses no reader again"),
+        (lambda: Load(again=("writer",)), "a load uses no writer or stager or tensors again"),
+        (lambda: Save(operation=Operation(api="uncoordinated")), "ranks that coordinate"),
+        (lambda: Save(overwrite=False, faults=(Fault("save", 0, "writer.finish"),)), "has no faults"),
+        (lambda: Load(faults=(Fault("save", 0, "writer.finish"),)), "a load has faults of its own only"),
+        (lambda: History(ENTRIES, (Save(without=("d",)),)), "step 1 is without what is not there"),
+        (lambda: History((TensorEntry("a", saved=Plain((1,))),), (Save(),)), "on some ranks only"),
+    ],
+)
+def test_what_is_no_history_is_refused_in_one_line(make: Callable[[], object], says: str) -> None:
+    with pytest.raises(InvalidScenario, match=says):
+        make()
+
+
+def test_corrupt_file_gets_one_clear_line() -> None:
+    with pytest.raises(InvalidScenario, match=r"^the scenario at steps\[0\] must be an object whose \"is\" is one of"):
+        from_json('{"format": 1, "steps": [{"at": "a"}]}', History)
+
+
+def _leaves(scenario: Scenario) -> list[TensorEntry | ObjectEntry]:
+    return [entry for entry in scenario.entries if not isinstance(entry, Nested)]
+
+
+def test_entries_are_held_by_the_ranks_of_each_step_and_have_its_values() -> None:
+    on_mesh = TensorEntry("m", (4,), saved=MeshSharding((3,), (Shard(0),)))
+    history = replace(LONG, entries=(ENTRIES[0], on_mesh))
+    first, third, last = history.scenario(0), history.scenario(2), history.scenario(7)
+    assert [entry.layout("save") for entry in _leaves(first)] == [
+        ChunkSharding(0, (0, 1)),
+        MeshSharding((2,), (Shard(0),)),
+    ]
+    assert all(entry.layout("load") is None for entry in _leaves(first))
+    assert all(entry.layout("load") == Plain() for entry in (*_leaves(third), *_leaves(last)))
+    steps = [entry.step for entry in history.read_of(2, 1).entries if isinstance(entry, TensorEntry)]
+    assert steps == [2, 2]
+
+
+def test_shrinks_to_one_save_by_one_rank() -> None:
+    assert find(histories(), lambda _: True, settings=FEW) == History((TensorEntry("a"),), (Save(),))
+    failed = find(histories(), lambda history: any(step.faults for step in history.steps), settings=FEW)
+    assert len(failed.steps) == 1
+
+
+def test_load_over_what_was_broken_is_drawn_in_few_steps() -> None:
+    def broken(history: History) -> bool:
+        steps = [(step.name, step.at, bool(step.faults)) for step in history.steps]
+        story = [("save", "a", False), ("save", "a", True), ("load", "a", False)]
+        return any(steps[start : start + 3] == story for start in range(len(steps)))
+
+    assert len(find(histories(), broken, settings=settings(FEW, max_examples=2000)).steps) == 3
+
+
+def test_model_knows_what_may_be_seen() -> None:
+    story = [sight_text(sight) for sight in walk(LONG, {0: True, 1: False, 4: True, 5: None})]
+    assert story[:4] == ["nothing", "step 1", "step 1 or step 2 or a failure", "nothing"]
+    assert story[4:] == ["nothing", "step 5", "step 5", "step 1 or step 2 or a failure"]
+    assert not NOTHING.after(0, returned=False).is_whole
+    assert Sight(frozenset({0}), may_fail=False).is_whole
+    assert NOTHING.after(3, returned=True) == Sight(frozenset({3}), may_fail=False)
+
+
+def test_long_history_comes_to_what_the_model_says(either: ExampleWorld) -> None:
+    outcome = run_history(either, LONG)
+    assert judge_history(LONG, outcome) == ()
+    ended = [all(isinstance(rank, Returned) for rank in step.operation.ranks) for step in outcome.steps]
+    assert ended == [True, False, True, False, True, False, True, True]
+    assert outcome.steps[5].changed == ()
+
+
+def test_two_runs_are_equal(world: SimulatedWorld) -> None:
+    assert run_history(world, LONG) == run_history(world, LONG)
+
+
+def test_what_is_used_again_is_the_same_and_what_is_not_is_new(world: SimulatedWorld) -> None:
+    made: list[object] = []
+    real = calls.make_writer
+
+    def spy(*args: object) -> object:
+        made.append(real(*args))  # type: ignore[arg-type]
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calls, "make_writer", spy)
+        cases: list[tuple[tuple[Again, ...], int]] = [((), 3), (("writer",), 1)]
+        for again, writers in cases:
+            made.clear()
+            steps = tuple(Save(at, again=again) for at in ("a", "b", "a"))
+            outcome = run_history(world, History(ENTRIES, steps))
+            assert len(made) == writers + len(steps) - 1, "those of each later save alone"
+            assert all(step.operation.returned for step in outcome.steps)
+
+
+def test_tensors_used_again_have_the_values_of_their_step(world: SimulatedWorld) -> None:
+    by = Operation(api="async", stager="default")
+    steps = (Save("a", by), Save("a", by, again=("tensors", "stager")), Load("a"))
+    history = History((TensorEntry("a", (3,)),), steps)
+    assert judge_history(history, run_history(world, history)) == ()
+
+
+def _with(outcome: HistoryOutcome, index: int, step: StepOutcome) -> HistoryOutcome:
+    steps = list(outcome.steps)
+    steps[index] = step
+    return HistoryOutcome(tuple(steps))
+
+
+def _ended(step: StepOutcome, *ranks: RankOutcome) -> StepOutcome:
+    return replace(step, operation=OperationOutcome(ranks))
+
+
+def _named(phase: str, *ranks: int) -> Raised:
+    failures = tuple((rank, ErrorRecord("OSError", "x")) for rank in ranks)
+    return Raised(ErrorRecord("torch.distributed.checkpoint.api.CheckpointException", ""), phase, failures)
+
+
+def _other_bits(seen: StepOutcome) -> StepOutcome:
+    """As it is, but for one element of the first tensor on rank 0."""
+    first = seen.operation.ranks[0]
+    assert isinstance(first, Returned)
+    tensor = first.state[0]
+    assert isinstance(tensor, TensorState)
+    chunk = tensor.chunks[0]
+    changed = replace(chunk, data=bytes(byte ^ 0x70 for byte in chunk.data[:4]) + chunk.data[4:])
+    state = (replace(tensor, chunks=(changed, *tensor.chunks[1:])), *first.state[1:])
+    return _ended(seen, replace(first, state=state), *seen.operation.ranks[1:])
+
+
+CHANGES: list[tuple[int, Callable[[StepOutcome], StepOutcome], type[Violation]]] = [
+    (0, lambda seen: replace(seen, contents=()), MemoryShows),
+    (0, lambda seen: replace(seen, changed=(*seen.changed, "a/__7_0.distcp")), MemoryShows),
+    (0, lambda seen: replace(seen, metadata=None), MemoryShows),
+    (0, lambda seen: _ended(seen, _named("plan", 1), _named("plan", 1)), MemoryShows),
+    (0, lambda seen: replace(seen, changed=("b/.metadata",)), EarlierChanged),
+    (2, lambda seen: replace(seen, changed=("a/.metadata",)), EarlierChanged),
+    (2, _other_bits, Violation),
+    (2, lambda seen: _ended(seen, *seen.operation.ranks[:2], _named("read", 2)), Violation),
+    (3, lambda seen: _ended(seen, Returned(()), Returned(())), NeitherOldNorNew),
+    (3, lambda seen: _ended(seen, _named("plan", 0), _named("plan", 1)), UnexpectedFailure),
+    (5, lambda seen: _ended(seen, Returned(()), Returned(())), NotRefused),
+    (5, lambda seen: _ended(seen, _named("plan", 0), _named("plan", 0)), UnnamedFailure),
+    (5, lambda seen: replace(seen, changed=("b/__0_0.distcp",)), EarlierChanged),
+    (6, lambda seen: _ended(seen, _named("read", 0), _named("read", 0)), UnexpectedFailure),
+]
+
+
+@pytest.mark.parametrize(("index", "change", "kind"), CHANGES)
+def test_any_other_outcome_is_a_violation_that_tells_the_story(
+    index: int, change: Callable[[StepOutcome], StepOutcome], kind: type[Violation], world: SimulatedWorld
+) -> None:
+    outcome = run_history(world, LONG)
+    changed = _with(outcome, index, change(outcome.steps[index]))
+    breach = judge_history(LONG, changed)[0]
+    assert issubclass(breach.kind, kind), breach.violation()
+    assert breach.step == index
+    assert find_history_issue(breach) is None
+    text = str(breach.violation())
+    assert text.startswith(f"step {index + 1} of 8: ")
+    assert "history = History(" in text
+    assert text.count("\nstep ") == index + 1
+
+
+def test_failure_by_name_is_as_good_as_old_or_new_after_a_save_that_failed(world: SimulatedWorld) -> None:
+    outcome = run_history(world, LONG)
+    failed = _ended(outcome.steps[2], *[_named("read", 0)] * 3)
+    assert judge_history(LONG, _with(outcome, 2, failed)) == ()
+
+
+def test_outcome_of_another_history_is_an_error(world: SimulatedWorld) -> None:
+    outcome = run_history(world, LONG)
+    with pytest.raises(ValueError, match="ended at a step at which nothing was wrong"):
+        judge_history(LONG, HistoryOutcome(outcome.steps[:3]))
+    with pytest.raises(ValueError, match="not run alone"):
+        judge_history(LONG, _with(outcome, 0, replace(outcome.steps[0], alone=None)))
+
+
+def test_history_ends_where_its_ranks_do(world: SimulatedWorld) -> None:
+    hangs = Save("a", TWO, faults=(Fault("save", 1, "writer.reset"),))
+    history = History(ENTRIES, (Save("a", TWO), hangs, Load("a", TWO)))
+    outcome = run_history(world, history)
+    assert len(outcome.steps) == 2
+    (breach,) = judge_history(history, outcome)
+    known = find_history_issue(breach)
+    assert known is not None
+    assert known.id == "reset-unprotected"
+
+
+def _breach_of(issue: HistoryIssue, world: ExampleWorld) -> HistoryBreach:
+    breaches = find_history_breaches(issue.history, world)
+    assert breaches, f"this torch no longer shows it: set fixed_in of {issue.id!r}"
+    return breaches[0]
+
+
+@ISSUES
+def test_minimal_history_shows_the_issue(issue: HistoryIssue, either: ExampleWorld) -> None:
+    if not issue.affects(torch_release()):
+        pytest.skip(f"fixed in torch {issue.fixed_in}")
+    breach = _breach_of(issue, either)
+    assert find_history_issue(breach) is issue, breach.violation()
+    assert breach.step == len(issue.history.steps) - 1
+    assert eval(repr(issue.history), NAMES) == issue.history
+    for shorter in range(len(issue.history.steps)):
+        left = issue.history.steps[:shorter] + issue.history.steps[shorter + 1 :]
+        assert not find_history_breaches(replace(issue.history, steps=left), either), "a step can be left out"
+
+
+def test_mixture_is_told_element_by_element(world: SimulatedWorld) -> None:
+    breach = _breach_of(HISTORY_ISSUES["mixed-after-failure"], world)
+    assert breach.kind is MixedCheckpoint
+    assert str(breach.violation()).splitlines()[-1] == "holds     'a' on rank 0: 1 of step 1, 1 of step 2"
+
+
+def test_what_nobody_has_saved_is_no_mixture(world: SimulatedWorld) -> None:
+    issue = HISTORY_ISSUES["mixed-after-failure"]
+    outcome = run_history(world, issue.history)
+    (breach,) = judge_history(issue.history, _with(outcome, 2, _other_bits(outcome.steps[2])))
+    assert breach.kind is not MixedCheckpoint
+    assert find_history_issue(breach) is None
+
+
+def test_caching_is_blamed_where_nothing_breaks_without_it(world: SimulatedWorld) -> None:
+    """A save of other entries with plans kept is ``caching-across-saves``; a mixture is one with and without."""
+    caching = PlannerOptions(enable_plan_caching=True)
+    issue = HISTORY_ISSUES["mixed-after-failure"]
+    (breach,) = find_history_breaches(replace(issue.history, planner=caching), world)
+    assert not breach.goes_without_caching
+    assert find_history_issue(breach) is issue
+
+
+def test_saves_that_follow_each_other_know_the_issue_too(processes: ProcessWorld) -> None:
+    step = Scenario((TensorEntry("a"),))
+    sequence = SaveSequence((replace(step, faults=(Fault("save", 0, "writer.prepare_global_plan"),)), step))
+    plain, cached = (run_sequence(processes, sequence, caching=caching) for caching in (False, True))
+    breach = compare_caching(sequence, plain, cached)
+    assert breach is not None
+    assert find_sequence_issue(breach) is HISTORY_ISSUES["cached-plans-after-failure"]

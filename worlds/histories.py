@@ -1,0 +1,212 @@
+"""Histories: saves and loads of one training, one after the other over a few checkpoints, as plain data.
+
+A :class:`worlds.sequences.SaveSequence` saves states that differ to paths of their own, and asks what the planner
+remembers; a history saves the same names with other values, over and beside what is there, and asks what may be seen.
+Its steps are a tuple that is drawn as a list, and no calls of a ``RuleBasedStateMachine``: so a history replays from
+its text, in any world, and shrinks by leaving out steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
+
+from .concise import Concise
+from .entries import LAST_STEP, Key, ObjectEntry, TensorEntry
+from .faults import Fault
+from .invalid import require
+from .layouts import ChunkSharding, Layout, MeshSharding, Plain
+from .operations import Operation, PlannerOptions, WriterOptions
+from .outcome import ErrorRecord, FileRecord, MetadataRecord, OperationOutcome, Outcome
+from .scenario import Scenario
+
+__all__ = ["Again", "History", "HistoryOutcome", "Load", "Save", "SaveAlone", "Step", "StepOutcome"]
+
+Again = Literal["writer", "reader", "planner", "stager", "tensors"]
+"""What of an earlier step is used again; ``"reader"`` is for loads, ``"writer"``, ``"stager"`` and ``"tensors"`` for
+saves: plain tensors, that have other values by then. All that is not used again is new."""
+
+
+@dataclass(frozen=True, repr=False)
+class Save(Concise):
+    """A save to the checkpoint ``at``, of what the training has at this step; without some of the entries.
+
+    What it uses ``again`` is what the last step of this job with the same options used, if there was one; all else, and
+    all that has a thread of its own, is new. A refusal by ``overwrite=False`` is of healthy ranks.
+    """
+
+    _positional: ClassVar[int] = 2
+
+    at: str = "a"
+    operation: Operation = Operation()
+    overwrite: bool = True
+    without: tuple[Key, ...] = ()
+    again: tuple[Again, ...] = ()
+    faults: tuple[Fault, ...] = ()
+
+    name: ClassVar[Literal["save"]] = "save"
+
+    def __post_init__(self) -> None:
+        _check_step(self, "reader")
+        require(self.operation.coordinated, "a save of a history is by ranks that coordinate")
+        require(self.overwrite or not self.faults, "a save that is perhaps refused has no faults")
+
+
+@dataclass(frozen=True, repr=False)
+class Load(Concise):
+    """A load of the checkpoint ``at``, without some of the entries; with ``partial``, of what is there of the others.
+
+    For ``again`` see :class:`Save`.
+    """
+
+    _positional: ClassVar[int] = 2
+
+    at: str = "a"
+    operation: Operation = Operation()
+    partial: bool = False
+    without: tuple[Key, ...] = ()
+    again: tuple[Again, ...] = ()
+    faults: tuple[Fault, ...] = ()
+
+    name: ClassVar[Literal["load"]] = "load"
+
+    def __post_init__(self) -> None:
+        _check_step(self, "writer", "stager", "tensors")
+        require(self.operation.api in ("current", "legacy"), f"there is no {self.operation.api!r} load")
+
+
+Step = Save | Load
+
+
+def _check_step(step: Step, *not_used: Again) -> None:
+    require(step.at.isidentifier(), f"no name for a checkpoint: {step.at!r}")
+    require(not step.operation.members, "a step of a history is by all ranks of its world")
+    require(not set(step.again).intersection(not_used), f"a {step.name} uses no {' or '.join(not_used)} again")
+    of_others = [fault for fault in step.faults if fault.operation != step.name]
+    require(not of_others, f"a {step.name} has faults of its own only")
+
+
+@dataclass(frozen=True, repr=False)
+class History(Concise):
+    """The ``steps`` of one training with those ``entries``, each of which has other values at each save.
+
+    Consecutive steps in a world of the same size are one job, in the same processes; in another world it is another
+    job. At each step tensors are held by all its ranks: plain, on a mesh of one dim, or by a chunk sharding, of which
+    placements outside the world are left out.
+    """
+
+    _positional: ClassVar[int] = 2
+
+    entries: tuple[TensorEntry | ObjectEntry, ...] = ()
+    steps: tuple[Save | Load, ...] = ()
+    writer: WriterOptions = WriterOptions()
+    planner: PlannerOptions = PlannerOptions()
+
+    def __post_init__(self) -> None:
+        require(len(self.steps) < LAST_STEP, f"a history has less than {LAST_STEP} steps")
+        require(self.writer.overwrite, "each save says whether it overwrites")
+        require(not self.writer.cache_staged_state_dict, "to cache what is staged takes pinned memory")
+        require(not self.planner.allow_partial_load, "each load says whether it is partial")
+        keys = {entry.key for entry in self.entries}
+        for entry in self.entries:
+            for layout in (entry.saved, entry.loaded):
+                held = layout is not None and _goes_with_world(layout)
+                require(held, f"{entry.key!r} is held in a way that does not go with the world, or on some ranks only")
+        for index, step in enumerate(self.steps):
+            require(set(step.without) <= keys, f"step {index + 1} is without what is not there: {step.without}")
+            self.scenario(index)  # which checks the rest
+
+    def begins_job(self, index: int) -> bool:
+        """Whether the step at that place is the first of a job."""
+        return index == 0 or _job(self.steps[index]) != _job(self.steps[index - 1])
+
+    def scenario(self, index: int) -> Scenario:
+        """The step at that place by itself: a scenario whose other operation nobody runs."""
+        step = self.steps[index]
+        if isinstance(step, Save):
+            return self._scenario(save=index)
+        return self._scenario(load=index)
+
+    def read_of(self, load: int, save: int) -> Scenario:
+        """A load of what that save has written, both by their places in the steps."""
+        return self._scenario(save=save, load=load)
+
+    def _scenario(self, *, save: int | None = None, load: int | None = None) -> Scenario:
+        saved = None if save is None else self.steps[save]
+        loaded = None if load is None else self.steps[load]
+        entries = (_at_step(entry, 0 if save is None else save + 1, saved, loaded) for entry in self.entries)
+        faults = loaded.faults if loaded is not None else saved.faults if saved is not None else ()
+        return Scenario(
+            tuple(entries),
+            Operation() if saved is None else saved.operation,
+            Operation() if loaded is None else loaded.operation,
+            replace(self.writer, overwrite=saved.overwrite if isinstance(saved, Save) else True),
+            replace(self.planner, allow_partial_load=isinstance(loaded, Load) and loaded.partial),
+            faults=faults,
+        )
+
+
+def _goes_with_world(layout: Layout) -> bool:
+    if isinstance(layout, MeshSharding):
+        return len(layout.mesh) == 1 and not layout.ranks
+    return isinstance(layout, ChunkSharding) or (isinstance(layout, Plain) and not layout.ranks)
+
+
+def _job(step: Step) -> tuple[int, bool]:
+    return step.operation.world_size, step.operation.distributed
+
+
+def _at_step(
+    entry: TensorEntry | ObjectEntry, number: int, saved: Step | None, loaded: Step | None
+) -> TensorEntry | ObjectEntry:
+    """The entry with the values of that step, as it is held in the two operations, if it is there."""
+    at_save = None if saved is None or entry.key in saved.without else _held(entry.saved, saved.operation)
+    at_load = None if loaded is None or entry.key in loaded.without else _held(entry.loaded, loaded.operation)
+    if isinstance(entry, TensorEntry):
+        return replace(entry, saved=at_save, loaded=at_load, step=number)
+    assert at_save is None or isinstance(at_save, Plain)
+    assert at_load is None or isinstance(at_load, Plain)
+    value = entry.value + bytes([number]) if isinstance(entry.value, bytes) else (entry.value, number)
+    return replace(entry, value=value, saved=at_save, loaded=at_load)
+
+
+def _held(layout: Layout | None, operation: Operation) -> Layout:
+    grouped = operation.distributed and not operation.no_dist
+    if isinstance(layout, MeshSharding) and grouped:
+        return replace(layout, mesh=(operation.world_size,))
+    if isinstance(layout, ChunkSharding) and grouped:
+        ranks = tuple(rank for rank in layout.ranks if rank < operation.world_size)
+        return replace(layout, ranks=ranks) if ranks else Plain()
+    return Plain()
+
+
+@dataclass(frozen=True)
+class SaveAlone:
+    """What a save comes to in processes that have done nothing before, at a path where nothing is."""
+
+    outcome: Outcome
+    contents: tuple[tuple[str, str], ...]
+    """Each file of data by name, and a digest of what is in it."""
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What came of a step, and what is on the disk after it."""
+
+    operation: OperationOutcome
+    metadata: MetadataRecord | None = None
+    metadata_error: ErrorRecord | None = None
+    files: tuple[FileRecord, ...] = ()
+    contents: tuple[tuple[str, str], ...] = ()
+    """As :class:`SaveAlone` has them, of the checkpoint of this step."""
+    changed: tuple[str, ...] = ()
+    """The files that are not as before the step, of any checkpoint, each below the name of its checkpoint."""
+    alone: SaveAlone | None = None
+    """``None`` for a load."""
+
+
+@dataclass(frozen=True)
+class HistoryOutcome:
+    """What came of each step, up to the first after which the ranks could not go on."""
+
+    steps: tuple[StepOutcome, ...] = field(default=())

@@ -1,0 +1,132 @@
+"""What a rank keeps from one step of a history for the next: writers, readers, planners, stagers, and tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.metadata import Metadata
+from torch.distributed.checkpoint.staging import AsyncStager
+
+from . import calls
+from .histories import Again
+from .inject import Injection
+from .operations import Stager
+from .scenario import Scenario
+from .state import StateDict
+from .values import tensor_bits
+
+__all__ = ["forget_kept", "load_with_kept", "save_with_kept"]
+
+T = TypeVar("T")
+
+_KEPT: dict[int, dict[tuple[str, ...], Any]] = {}
+"""By rank, since simulated ranks share a process."""
+
+
+def save_with_kept(
+    again: tuple[Again, ...],
+    begins: bool,
+    scenario: Scenario,
+    state: StateDict,
+    injection: Injection,
+    path: str,
+    group: Any,
+) -> Metadata:
+    """:func:`worlds.calls.save`, with what is used ``again``; nothing is kept so far where a job ``begins``."""
+    kept = _Kept(again, begins, scenario.save.api == "legacy")
+    kept.hold(state)
+    try:
+        return calls.save(scenario, state, injection, path, group, tools=kept)
+    finally:
+        kept.make_bare()
+
+
+def load_with_kept(
+    again: tuple[Again, ...],
+    begins: bool,
+    scenario: Scenario,
+    state: StateDict,
+    injection: Injection,
+    path: str,
+    group: Any,
+) -> None:
+    """:func:`worlds.calls.load`, as above."""
+    kept = _Kept(again, begins, scenario.load.api == "legacy")
+    try:
+        calls.load(scenario, state, injection, path, group, make_reader=kept.reader, make_planner=kept.load_planner)
+    finally:
+        kept.make_bare()
+
+
+def forget_kept() -> None:
+    """Let go of what any rank of this process keeps."""
+    for things in _KEPT.values():
+        for thing in things.values():
+            if isinstance(thing, AsyncStager):
+                thing.close()
+    _KEPT.clear()
+
+
+class _Kept:
+    """What one rank uses in one step, which is kept for the next.
+
+    The legacy API tells a writer, and a reader, no path: one is used again for its own path only.
+    """
+
+    def __init__(self, again: tuple[Again, ...], begins: bool, for_one_path: bool) -> None:
+        rank = dist.get_rank() if dist.is_initialized() else 0
+        if begins:
+            _KEPT.pop(rank, None)
+        self._things = _KEPT.setdefault(rank, {})
+        self._again = again
+        self._for_one_path = for_one_path
+        self._used: list[object] = []
+
+    def writer(self, scenario: Scenario, path: str) -> dcp.FileSystemWriter:
+        where = path if self._for_one_path else ""
+        return self._get("writer", lambda: calls.make_writer(scenario, path), repr(scenario.writer), where)
+
+    def reader(self, _: Scenario, path: str) -> dcp.FileSystemReader:
+        return self._get("reader", lambda: dcp.FileSystemReader(path), path if self._for_one_path else "")
+
+    def save_planner(self, scenario: Scenario) -> dcp.DefaultSavePlanner:
+        options = replace(scenario.planner, allow_partial_load=False)
+        return self._get("planner", lambda: calls.make_save_planner(scenario), "save", repr(options))
+
+    def load_planner(self, scenario: Scenario) -> dcp.DefaultLoadPlanner:
+        return self._get("planner", lambda: calls.make_load_planner(scenario), "load", repr(scenario.planner))
+
+    def stager(self, kind: Stager) -> AsyncStager | None:
+        if kind not in ("default", "shared"):
+            return None
+        return self._get("stager", lambda: calls.make_stager(kind), kind)
+
+    def hold(self, state: StateDict) -> None:
+        """Let plain tensors of the last save hold the values of those of this one, and take their place."""
+        before: dict[Any, Any] = self._things.get(("tensors",), {})
+        if "tensors" in self._again:
+            for key, new in state.entries.items():
+                old = before.get(key)
+                if type(new) is type(old) is torch.Tensor and (new.shape, new.dtype) == (old.shape, old.dtype):
+                    tensor_bits(old).copy_(tensor_bits(new))
+                    state.entries[key] = old
+        self._things["tensors",] = dict(state.entries)
+
+    def make_bare(self) -> None:
+        """Take what was put in front of methods, faults among it, from what was used."""
+        for thing in self._used:
+            for name in [name for name in vars(thing) if callable(getattr(type(thing), name, None))]:
+                del vars(thing)[name]
+
+    def _get(self, kind: Again, make: Callable[[], T], *options: str) -> T:
+        key = (kind, *options)
+        if kind not in self._again or key not in self._things:
+            self._things[key] = make()
+        thing: T = self._things[key]
+        self._used.append(thing)
+        return thing
