@@ -8,6 +8,7 @@ from worlds.outcome import MetadataRecord, OperationOutcome, Outcome, Returned
 from worlds.scenario import Scenario
 
 from .judge_blame import judge_blame
+from .judge_damage import judge_damaged_load
 from .judge_metadata import judge_metadata, judge_metadata_record
 from .judge_state import judge_state, judge_untouched
 from .oracle import Expectation, expected
@@ -44,7 +45,7 @@ def judge_load(scenario: Scenario, outcome: Outcome) -> Verdict:
         raise ValueError("there is no load to judge")
     _check_size("load", outcome.load, scenario.load.world_size)
     expectation = expected(scenario)
-    return Verdict(scenario, outcome, expectation, next(_of_load(scenario, outcome.load, expectation), None))
+    return Verdict(scenario, outcome, expectation, next(_of_load(scenario, outcome, expectation), None))
 
 
 def judge_default_metadata(scenario: Scenario, records: Sequence[MetadataRecord]) -> Verdict:
@@ -56,8 +57,7 @@ def judge_default_metadata(scenario: Scenario, records: Sequence[MetadataRecord]
 
 def _breaches(scenario: Scenario, outcome: Outcome, expectation: Expectation) -> Iterator[Breach]:
     yield from _of_save(scenario, outcome, expectation)
-    if outcome.load is not None:
-        yield from _of_load(scenario, outcome.load, expectation)
+    yield from _of_load(scenario, outcome, expectation)
 
 
 def _of_save(scenario: Scenario, outcome: Outcome, expectation: Expectation) -> Iterator[Breach]:
@@ -67,9 +67,14 @@ def _of_save(scenario: Scenario, outcome: Outcome, expectation: Expectation) -> 
         yield from judge_metadata(scenario, outcome)
 
 
-def _of_load(scenario: Scenario, load: OperationOutcome, expectation: Expectation) -> Iterator[Breach]:
+def _of_load(scenario: Scenario, outcome: Outcome, expectation: Expectation) -> Iterator[Breach]:
+    load = outcome.load
     # Where the save should have failed and did not, that was the breach; so there is an expectation.
-    if expectation.load is not None:
+    if load is None or expectation.load is None:
+        return
+    if scenario.damages and outcome.metadata is not None:
+        yield from judge_damaged_load(scenario, outcome, expectation.load)
+    else:
         yield from judge_blame(scenario, "load", expectation.load, load)
         yield from judge_untouched(scenario, load)
         if load.returned:

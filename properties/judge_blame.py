@@ -25,7 +25,7 @@ from .violations import (
     WrongRanks,
 )
 
-__all__ = ["judge_blame"]
+__all__ = ["judge_agreed", "judge_blame", "judge_ended", "judge_none_failed"]
 
 Name = Literal["save", "load"]
 
@@ -34,15 +34,15 @@ def judge_blame(
     scenario: Scenario, name: Name, expectation: OperationExpectation, outcome: OperationOutcome
 ) -> Iterator[Breach]:
     """What is wrong with how the operation ended, the most fundamental first; nothing if it ended as it must."""
-    yield from _ended(name, outcome)
+    yield from judge_ended(name, outcome)
     reached = {hit.index for hit in outcome.hits}
     stage = next((stage for stage in expectation.stages if _fails(stage, reached)), None)
     if stage is None:
-        yield from _none_failed(scenario, name, outcome)
+        yield from judge_none_failed(name, outcome)
         return
     yield from _failed_otherwise(scenario, name, stage, reached, outcome)
     yield from _all_raised(scenario, name, stage, outcome)
-    yield from _agreed(name, outcome)
+    yield from judge_agreed(name, outcome)
     for rank, seen in enumerate(outcome.ranks):
         if isinstance(seen, Raised) and seen.failures is not None:
             yield from _blamed(scenario, name, stage, reached, rank, seen)
@@ -60,7 +60,8 @@ def _must_be_named(stage: Stage, reached: set[int]) -> dict[int, tuple[int, ...]
     return {**stage.certain, **possible}
 
 
-def _ended(name: Name, outcome: OperationOutcome) -> Iterator[Breach]:
+def judge_ended(name: Name, outcome: OperationOutcome) -> Iterator[Breach]:
+    """Ranks that wait for ever, or have died."""
     stuck = {rank: seen.waiting for rank, seen in enumerate(outcome.ranks) if isinstance(seen, Deadlocked)}
     if stuck:
         first = min(stuck)
@@ -71,7 +72,8 @@ def _ended(name: Name, outcome: OperationOutcome) -> Iterator[Breach]:
             yield Breach(RankDied, f"{name}: rank {rank} died: {seen.reason}", name)
 
 
-def _none_failed(scenario: Scenario, name: Name, outcome: OperationOutcome) -> Iterator[Breach]:
+def judge_none_failed(name: Name, outcome: OperationOutcome) -> Iterator[Breach]:
+    """Ranks that raised, where none should fail."""
     for rank, seen in enumerate(outcome.ranks):
         if isinstance(seen, Raised):
             if seen.failures:
@@ -131,7 +133,8 @@ def _all_raised(scenario: Scenario, name: Name, stage: Stage, outcome: Operation
             yield Breach(lost, f"{name}: {what}, and {name}() returned on rank {rank}", name)
 
 
-def _agreed(name: Name, outcome: OperationOutcome) -> Iterator[Breach]:
+def judge_agreed(name: Name, outcome: OperationOutcome) -> Iterator[Breach]:
+    """Ranks that raised something else than rank 0."""
     seen = [(rank.phase, rank.failures) for rank in outcome.ranks if isinstance(rank, Raised)]
     for rank, what in enumerate(seen):
         if what != seen[0]:

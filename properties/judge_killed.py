@@ -9,7 +9,8 @@ from typing import Literal, NoReturn
 
 from worlds.concise import pretty
 from worlds.entries import ObjectEntry, TensorEntry
-from worlds.killed import OLD_BITS, OLD_OBJECT, KilledOutcome, KilledScenario
+from worlds.killed import KilledOutcome, KilledScenario
+from worlds.older import OLD_BITS, OLD_OBJECT
 from worlds.outcome import ChunkState, Deadlocked, Died, ObjectState, OperationOutcome, Raised, Returned, TensorState
 from worlds.parts import Box
 from worlds.state import object_state

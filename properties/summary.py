@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from worlds.hooks import HOOKS
 
+from .damage_issues import DAMAGE_ISSUES
 from .history_issues import HISTORY_ISSUES
 from .judged import JUDGED
 from .killed_issues import KILLED_ISSUES
@@ -25,6 +26,7 @@ __all__ = ["fault_table", "feature_table", "known_issue_lines", "known_issue_tab
 _ENTRIES: Mapping[str, LedgerEntry] = {
     **KNOWN_ISSUES,
     **KILLED_ISSUES,
+    **DAMAGE_ISSUES,
     **SEQUENCE_ISSUES,
     **HISTORY_ISSUES,
     **TRAINING_ISSUES,

@@ -28,6 +28,8 @@ class Breach:
     """Lines that show the first difference, where there is more to show than what each rank raised."""
     path: Path = ()
     """Where in the state dict it is, if it is there."""
+    damage: tuple[str, ...] = ()
+    """Lines that show what had befallen the checkpoint, and who reads it."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,15 @@ class Verdict:
         yield from f"scenario = {pretty(self.scenario)}".splitlines()
         yield ""
         expectation = self.expectation.save if breach.operation == "save" else self.expectation.load
-        if expectation is not None:
+        damaged = breach.operation == "load" and self.outcome.damaged  # then it depends on who reads the damage
+        if expectation is not None and not damaged:
             yield f"expected  {breach.operation}: {_expected_text(self.scenario, expectation)}"
         outcome = self.outcome.save if breach.operation == "save" else self.outcome.load
         if outcome is not None:
             yield from _seen_text(self.scenario, breach.operation, outcome)
             yield from _stacks_text(outcome)
         yield from breach.detail
+        yield from breach.damage
 
 
 def _expected_text(scenario: Scenario, expectation: OperationExpectation) -> str:

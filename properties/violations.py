@@ -27,6 +27,7 @@ __all__ = [
     "TouchedTarget",
     "UnexpectedFailure",
     "UnprotectedFailure",
+    "UnseenDamage",
     "Violation",
     "WrongBits",
     "WrongException",
@@ -37,7 +38,7 @@ __all__ = [
     "WrongTensor",
 ]
 
-Law = Literal["round trip", "blame", "no deadlock", "metadata", "refusal", "planning"]
+Law = Literal["round trip", "blame", "no deadlock", "metadata", "refusal", "planning", "damage"]
 
 
 class Violation(AssertionError):
@@ -225,6 +226,15 @@ class ChangedOutside(Violation):
     """A load wrote to memory beside its target."""
 
     law = "round trip"
+
+    def throw(self) -> NoReturn:
+        raise self
+
+
+class UnseenDamage(Violation):
+    """The load of a damaged checkpoint reports success, and what it holds is not what was saved."""
+
+    law = "damage"
 
     def throw(self) -> NoReturn:
         raise self

@@ -2,6 +2,7 @@
 
 from ._bounds import limit_world_sizes
 from .calls import operations, planner_options, schedules, writer_options
+from .damages import damaged_scenarios, damages
 from .failures import failing_ranks, faults
 from .histories import histories
 from .kills import killed_scenarios, kills
@@ -20,6 +21,8 @@ from .windows import windows
 
 __all__ = [
     "chunk_sharding_specs",
+    "damaged_scenarios",
+    "damages",
     "dtypes",
     "enumerable_sharding_specs",
     "failing_ranks",

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 from functools import singledispatch
 
+from worlds.damage import Damage
 from worlds.entries import TensorEntry
 from worlds.histories import History, Load, Save, Step
 from worlds.killed import KilledScenario
@@ -17,7 +18,7 @@ from worlds.sequences import SaveSequence
 from worlds.side_by_side import SideBySide
 from worlds.windows import Window
 
-__all__ = ["CASE_FEATURES", "case_features"]
+__all__ = ["CASE_FEATURES", "case_features", "damage_features"]
 
 _PLACES = {
     "planner": "at a hook of the planner",
@@ -98,6 +99,23 @@ CASE_FEATURES: dict[str, tuple[str, ...]] = {
         "at a later call",
         *_PLACES.values(),
     ),
+    "damage after the save": (
+        "flipped bit",
+        "flipped bit of an element",
+        "truncated file",
+        "empty file",
+        "missing file",
+        "swapped files",
+        "stale file",
+        "file left over",
+        "flipped bit in the metadata",
+        "flipped bit of a file's name in the metadata",
+        "truncated metadata",
+        "empty metadata",
+        "missing metadata",
+        "stale metadata",
+        "several damages",
+    ),
 }
 """Every feature of those cases, by group."""
 
@@ -105,6 +123,27 @@ CASE_FEATURES: dict[str, tuple[str, ...]] = {
 def case_features(case: object) -> frozenset[tuple[str, str]]:
     """The features of a case, each with its group, as :data:`CASE_FEATURES` lists them."""
     return frozenset(_features(case))
+
+
+def damage_features(scenario: Scenario) -> frozenset[tuple[str, str]]:
+    """What befalls the checkpoint of a scenario, each with its group."""
+    found = set(map(_damage, scenario.damages))
+    if len(scenario.damages) > 1:
+        found.add("several damages")
+    return frozenset(("damage after the save", name) for name in found)
+
+
+def _damage(damage: Damage) -> str:
+    match damage.kind:
+        case "flipped":
+            what = "a file's name" if damage.metadata else "an element"
+            return f"flipped bit{f' of {what}' * damage.inside}{' in the metadata' * damage.metadata}"
+        case "swapped":
+            return "swapped files"
+        case "left over":
+            return "file left over"
+    kind = "empty" if damage.kind == "truncated" and damage.byte == 0 else damage.kind
+    return f"{kind} {'metadata' if damage.metadata else 'file'}"
 
 
 @singledispatch

@@ -364,7 +364,7 @@ def test_each_kind_is_raised_from_a_line_of_its_own() -> None:
             kind("").throw()
         last = caught.traceback[-1]
         lines.add((last.path, last.lineno))
-    assert len(lines) == len(KINDS) == 24
+    assert len(lines) == len(KINDS) == 25
 
 
 def test_text_is_what_one_wants_to_read() -> None:

@@ -15,7 +15,8 @@ from properties.killed_issues import KILLED_ISSUES, KilledIssue, find_killed_iss
 from properties.ledger import torch_release
 from strategies import killed_scenarios, kills
 from worlds import ChunkSharding, InvalidScenario, ObjectEntry, Operation, ProcessWorld, Scenario, TensorEntry
-from worlds.killed import OLD_OBJECT, Kill, KilledOutcome, KilledScenario, kill_places
+from worlds.killed import Kill, KilledOutcome, KilledScenario, kill_places
+from worlds.older import OLD_OBJECT
 from worlds.outcome import (
     Deadlocked,
     Died,

@@ -1,5 +1,6 @@
 """Where it happens: the scenario as plain data, and the engines that run it on every rank."""
 
+from .damage import Damage
 from .entries import Nested, ObjectEntry, TensorEntry
 from .faults import Fault
 from .invalid import InvalidScenario
@@ -22,6 +23,7 @@ from .torchrun import TorchrunWorld
 
 __all__ = [
     "ChunkSharding",
+    "Damage",
     "EnumerableSharding",
     "Fault",
     "InvalidScenario",

@@ -15,16 +15,7 @@ from .invalid import InvalidScenario
 from .outcome import OperationOutcome
 from .scenario import Scenario
 
-__all__ = ["FILE_PLACES", "OLD_BITS", "OLD_OBJECT", "Kill", "KilledOutcome", "KilledScenario", "kill_places"]
-
-OLD_BITS = 0x55
-"""What the bytes of the older tensors differ in; neither what was saved nor the poison of :mod:`worlds.values`.
-
-But for bool, which has two legal bytes only, and differs in the last bit.
-"""
-
-OLD_OBJECT = "<an older value>"
-"""What stands in the earlier checkpoint where an object is."""
+__all__ = ["FILE_PLACES", "Kill", "KilledOutcome", "KilledScenario", "kill_places"]
 
 FILE_PLACES = {
     "save": ("file.mkdir", "file.open", "file.write", "file.remove", "file.rename"),
@@ -79,6 +70,8 @@ class KilledScenario(Concise):
         size = self.scenario.operation(self.operation).world_size
         if self.scenario.faults:
             raise InvalidScenario("a scenario in which ranks die has no other faults")
+        if self.scenario.damages:
+            raise InvalidScenario("a scenario in which ranks die has no other damage")
         for kill in self.kills:
             if kill.rank >= size:
                 raise InvalidScenario(f"the {self.operation} has no rank {kill.rank} to die")

@@ -10,6 +10,7 @@ __all__ = [
     "ChunkRecord",
     "ChunkState",
     "ContainerState",
+    "DamagedFile",
     "Deadlocked",
     "Died",
     "EntryState",
@@ -123,6 +124,20 @@ class FileRecord:
 
 
 @dataclass(frozen=True)
+class DamagedFile:
+    """A file that is no longer as it was saved: its size in bytes ``before`` and ``after``, ``None`` for no such file.
+
+    ``changed`` are runs of bytes, from the first up to and without the second, that are not as they were: those behind
+    its end too, as far as the file went.
+    """
+
+    file: str
+    before: int | None
+    after: int | None
+    changed: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
 class MetadataRecord:
     """The metadata of a checkpoint, sorted by name; ``storage`` is empty where the storage keeps no such index."""
 
@@ -225,3 +240,5 @@ class Outcome:
     metadata_error: ErrorRecord | None = None
     """What reading the metadata after the save raised."""
     files: tuple[FileRecord, ...] = ()
+    damaged: tuple[DamagedFile, ...] = ()
+    """The files that damage has been done to after that, in the order of their names."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch.distributed as dist
@@ -14,6 +14,8 @@ from torch.distributed.checkpoint.metadata import Metadata
 
 from .abandoned import Abandoned
 from .calls import load, save
+from .damage import Damage
+from .do_damage import damage_checkpoint
 from .inject import Injection
 from .metadata import record_metadata
 from .outcome import (
@@ -98,14 +100,23 @@ def run_rank(
     return Returned(state.observe(), None if metadata is None else record_metadata(metadata))
 
 
-def round_trip(path: str, save: Callable[[], OperationOutcome], load: Callable[[], OperationOutcome]) -> Outcome:
-    """Save to the directory ``path``, look at what is there, and load it; what did not save on every rank is left."""
+def round_trip(
+    path: str,
+    save: Callable[[], OperationOutcome],
+    load: Callable[[], OperationOutcome],
+    damages: Sequence[Damage] = (),
+) -> Outcome:
+    """Save to the directory ``path``, look at what is there, and load it; what did not save on every rank is left.
+
+    The ``damages`` are done in between.
+    """
     saved = save()
     if not saved.returned:
         return Outcome(saved)
     metadata, error = read_metadata(path)
     files = list_files(path)
-    return Outcome(saved, load(), metadata, error, files)
+    damaged = damage_checkpoint(path, damages, metadata)
+    return Outcome(saved, load(), metadata, error, files, damaged)
 
 
 def default_metadata(scenario: Scenario, rank: int) -> MetadataRecord:

@@ -46,6 +46,7 @@ class Route(Concise):
     def __post_init__(self) -> None:
         require(self.by in get_args(Way), f"no way to save and load: {self.by!r}")
         require(not self.scenario.faults, "what goes another way has no faults")
+        require(not self.scenario.damages, "what goes another way is not damaged")
         if self.is_of_safetensors:
             require(self.scenario == to_safetensors(self.scenario), "safetensors cannot hold this, or not so")
         elif self.by != "fsspec":

@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import ClassVar, Literal
 
 from .concise import Concise
+from .damage import Damage
 from .entries import Entry, Nested, TensorEntry
 from .faults import Fault
 from .invalid import require
@@ -32,7 +33,7 @@ class Scenario(Concise):
     """A save in one world, then a load of it in another, with faults.
 
     ``container`` is what holds the entries: a plain ``"dict"``, or the state dict of a ``"module"`` with the tensors as
-    its parameters, buffers and attributes.
+    its parameters, buffers and attributes. ``damages`` are done to the checkpoint between the save and the load.
     """
 
     _positional: ClassVar[int] = 0
@@ -44,6 +45,7 @@ class Scenario(Concise):
     planner: PlannerOptions = PlannerOptions()
     container: Literal["dict", "module"] = "dict"
     faults: tuple[Fault, ...] = ()
+    damages: tuple[Damage, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("save", "load"):
@@ -54,6 +56,7 @@ class Scenario(Concise):
         self._check_container()
         self._check_uncoordinated()
         self._check_faults()
+        self._check_damages()
         staged = self.save.api == "async" and self.save.stager == "writer"
         require(not (staged and self.writer.cache_staged_state_dict), "to cache what is staged takes pinned memory")
 
@@ -141,6 +144,11 @@ class Scenario(Concise):
         for fault in self.faults:
             inside = 0 <= fault.rank < self.operation(fault.operation).world_size
             require(inside, f"the {fault.operation} has no rank {fault.rank} to fail")
+
+    def _check_damages(self) -> None:
+        if self.damages:
+            require(not self.faults, "a checkpoint that is damaged is saved and loaded without faults")
+            require(self.save.coordinated, "a checkpoint that is damaged has metadata of the whole")
 
 
 def _check_keys(entries: tuple[Entry, ...], name: Name) -> None:

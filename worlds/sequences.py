@@ -25,6 +25,8 @@ class SaveSequence(Concise):
         worlds = {(step.save.world_size, step.save.distributed) for step in self.steps}
         if len(worlds) > 1:
             raise InvalidScenario("the saves of a sequence are in different worlds")
+        if any(step.damages for step in self.steps):
+            raise InvalidScenario("the checkpoints of a sequence are not damaged")
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ class SideBySide(Concise):
 
     def __post_init__(self) -> None:
         require(self.how in ("groups", "uploads", "one group"), f"no way to save side by side: {self.how!r}")
+        require(not any(scenario.damages for scenario in self.both), "what is saved side by side is not damaged")
         if self.how != "groups":
             self._check_uploads()
         for name in ("save", "load"):

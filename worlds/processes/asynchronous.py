@@ -12,12 +12,12 @@ from functools import partial
 from torch.distributed.checkpoint.state_dict_saver import AsyncCheckpointerType, async_save
 
 from ..calls import make_save_planner, make_writer
+from ..older import make_old
 from ..outcome import Outcome, RankOutcome, Returned
 from ..program import raised, round_trip
 from ..scenario import Scenario
 from ..sequences import SaveSequence, SequenceOutcome
 from ..state import StateDict
-from .killed import make_old
 from .world import ProcessWorld
 
 __all__ = ["run_async_sequence"]

@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 
-import torch
 import torch.distributed as dist
 from torch.distributed import distributed_c10d as c10d
-from torch.distributed._shard.sharded_tensor import ShardedTensor
 
 from ..digests import digests
-from ..killed import OLD_BITS, OLD_OBJECT, Kill, KilledOutcome, KilledScenario
+from ..killed import Kill, KilledOutcome, KilledScenario
+from ..older import make_old
 from ..outcome import OperationOutcome, RankOutcome
-from ..state import StateDict
 from . import jobs
 from .death import arm
 from .world import ProcessWorld
@@ -68,20 +66,3 @@ def _operate_and_die(killed: KilledScenario, rank: int, path: str, timeout: floa
     mine: Sequence[tuple[int, Kill]] = [one for one in enumerate(killed.kills) if one[1].rank == rank]
     arm(killed.operation, mine)
     return jobs.operate(killed.scenario, killed.operation, rank, path, fresh=True)
-
-
-def make_old(state: StateDict) -> None:
-    """Give each element of each tensor, and each object, another value than it has; dtypes and shapes stay."""
-    for fqn, value in state.entries.items():
-        if isinstance(value, ShardedTensor):
-            for shard in value.local_shards():
-                _flip(shard.tensor)
-        elif isinstance(value, torch.Tensor):
-            _flip(value)
-        else:
-            state.entries[fqn] = OLD_OBJECT
-
-
-def _flip(tensor: torch.Tensor) -> None:
-    data = torch.empty(0, dtype=torch.uint8).set_(tensor.detach().untyped_storage())
-    data.bitwise_xor_(1 if tensor.dtype == torch.bool else OLD_BITS)

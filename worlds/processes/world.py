@@ -14,8 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
+from ..damage import takes_older_save
+from ..do_damage import older_path
 from ..hygiene import forget_examples
 from ..launched import Launched
+from ..older import make_old
 from ..operations import Schedule
 from ..outcome import OperationOutcome, Outcome, RankOutcome
 from ..program import Call, round_trip
@@ -143,10 +146,12 @@ class ProcessWorld:
         return pool
 
     def _run(self, scenario: Scenario, path: str) -> Outcome:
+        if takes_older_save(scenario.damages):
+            self.operate(scenario, "save", older_path(path), prepare=make_old)
         # In the same processes, as in the simulated world, what the save has left in DCP is there at the load.
         same = _key(scenario, "save") == _key(scenario, "load")
         load = partial(self.operate, scenario, "load", path, fresh=not same)
-        return round_trip(path, partial(self.operate, scenario, "save", path), load)
+        return round_trip(path, partial(self.operate, scenario, "save", path), load, scenario.damages)
 
     def operate(
         self,

@@ -15,13 +15,17 @@ from typing import Literal, TypeVar
 import torch
 
 from ..abandoned import Abandoned
+from ..damage import takes_older_save
+from ..do_damage import older_path
 from ..hygiene import as_if_first, forget_examples, quiet
 from ..launched import Launched
+from ..older import make_old
 from ..operations import Schedule
 from ..outcome import Deadlocked, Hit, OperationOutcome, Outcome, RankOutcome
 from ..patches import Patch, applied
 from ..program import Call, make_group, round_trip, run_rank
 from ..scenario import Scenario
+from ..state import StateDict
 from .exchange import Exchange
 from .groups import RankContext, group_patches
 from .meshes import mesh_patches
@@ -81,13 +85,17 @@ class SimulatedWorld:
 
         What DCP raises is part of the outcome. Raises what went wrong outside DCP.
         """
-        path = self.new_directory()
+        directory = self.new_directory()
+        path = f"{directory}/checkpoint"
         try:
+            if takes_older_save(scenario.damages):
+                with self.example():
+                    self.operate(scenario, "save", older_path(path), prepare=make_old)
             with self.example():
-                operate = partial(self.operate, scenario, path=f"{path}/checkpoint")
-                return round_trip(f"{path}/checkpoint", partial(operate, "save"), partial(operate, "load"))
+                operate = partial(self.operate, scenario, path=path)
+                return round_trip(path, partial(operate, "save"), partial(operate, "load"), scenario.damages)
         finally:
-            shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(directory, ignore_errors=True)
 
     def new_directory(self) -> str:
         """A new directory for an example, for whoever made it to remove."""
@@ -107,6 +115,7 @@ class SimulatedWorld:
         *,
         fresh: bool = False,
         call: Call | None = None,
+        prepare: Callable[[StateDict], None] | None = None,
     ) -> OperationOutcome:
         """Save to, or load from, the directory ``path`` alone, as a part of an :meth:`example`.
 
@@ -118,7 +127,7 @@ class SimulatedWorld:
         hits: list[Hit] = []
 
         def body(rank: int) -> RankOutcome | None:
-            return run_rank(scenario, name, rank, path, hits, call=call)
+            return run_rank(scenario, name, rank, path, hits, call=call, prepare=prepare)
 
         launched = self._launch(body, operation.whole_world, operation.schedule, operation.distributed)
         seen = [launched.ranks[operation.global_rank(rank)] for rank in range(operation.world_size)]

@@ -18,8 +18,11 @@ from typing import Any, Literal, TypeVar
 
 import torch.distributed as dist
 
+from ..damage import takes_older_save
+from ..do_damage import older_path
 from ..hygiene import quiet
 from ..launched import Launched
+from ..older import make_old
 from ..operations import Schedule
 from ..outcome import OperationOutcome, Outcome
 from ..processes import jobs
@@ -27,6 +30,7 @@ from ..processes.messages import Broken, Done
 from ..processes.pool import Answers, all_wait, deadlocked, places
 from ..program import round_trip
 from ..scenario import Scenario
+from ..state import StateDict
 from .job import Channel, Look, Place, Run, Stop, job_rank, job_size
 from .member import Member
 
@@ -107,17 +111,26 @@ class TorchrunWorld:
         return Launched(tuple(answers.ranks[rank] for rank in range(world_size)), ())
 
     def _run(self, scenario: Scenario, path: str) -> Outcome:
+        if takes_older_save(scenario.damages):
+            self._operate(scenario, "save", older_path(path), fresh=True, prepare=make_old)
         operate = partial(self._operate, scenario, path=path)
-        return round_trip(path, partial(operate, "save", fresh=True), partial(operate, "load", fresh=False))
+        save, load = partial(operate, "save", fresh=True), partial(operate, "load", fresh=False)
+        return round_trip(path, save, load, scenario.damages)
 
     def _operate(
-        self, scenario: Scenario, name: Literal["save", "load"], path: str, *, fresh: bool
+        self,
+        scenario: Scenario,
+        name: Literal["save", "load"],
+        path: str,
+        *,
+        fresh: bool,
+        prepare: Callable[[StateDict], None] | None = None,
     ) -> OperationOutcome:
         operation = scenario.operation(name)
         answers = self._on_ranks(
             operation.whole_world,
             operation.distributed,
-            lambda rank: partial(jobs.operate, scenario, name, rank, path, fresh=fresh),
+            lambda rank: partial(jobs.operate, scenario, name, rank, path, fresh=fresh, prepare=prepare),
         )
         answers.raise_broken()
         seen = [answers.ranks[operation.global_rank(rank)] for rank in range(operation.world_size)]

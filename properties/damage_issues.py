@@ -1,0 +1,132 @@
+"""The ledger of damage to a checkpoint that a load does not see, and the check that knows it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from strategies.case_features import damage_features
+from strategies.features import features
+from worlds.damage import Damage
+from worlds.entries import TensorEntry
+from worlds.layouts import ChunkSharding
+from worlds.operations import Operation
+from worlds.scenario import Scenario
+
+from .check import KNOWN_HITS, World, pass_or_raise
+from .damage_reads import DamageReads
+from .judge import judge
+from .judged import count_judged
+from .known_issues import find_known_issue
+from .ledger import LedgerEntry, first_match
+from .verdict import Verdict
+from .violations import UnseenDamage
+
+__all__ = ["DAMAGE_ISSUES", "DamageIssue", "check_damaged", "find_damage_issue"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DamageIssue(LedgerEntry):
+    """As :class:`properties.known_issues.KnownIssue`, of a checkpoint that is damaged between the save and the load."""
+
+    scenario: Scenario
+    matches: Callable[[Verdict], bool]
+
+
+def check_damaged(scenario: Scenario, world: World) -> None:
+    """Raise the violation if ``scenario`` breaks a law in ``world``, unless it is a known issue; that is counted."""
+    __tracebackhide__ = True
+    outcome = world.run(scenario)
+    count_judged(features(scenario) | damage_features(scenario))
+    verdict = judge(scenario, outcome)
+    known = find_damage_issue(verdict) or _known_without_damage(verdict)
+    if known is None:
+        pass_or_raise(verdict)
+    else:
+        KNOWN_HITS[known.id] += 1
+
+
+def _known_without_damage(verdict: Verdict) -> LedgerEntry | None:
+    """The entry for what seems to be due to damage to the metadata, if it is one that needs no damage."""
+    if verdict.breach is None or verdict.breach.kind is not UnseenDamage:
+        return None
+    return find_known_issue(judge(replace(verdict.scenario, damages=()), replace(verdict.outcome, damaged=())))
+
+
+def find_damage_issue(verdict: Verdict) -> DamageIssue | None:
+    """The entry for the verdict's breach, if it is known for the installed torch."""
+    if verdict.breach is None or verdict.breach.kind is not UnseenDamage:
+        return None
+    return first_match(DAMAGE_ISSUES.values(), lambda issue: issue.matches(verdict))
+
+
+def _is_due_to(kind: str, *, metadata: bool = False) -> Callable[[Verdict], bool]:
+    """Whether the load is as if nothing had happened, of what such a damage has done; and nothing but that is wrong."""
+
+    def matches(verdict: Verdict) -> bool:
+        reads = DamageReads.of(verdict.scenario, verdict.outcome)
+        if (reads.of_metadata == "altered") != metadata:
+            return False
+        return any(damage.kind == kind and damage.metadata == metadata for damage in verdict.scenario.damages)
+
+    return matches
+
+
+def _changes_more_than_the_bit(verdict: Verdict) -> bool:
+    """Whether more bits of a tensor are wrong than were flipped."""
+    if not _is_due_to("flipped")(verdict) or verdict.breach is None:
+        return False
+    pairs = [match.groups() for line in verdict.breach.detail if (match := _ELEMENT.search(line)) is not None]
+    wrong = sum((int(expected, 16) ^ int(seen, 16)).bit_count() for expected, seen in pairs)
+    return wrong > len(verdict.scenario.damages)
+
+
+_ELEMENT = re.compile(r"expected ([0-9a-f]+), seen ([0-9a-f]+)")
+_HALVES = ChunkSharding(0, (0, 1))
+_ONE = (TensorEntry("a"),)
+
+_ISSUES = (
+    DamageIssue(
+        id="flipped-bit-in-metadata",
+        title="a flipped bit in .metadata can lead a load to other bytes, or keep it from reading any",
+        loses="a load reports success and holds other values, or the old ones, in any tensor; nothing checks the index",
+        scenario=Scenario(  # __0_0.distcp becomes __1_0.distcp
+            (TensorEntry("a", (2,), saved=_HALVES),),
+            Operation(2),
+            damages=(Damage("flipped", metadata=True, byte=2, inside=True),),
+        ),
+        matches=_is_due_to("flipped", metadata=True),
+    ),
+    DamageIssue(
+        id="stale-file",
+        title="a file of an earlier save of the same state is loaded as if it were of this one",
+        loses="a job goes on with weights that are in part of another step, where a storage brings back an older file",
+        scenario=Scenario(_ONE, damages=(Damage("stale"),)),
+        matches=_is_due_to("stale"),
+    ),
+    DamageIssue(
+        id="swapped-files",
+        title="a file in the place of another one is loaded as if it were that one, where the layout is the same",
+        loses="parts of tensors change places, and nothing is said, after files were renamed or restored wrongly",
+        scenario=Scenario((TensorEntry("a", (2,), saved=_HALVES),), Operation(2), damages=(Damage("swapped"),)),
+        matches=_is_due_to("swapped"),
+    ),
+    DamageIssue(
+        id="flipped-bit-beside-elements",
+        title="a flipped bit in the zip file around a tensor has all its elements read from elsewhere, or not at all",
+        loses="a tensor holds other bytes of the file, or what was in the memory of the process, and nothing is said",
+        scenario=Scenario(_ONE, damages=(Damage("flipped", byte=1320, bit=4),)),  # so the tensor is a directory
+        matches=_changes_more_than_the_bit,
+    ),
+    DamageIssue(
+        id="flipped-bit",
+        title="a flipped bit in the bytes of a tensor or an object is loaded: the zip file's checksums are not checked",
+        loses="a load reports success and holds a value that nobody has saved, after a disk or a network has erred",
+        scenario=Scenario(_ONE, damages=(Damage("flipped", inside=True),)),
+        matches=_is_due_to("flipped"),
+    ),
+)
+
+DAMAGE_ISSUES: dict[str, DamageIssue] = {issue.id: issue for issue in _ISSUES}
+"""The entries by their id."""

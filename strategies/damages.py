@@ -1,0 +1,83 @@
+"""Strategies for damage to a checkpoint after it was saved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn
+
+from worlds.damage import Damage, DamageKind
+from worlds.scenario import Scenario
+
+from ._bounds import check_bounds
+from ._telling import tell
+from .case_features import damage_features
+from .features import features
+from .whole import scenarios
+
+__all__ = ["damaged_scenarios", "damages"]
+
+_MOST_BYTES = 8191  # of a file, which counts round: more than a small tensor and what is around it take
+
+# What befalls a file with data, or the metadata, the simplest first.
+_KINDS: tuple[tuple[DamageKind, bool], ...] = (
+    ("missing", False),
+    ("missing", True),
+    ("truncated", False),
+    ("truncated", True),
+    ("flipped", False),
+    ("flipped", False),
+    ("flipped", True),
+    ("swapped", False),
+    ("stale", False),
+    ("stale", True),
+    ("left over", False),
+)
+
+
+_BITS = [(bit, special) for special in (False, True) for bit in range(8)]
+
+
+@st.composite
+def damages(draw: DrawFn, *, min_damages: int = 1, max_damages: int = 2) -> tuple[Damage, ...]:
+    """What befalls a checkpoint: ``min_damages`` to ``max_damages`` times something, of any kind and to any file.
+
+    Shrinks towards one file that is missing, the first. Bits are flipped in the elements of tensors as often as
+    anywhere else in a file, since nobody looks there, and most of a small file is what is around them; and in the names
+    of files in the metadata, which say where everything is.
+    """
+    check_bounds("damages", min_damages, max_damages)
+    return tuple(draw(st.lists(_damages(), min_size=min_damages, max_size=max_damages), label="damages"))
+
+
+@st.composite
+def _damages(draw: DrawFn) -> Damage:
+    # As few choices as it takes, and as many for each kind: what has more, Hypothesis does not always leave out.
+    kind, metadata = draw(st.sampled_from(_KINDS), label="kind, and whether of the metadata")
+    file = draw(st.integers(0, 7), label="file")
+    byte = draw(st.integers(0, _MOST_BYTES), label="byte, or how far the other file is behind it")
+    bit, special = draw(st.sampled_from(_BITS), label="bit, and whether inside or nothing left")
+    damage = Damage(kind, 0 if metadata else file, metadata)
+    if kind == "flipped":
+        return replace(damage, byte=byte, bit=bit, inside=special)
+    if kind == "truncated":
+        return replace(damage, byte=0 if special else byte)
+    return replace(damage, other=byte % 7 + 1) if kind == "swapped" else damage
+
+
+@st.composite
+def damaged_scenarios(draw: DrawFn, *, max_world_size: int = 8, max_entries: int = 3) -> Scenario:
+    """Saves without failures, and a load after the checkpoint was damaged; shrinks towards one missing file.
+
+    Saves without collectives are left out: each rank has metadata of its own there, and nobody is named in a load.
+    """
+    scenario = draw(
+        scenarios(failing="nothing", max_world_size=max_world_size, min_entries=1, max_entries=max_entries),
+        label="scenario",
+    )
+    if not scenario.save.coordinated:
+        scenario = replace(scenario, save=replace(scenario.save, api="current"))
+    damaged = replace(scenario, damages=draw(damages(), label="damages"))
+    tell(features(damaged) | damage_features(damaged))
+    return damaged
