@@ -103,6 +103,9 @@ SAYS = {
     "keys-of-unflattened": ["AttributeError: 'NoneType' object has no attribute 'get'"],
     "uploads-over-one-group": ["[rank 0] still in async_save():", "[rank 1] still in async_save():"],
     "caching-across-saves": ["[rank 0] save() raised", "[rank 1] still in save():"],
+    "mixed-after-failure": ["as it must, a save fails", "with what was saved at the steps {1.0, 2.0}"],
+    "cached-plans-of-another-coordinator": ["TypeError: 'NoneType' object is not iterable"],
+    "cached-plans-after-failure": ["KeyError: 'DefaultSavePlanner'"],
     "second-writer-thread": ["save() returned", "expected: raised CheckpointException in 'write' naming ranks [0]"],
 }
 
@@ -137,6 +140,12 @@ REPAIRS = {
         "_parse_input_metadata",
         "torch.finfo(_getdtype(dtype_str)).bits",
         "8 * _getdtype(dtype_str).itemsize",
+    ),
+    "cached-plans-after-failure": Plant(
+        "torch.distributed.checkpoint.default_planner:DefaultSavePlanner",
+        "__init__",
+        "self._enable_plan_caching = enable_plan_caching",
+        "self._enable_plan_caching = False",
     ),
     "caching-across-saves": Plant(
         "torch.distributed.checkpoint.default_planner:DefaultSavePlanner",

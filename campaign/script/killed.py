@@ -28,7 +28,7 @@ from .tensors import mesh_lines
 from .text import Code, Items, docstring, indented, joined, render
 from .values import dtype_arguments, shape_literal
 
-__all__ = ["write_killed_script"]
+__all__ = ["can_count", "found_of", "target_of", "write_killed_script"]
 
 _DIE = '''\
 def die():
@@ -112,11 +112,11 @@ def _check(killed: KilledScenario) -> None:
     if any(isinstance(entry, Nested) for entry in scenario.entries):
         raise CannotWrite("there is no script yet in which a rank dies that saves containers")
     for leaf in (*scenario.leaves("save"), *scenario.leaves("load")):
-        if isinstance(leaf.entry, TensorEntry) and not _can_count(leaf.entry.dtype):
+        if isinstance(leaf.entry, TensorEntry) and not can_count(leaf.entry.dtype):
             raise CannotWrite(f"there is no script yet in which a rank dies that saves a tensor of {leaf.entry.dtype}")
 
 
-def _can_count(dtype: str) -> bool:
+def can_count(dtype: str) -> bool:
     """Whether 0 and 1 are two values of that dtype, and torch can say so."""
     try:
         return [torch.full((), step, dtype=DTYPES[dtype]).item() for step in (0, 1)] == [0, 1]
@@ -175,8 +175,8 @@ def _main(plan: _KilledPlan) -> str:
     deadly = sorted(plan.given)
     usual = {"writer": "dcp.FileSystemWriter", "planner": "dcp.DefaultSavePlanner"}
     leaves = plan.scenario.leaves("load")
-    loaded = Items("loaded = {", tuple(_target(leaf) for leaf in leaves))
-    found = indented([render(Items("steps = {", tuple(_found(leaf) for leaf in leaves)))])
+    loaded = Items("loaded = {", tuple(target_of(leaf) for leaf in leaves))
+    found = indented([render(Items("steps = {", tuple(found_of(leaf) for leaf in leaves)))])
     lines = [
         "path = tempfile.mkdtemp()",
         f"if any(run(path, 0, {', '.join(usual[name] for name in deadly)})):",
@@ -189,14 +189,16 @@ def _main(plan: _KilledPlan) -> str:
     return "\n".join(['if __name__ == "__main__":', *indented(lines)])
 
 
-def _target(leaf: Leaf) -> Code:
+def target_of(leaf: Leaf) -> Code:
+    """What an entry is loaded into: a plain tensor, or nothing."""
     key, entry = f"{key_literal(leaf.path[0])}: ", leaf.entry
     if isinstance(entry, TensorEntry):
         return Items(f"{key}torch.empty(", (shape_literal(entry), *dtype_arguments(entry)))
     return f"{key}None"
 
 
-def _found(leaf: Leaf) -> str:
+def found_of(leaf: Leaf) -> str:
+    """The steps that are to be seen in an entry after it was loaded, as items of a set."""
     value = f"loaded[{key_literal(leaf.path[0])}]"
     if isinstance(leaf.entry, TensorEntry):
         return f"*{value}.flatten().tolist()"

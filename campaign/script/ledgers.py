@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from properties.history_issues import HISTORY_ISSUES, HistoryIssue, find_history_breaches
 from properties.judge_killed import judge_killed
 from properties.judge_rebuilding import judge_rebuilding
 from properties.judge_route import judge_route
@@ -20,6 +21,7 @@ from worlds.processes.sequences import run_sequence
 from worlds.rebuild import run_rebuilding
 from worlds.run_route import run_route
 
+from .history import write_history_script
 from .killed import write_killed_script
 from .known import CannotWrite
 from .rebuilding import write_rebuilding_script
@@ -29,12 +31,15 @@ from .side_by_side import write_side_by_side_script
 
 __all__ = ["REAL_ISSUES", "RealIssue", "write_issue_script"]
 
-RealIssue = SequenceIssue | KilledIssue | RouteIssue | SafetensorsIssue | RebuildingIssue | SideBySideIssue
+RealIssue = (
+    SequenceIssue | KilledIssue | HistoryIssue | RouteIssue | SafetensorsIssue | RebuildingIssue | SideBySideIssue
+)
 """An entry of a ledger of other things than scenarios."""
 
 REAL_ISSUES: dict[str, RealIssue] = {
     **SEQUENCE_ISSUES,
     **KILLED_ISSUES,
+    **HISTORY_ISSUES,
     **ROUTE_ISSUES,
     **SAFETENSORS_ISSUES,
     **REBUILDING_ISSUES,
@@ -51,6 +56,8 @@ def write_issue_script(issue: RealIssue, world: ProcessWorld) -> str:
         return write_killed_script(_shown(issue, judge_killed(issue.killed, run_killed(world, issue.killed))))
     if isinstance(issue, RouteIssue | SafetensorsIssue):
         return write_route_script(_shown(issue, judge_route(issue.route, run_route(world, issue.route))))
+    if isinstance(issue, HistoryIssue):
+        return write_history_script(_shown(issue, next(iter(find_history_breaches(issue.history, world)), None)))
     if isinstance(issue, RebuildingIssue):
         outcome = run_rebuilding(world, issue.rebuilding)
         return write_rebuilding_script(_shown(issue, judge_rebuilding(issue.rebuilding, outcome)))

@@ -25,8 +25,6 @@ def write_sequence_script(breach: SequenceBreach) -> str:
     verdict = judge(steps[-1], breach.cached)
     if verdict:
         raise CannotWrite("there is no script for a save that breaks no law, and differs from one without caching")
-    if any(step.faults for step in steps[:-1]):
-        raise CannotWrite("there is no script for a save after one in which ranks fail yet")
     return write_plan(Plan(verdict, find_sequence_issue(breach), tuple(steps[:-1])))
 
 

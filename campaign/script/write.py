@@ -19,9 +19,13 @@ from .processes import exit_helpers, group_lines, on_its_ranks, set_up
 from .races import late_writer_class, thread_classes, thread_order
 from .state import content_block, state_block, state_helpers
 from .tensors import mesh_lines
-from .text import joined
+from .text import indented, joined
 
-__all__ = ["write_plan", "write_script"]
+__all__ = ["may_fail", "write_plan", "write_script"]
+
+_FAILED = """\
+except dcp.CheckpointException as error:
+    print(f"as it must, a save fails: {error.failures}", flush=True)"""
 
 
 def write_script(verdict: Verdict) -> str:
@@ -38,7 +42,7 @@ def write_plan(plan: Plan) -> str:
     for scenario in (plan.scenario, *plan.before):
         check_known(scenario)
     blocks = [
-        *fault_blocks(plan),
+        *_fault_blocks(plan),
         *thread_classes(plan),
         *late_writer_class(plan),
         *_helpers(plan),
@@ -53,6 +57,14 @@ def write_plan(plan: Plan) -> str:
     body = joined([block for block in blocks if block])
     imports = import_block(body)
     return joined([header(plan), imports, body]) + "\n"
+
+
+def _fault_blocks(plan: Plan) -> list[str]:
+    """The classes that make ranks fail, each once."""
+    blocks = list(dict.fromkeys(block for each in (*plan.earlier, plan) for block in fault_blocks(each)))
+    if len({block.partition("\n")[0] for block in blocks}) < len(blocks):
+        raise CannotWrite("there is no script for saves in which ranks fail in several ways yet")
+    return blocks
 
 
 def _helpers(plan: Plan) -> list[str]:
@@ -71,8 +83,15 @@ def _meshes(plan: Plan) -> list[str]:
 
 
 def _earlier_save(save: EarlierSave) -> list[str]:
-    call = [*state_block(save, "save"), call_code(save, "save")]
+    call = may_fail(save, [*state_block(save, "save"), call_code(save, "save")])
     return [*group_lines(save, "save"), *on_its_ranks(save, "save", call)]
+
+
+def may_fail(save: Plan, lines: list[str]) -> list[str]:
+    """The statements of a save before the one that matters, in which ranks are to fail if they do in ``save``."""
+    if not save.faults("save"):
+        return lines
+    return ["try:", *indented(lines), *_FAILED.splitlines()]
 
 
 def _operation(plan: Plan, name: Name) -> list[str]:

@@ -1,0 +1,154 @@
+"""Scripts of histories: a save that goes wrong after others of its job, or a load that mixes two saves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from properties.history_issues import find_history_issue
+from properties.judge import judge_save
+from properties.judge_history import HistoryBreach
+from properties.judge_killed import MixedCheckpoint
+from properties.oracle import expected
+from properties.verdict import Verdict
+from worlds.entries import Nested, TensorEntry
+from worlds.histories import Load, Save, Step
+from worlds.outcome import OperationOutcome, Outcome
+from worlds.scenario import Scenario
+
+from .calls import call_code
+from .faults import fault_blocks
+from .imports import import_block
+from .killed import can_count, found_of, target_of
+from .known import CannotWrite, check_known
+from .plan import Plan
+from .processes import set_up
+from .state import state_block, state_helpers
+from .text import Items, docstring, indented, joined, render
+from .write import may_fail, write_plan
+
+__all__ = ["write_history_script"]
+
+_COMPARE = """\
+print(f"load() returned, with what was saved at the steps {steps}")
+if len(steps) > 1:
+    sys.exit("what was loaded is in part of one save, in part of another")"""
+
+
+def write_history_script(breach: HistoryBreach) -> str:
+    """A Python file that needs torch alone and shows what came of the steps of a history.
+
+    Raises :class:`CannotWrite`, with one line, for all but a save that breaks a law after others of its job, and a load
+    by one rank that mixes two saves.
+    """
+    for step in breach.history.steps[: breach.step + 1]:
+        if step.again or step.without:
+            raise CannotWrite("there is no script for a history that uses something again, or leaves entries out, yet")
+    return _write_mixture(breach) if breach.kind is MixedCheckpoint else write_plan(_plan_of_save(breach))
+
+
+def _plan_of_save(breach: HistoryBreach) -> Plan:
+    """That of the last save; those before it in its job come first, each with a path of its own."""
+    history, last = breach.history, breach.step
+    first = next(index for index in range(last, -1, -1) if history.begins_job(index))
+    seen = breach.outcome.steps[last]
+    outcome = Outcome(seen.operation, None, seen.metadata, seen.metadata_error, seen.files)
+    verdict = judge_save(history.scenario(last), outcome) if isinstance(history.steps[last], Save) else None
+    if not all(isinstance(step, Save) for step in history.steps[first:last]) or verdict is None or verdict:
+        raise CannotWrite("there is no script yet for a step of a history that is no save, or breaks no law by itself")
+    before = tuple(_of_no_step(history.scenario(index)) for index in range(first, last))
+    return Plan(replace(verdict, scenario=_of_no_step(verdict.scenario)), find_history_issue(breach), before)
+
+
+def _of_no_step(scenario: Scenario) -> Scenario:
+    """The scenario with the values that a tensor has without a history, where it does not matter what they are."""
+    entries = (replace(entry, step=0) if isinstance(entry, TensorEntry) else entry for entry in scenario.entries)
+    return replace(scenario, entries=tuple(entries))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Step(Plan):
+    """A save of values that are all the number of the step."""
+
+    number: int
+    job: int
+
+    @property
+    def fill(self) -> str:
+        """The step."""
+        return str(self.number)
+
+    @property
+    def ranks(self) -> int:
+        """Those of the job."""
+        return self.job
+
+    @property
+    def compares_content(self) -> bool:
+        """But for the step, it does not matter."""
+        return False
+
+
+def _write_mixture(breach: HistoryBreach) -> str:
+    history = breach.history
+    *saves, load = history.steps[: breach.step + 1]
+    ranks = max(step.operation.world_size for step in saves)
+    _check(saves, load)
+    steps = [_step(history.scenario(index), index + 1, ranks) for index in range(len(saves))]
+    reading = history.scenario(breach.step)
+    helpers = dict.fromkeys(block for step in steps for block in (*fault_blocks(step), *state_helpers(step)))
+    body = joined(
+        [
+            *helpers,
+            "\n".join(set_up(steps[0])),
+            *("\n".join(may_fail(step, [*state_block(step, "save"), call_code(step, "save")])) for step in steps),
+            "\n".join(_load(reading, ranks)),
+        ]
+    )
+    return joined([_header(breach, ranks), import_block(body), body]) + "\n"
+
+
+def _check(saves: list[Step], load: Step) -> None:
+    """Raise :class:`CannotWrite` for what the script does not know."""
+    sizes = {step.operation.world_size for step in saves}
+    plain = isinstance(load, Load) and not load.partial and load.operation.world_size == 1 and not load.faults
+    if len(sizes) > 1 or not plain or not all(isinstance(step, Save) and step.operation.distributed for step in saves):
+        raise CannotWrite("there is no script yet for a mixture but of saves by the same ranks, loaded by one")
+
+
+def _step(scenario: Scenario, number: int, ranks: int) -> _Step:
+    bare = _of_no_step(scenario)
+    check_known(bare)
+    for entry in bare.entries:
+        if isinstance(entry, Nested) or (isinstance(entry, TensorEntry) and not can_count(entry.dtype)):
+            raise CannotWrite("there is no script yet for a mixture in containers, or of such a dtype")
+    return _Step(Verdict(bare, Outcome(OperationOutcome(())), expected(bare)), number=number, job=ranks)
+
+
+def _load(reading: Scenario, ranks: int) -> list[str]:
+    leaves = reading.leaves("load")
+    arguments = ("loaded", "checkpoint_id=path", *(("no_dist=True",) if ranks > 1 else ()))
+    lines = [
+        render(Items("loaded = {", tuple(map(target_of, leaves)))),
+        render(Items("dcp.load(", arguments)),
+        render(Items("steps = {", tuple(map(found_of, leaves)))),
+        _COMPARE,
+    ]
+    return lines if ranks == 1 else ["if rank == 0:", *indented(lines)]
+
+
+def _header(breach: HistoryBreach, ranks: int) -> str:
+    issue = find_history_issue(breach)
+    title = "a load mixes what was saved at two steps" if issue is None else issue.title
+    upstream = "" if issue is None or issue.upstream is None else f" ({issue.upstream})"
+    launcher = "python" if ranks == 1 else f"torchrun --standalone --nproc-per-node={ranks}"
+    return docstring(
+        [
+            f"torch.distributed.checkpoint: {title}{upstream}.",
+            "Expected: what is loaded afterwards was all saved at one step, or load() raises CheckpointException.",
+            f"Seen with torch {torch.__version__}:\n    {breach.headline}",
+            f"    {launcher} reproduce.py",
+            "The exit status is 1 while the bug is there, and 0 when it is gone.",
+        ]
+    )
