@@ -1,17 +1,36 @@
-"""What every script's text must be, and deaths that scripts show beside the ledger's."""
+"""What every script's text must be, and deaths and trainings that scripts show beside the ledger's."""
 
 from __future__ import annotations
 
 import ast
 import sys
+from dataclasses import replace
 
 from properties.judge_killed import KilledBreach, MixedCheckpoint
+from properties.training import TrainingBreach
+from properties.violations import UnexpectedFailure, WrongBits
 from tests.script_runs import command_of
 from worlds import ChunkSharding, ObjectEntry, Operation, Scenario, TensorEntry
 from worlds.killed import Kill, KilledOutcome, KilledScenario
 from worlds.outcome import OperationOutcome
+from worlds.training import (
+    Block,
+    Counter,
+    Embedding,
+    Held,
+    Loaded,
+    Mlp,
+    Norm,
+    Optimizer,
+    Parallelism,
+    Saved,
+    Scale,
+    Side,
+    Training,
+    TrainingOutcome,
+)
 
-__all__ = ["KILLED", "SAVED", "check_text", "mixture"]
+__all__ = ["EVERYTHING", "KILLED", "SAVED", "broken", "check_text", "mixture"]
 
 
 def check_text(script: str) -> None:
@@ -37,3 +56,21 @@ KILLED = (
 
 def mixture(killed: KilledScenario) -> KilledBreach:
     return KilledBreach(MixedCheckpoint, "", killed, KilledOutcome(OperationOutcome(())))
+
+
+_SHARED = Side(Parallelism(2, data=2, tensor=2), 2, evaluated=True, calls="optimizer first", full=True)
+EVERYTHING = Training(
+    (Mlp(3, use="frozen"), Block((Embedding(2, tied=True), Scale("unused"))), Counter(extra=True), Norm()),
+    2,
+    Optimizer("NAdam", variant=True, decay=True, groups="matrices last", tensor_lr=True, scheduled=True),
+    replace(_SHARED, full=False),
+    _SHARED,
+    flatten=True,
+)
+
+
+def broken(training: Training, name: str = "") -> TrainingBreach:
+    """A breach at load, as of a training that was not run: of what it holds under ``name``, or that a call raised."""
+    kind, nothing = WrongBits if name else UnexpectedFailure, Held((), ())
+    outcome = TrainingOutcome((Saved(nothing, nothing),), (Loaded(nothing, nothing),))
+    return TrainingBreach(kind, "load: it is wrong", training, outcome, "load", name)

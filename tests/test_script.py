@@ -22,6 +22,7 @@ from campaign.script.killed import write_killed_script
 from campaign.script.ledgers import REAL_ISSUES, write_issue_script
 from campaign.script.planning import write_planning_script
 from campaign.script.text import quoted, render
+from campaign.script.training import write_training_script
 from campaign.script.values import from_bits, tensor_code
 from properties import judge
 from properties.judge import judge_default_metadata
@@ -32,7 +33,7 @@ from properties.violations import Violation
 from strategies import scenarios, tensor_entries
 from tests.script_bugs import BUGS, Bug, planted_here
 from tests.script_runs import command_of
-from tests.script_texts import KILLED, check_text, mixture
+from tests.script_texts import EVERYTHING, KILLED, broken, check_text, mixture
 from worlds import (
     Fault,
     ObjectEntry,
@@ -48,6 +49,7 @@ from worlds.outcome import MetadataRecord
 from worlds.parts import Box
 from worlds.program import default_metadata
 from worlds.state_tree import Leaf
+from worlds.training import Parallelism
 from worlds.values import expected_bytes, tensor_bytes
 
 ROOT = Path(__file__).parents[1]
@@ -105,6 +107,11 @@ def _scripts(world: SimulatedWorld, processes: ProcessWorld) -> Iterator[tuple[s
         yield planning.id, write_planning_script(planning)
     for number, killed in enumerate(KILLED):
         yield f"killed-{number}", write_killed_script(mixture(killed))
+    smaller = replace(EVERYTHING, saved=replace(EVERYTHING.saved, parallelism=Parallelism(data=3)))
+    for number, name in enumerate(("", "model.a", "optim.state.a", "optim.param_groups.0.a")):
+        for size, training in (("equal", EVERYTHING), ("smaller", smaller)):
+            loaded = replace(training.loaded, full=not name)  # no script fills the copies that it loads into
+            yield f"{size}-{number}", write_training_script(broken(replace(training, loaded=loaded), name))
     for name in ERRORS:
         faults = (Fault("save", 1, "writer.write_data", name), Fault("save", 1, "writer.write_data", name, "future"))
         for fault in faults:

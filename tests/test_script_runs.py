@@ -107,8 +107,25 @@ SAYS = {
     "cached-plans-of-another-coordinator": ["TypeError: 'NoneType' object is not iterable"],
     "cached-plans-after-failure": ["KeyError: 'DefaultSavePlanner'"],
     "second-writer-thread": ["save() returned", "expected: raised CheckpointException in 'write' naming ranks [0]"],
+    "save-takes-a-step": ["optim.state.0.bias.step: was nothing, is now tensor(1.0)"],
+    "empty-group-first": ["optim.param_groups.0.lr: saved 0.25, loaded nothing"],
+    "flat-empty-group": ["in _unflatten_optim_state_dict", "IndexError: list index out of range"],
+    "flat-and-full": ["in _unflatten_state_dict", "KeyError: 'param_groups"],
+    "full-without-state": ["AssertionError: Expected device to be set"],
+    "betas-become-list": ["optim.param_groups.0.betas: saved (0.5, 0.75), loaded [0.5, 0.75]"],
+    "state-never-made": ["RuntimeError: Missing key in checkpoint state_dict: optim.state.1.weight.step."],
+    "state-not-asked-for": ["RuntimeError: Missing optimizer state for parameter '1.weight' in checkpoint."],
+    "frozen-state-dropped": ["optim.state.1.weight.sum: saved tensor(0.0), loaded nothing"],
+    "hidden-by-evaluation": ["in get_optimizer_state_dict", "KeyError: 0"],
+    "rank-0-broadcasts-alone": ["[rank 0] still waiting:", "in set_state_dict"],
+    "strided-shards-uneven": ["in _shard_tensor", "AssertionError"],
+    "rows-cut-twice": ["CheckpointException", "mismatch sizes torch.Size([1, 1]) vs torch.Size([0, 1])"],
+    "strict-wants-state": ["RuntimeError: Missing optimizer state for parameter '1.weight' in checkpoint."],
+    "frozen-by-another-name": ["model.1.head.weight: was tensor([[-1.0]]), is now tensor([[1.5409960746765137]])"],
+    "flat-empty-state": ["optim.state.0.weight: saved nothing, loaded []"],
 }
 
+_STATE_DICT = "torch.distributed.checkpoint.state_dict"
 # How torch could be changed so that an issue is gone.
 REPAIRS = {
     "cached-plan-dtype": Plant(
@@ -160,6 +177,50 @@ REPAIRS = {
         "self.fs.mkdir(self.path)",
         "self.fs.mkdir(self.path)\n"
         "    self.rank or not self._metadata_exists() or self.fs.rm_file(self._get_metadata_path())",
+    ),
+    "save-takes-a-step": Plant(_STATE_DICT, "_init_optim_state", "if optim.state:", "if True:"),
+    "empty-group-first": Plant(
+        _STATE_DICT,
+        "_split_optim_state_dict",
+        "if len(optim_state_dict[_PG]) != ",
+        "pg_mapping[id(ret[0])] = len(pg_state) - 1\n            if len(optim_state_dict[_PG]) != ",
+    ),
+    "flat-empty-group": Plant(
+        _STATE_DICT,
+        "_unflatten_optim_state_dict",
+        "first_param_fqn = ",
+        "if not param_group[_PARAMS]:\n            continue\n        first_param_fqn = ",
+    ),
+    "full-without-state": Plant(
+        _STATE_DICT,
+        "_load_optim_state_dict",
+        "elif info.full_state_dict:",
+        "elif info.full_state_dict and state_dict[_STATE]:",
+    ),
+    "betas-become-list": Plant(
+        _STATE_DICT,
+        "_load_optim_state_dict",
+        "for pg in optim_state_dict[_PG]:",
+        'for pg in optim_state_dict[_PG]:\n                pg["betas"] = tuple(pg["betas"])',
+    ),
+    "frozen-state-dropped": Plant(
+        _STATE_DICT,
+        "_split_optim_state_dict",
+        "if param.requires_grad:",
+        "if param.requires_grad or fqn in optim_state_dict[_STATE]:",
+    ),
+    "rank-0-broadcasts-alone": Plant(
+        _STATE_DICT,
+        "set_state_dict",
+        "optim_only=not model_state_dict",
+        "optim_only=not model_state_dict and not options.broadcast_from_rank0",
+    ),
+    "strict-wants-state": Plant(_STATE_DICT, "_split_optim_state_dict", "elif info.strict:", "elif False:"),
+    "flat-empty-state": Plant(
+        _STATE_DICT,
+        "_unflatten_optim_state_dict",
+        "state[fqn] = {}",
+        "if not optim.state.get(param):\n                    continue\n                state[fqn] = {}",
     ),
     "bits-dtypes": Plant(
         "torch._utils", "_element_size", "return torch.iinfo(dtype).bits >> 3", "return dtype.itemsize"

@@ -46,7 +46,7 @@ from .metadata import checks_metadata
 from .plan import Plan
 from .text import WIDTH, docstring
 
-__all__ = ["header", "wrapped"]
+__all__ = ["header", "said", "wrapped"]
 
 # ``{call}`` is the function that is called, ``{when}`` says which rank fails where, if one does.
 _TITLES: dict[type[Violation] | None, str] = {
@@ -157,7 +157,7 @@ def _seen(plan: Plan) -> list[str]:
     if breach is not None and not plan.compares_outcome and plan.kind is not UnexpectedFailure:
         shown = [breach.headline.split(": ", 1)[1], *breach.detail]
     else:
-        shown = [f"{ranks} {said}" for ranks, said in describe_ranks(plan.outcome.ranks, _said)]
+        shown = [f"{ranks} {text}" for ranks, text in describe_ranks(plan.outcome.ranks, said)]
     lines = [wrapped(" ".join(_as_in_script(plan, text).split())) for text in shown]
     return ["\n".join([seen_with, *lines])]
 
@@ -173,7 +173,8 @@ def _numbering(plan: Plan) -> list[str]:
     return [f"Ranks are counted within a group that has ranks {of_job} of the job."]
 
 
-def _said(seen: RankOutcome) -> str:
+def said(seen: RankOutcome) -> str:
+    """What a rank saw, in words."""
     match seen:
         case Returned():
             return "returned"

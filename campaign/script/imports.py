@@ -34,6 +34,7 @@ _TORCH = {
     "dist": "import torch.distributed as dist",
     "dcp": "import torch.distributed.checkpoint as dcp",
     "mp": "import torch.multiprocessing as mp",
+    "nn": "from torch import nn",
 }
 _DISTRIBUTED = {
     "_shard": ("sharded_tensor",),
@@ -65,11 +66,22 @@ _DISTRIBUTED = {
     ),
     "checkpoint.planner": ("SavePlan", "TensorWriteData", "WriteItem", "WriteItemType"),
     "checkpoint.planner_helpers": ("_compare_save_plans", "_merge_delta_local_plans"),
-    "checkpoint.state_dict_loader": ("_load_state_dict_from_keys",),
     "checkpoint.staging": ("DefaultStager", "StagingOptions"),
-    "device_mesh": ("DeviceMesh",),
+    "checkpoint.state_dict": (
+        "StateDictOptions",
+        "get_model_state_dict",
+        "get_optimizer_state_dict",
+        "get_state_dict",
+        "set_model_state_dict",
+        "set_optimizer_state_dict",
+        "set_state_dict",
+    ),
+    "checkpoint.state_dict_loader": ("_load_state_dict_from_keys",),
+    "device_mesh": ("DeviceMesh", "init_device_mesh"),
+    "fsdp": ("fully_shard",),
     "tensor": ("DTensor", "Replicate", "Shard", "distribute_tensor"),
     "tensor._utils": ("_compute_local_shape_and_global_offset",),
+    "tensor.parallel": ("ColwiseParallel", "RowwiseParallel", "parallelize_module"),
     "tensor.placement_types": ("_StridedShard",),
 }
 """Names below ``torch.distributed``, by the module that they are imported from."""

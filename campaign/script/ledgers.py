@@ -15,11 +15,13 @@ from properties.route_issues import ROUTE_ISSUES, RouteIssue
 from properties.safetensors_issues import SAFETENSORS_ISSUES, SafetensorsIssue
 from properties.sequence_issues import SEQUENCE_ISSUES, SequenceIssue
 from properties.side_by_side_issues import SIDE_BY_SIDE_ISSUES, SideBySideIssue, find_breach
+from properties.training import TRAINING_ISSUES, TrainingIssue, judge_training
 from worlds import ProcessWorld
 from worlds.processes.killed import run_killed
 from worlds.processes.sequences import run_sequence
 from worlds.rebuild import run_rebuilding
 from worlds.run_route import run_route
+from worlds.training import run_training
 
 from .history import write_history_script
 from .killed import write_killed_script
@@ -28,11 +30,19 @@ from .rebuilding import write_rebuilding_script
 from .route import write_route_script
 from .sequence import write_sequence_script
 from .side_by_side import write_side_by_side_script
+from .training import write_training_script
 
 __all__ = ["REAL_ISSUES", "RealIssue", "write_issue_script"]
 
 RealIssue = (
-    SequenceIssue | KilledIssue | HistoryIssue | RouteIssue | SafetensorsIssue | RebuildingIssue | SideBySideIssue
+    SequenceIssue
+    | KilledIssue
+    | HistoryIssue
+    | RouteIssue
+    | SafetensorsIssue
+    | RebuildingIssue
+    | SideBySideIssue
+    | TrainingIssue
 )
 """An entry of a ledger of other things than scenarios."""
 
@@ -44,6 +54,7 @@ REAL_ISSUES: dict[str, RealIssue] = {
     **SAFETENSORS_ISSUES,
     **REBUILDING_ISSUES,
     **SIDE_BY_SIDE_ISSUES,
+    **TRAINING_ISSUES,
 }
 """The entries by their id."""
 
@@ -63,6 +74,9 @@ def write_issue_script(issue: RealIssue, world: ProcessWorld) -> str:
         return write_rebuilding_script(_shown(issue, judge_rebuilding(issue.rebuilding, outcome)))
     if isinstance(issue, SideBySideIssue):
         return write_side_by_side_script(_shown(issue, find_breach(issue.pair, world)))
+    if isinstance(issue, TrainingIssue):
+        found = judge_training(issue.training, run_training(world, issue.training))
+        return write_training_script(_shown(issue, next(filter(issue.matches, found), None)))
     plain, cached = (run_sequence(world, issue.sequence, caching=caching) for caching in (False, True))
     return write_sequence_script(_shown(issue, compare_caching(issue.sequence, plain, cached)))
 

@@ -14,7 +14,7 @@ from .processes import on_its_ranks
 from .races import thread_order
 from .text import indented, quoted
 
-__all__ = ["compared_call", "expected_text", "watchdog"]
+__all__ = ["STAY", "compared_call", "expected_text", "watchdog", "watchdog_text"]
 
 SECONDS = 20
 """How long a rank waits before a script takes it for hanging."""
@@ -26,8 +26,13 @@ def watchdog():
     if seen is None:
         frame = sys._current_frames()[threading.main_thread().ident]
         stack = "".join(traceback.format_stack(frame))
-        print(f"{label}still in {function}():\\n{{stack}}", flush=True)
+        print(f"{label}still {where}:\\n{{stack}}", flush=True)
 {pause}    os._exit(1)'''
+STAY = """\
+# A rank that left would end the wait of those that still hang, with a lost connection.
+dist.barrier(group=answered)"""
+"""What keeps a rank that has its answer, where others may hang."""
+
 _PAUSE = "    time.sleep(1)  # for the other ranks to say it too\n"
 
 
@@ -35,10 +40,13 @@ def watchdog(plan: Plan) -> list[str]:
     """The function that ends a rank that hangs; nothing where none does."""
     if not plan.hangs:
         return []
-    label = "[rank {rank}] " if plan.ranks > 1 else ""
-    function = function_name(plan.operation, plan.last)
-    pause = _PAUSE if plan.ranks > 1 else ""
-    return [_WATCHDOG.format(label=label, function=function, seconds=SECONDS, pause=pause)]
+    return [watchdog_text(f"in {function_name(plan.operation, plan.last)}()", plan.ranks)]
+
+
+def watchdog_text(where: str, ranks: int) -> str:
+    """The function for a script of that many ranks; it says that this one is still ``where`` it should not be."""
+    label = "[rank {rank}] " if ranks > 1 else ""
+    return _WATCHDOG.format(label=label, where=where, seconds=SECONDS, pause=_PAUSE if ranks > 1 else "")
 
 
 def expected_text(plan: Plan) -> str:
@@ -144,6 +152,5 @@ def _together(plan: Plan) -> list[str]:
     if plan.ranks == 1:
         return []
     if plan.hangs:
-        why = "# A rank that left would end the wait of those that still hang, with a lost connection."
-        return [f"{why}\ndist.barrier(group=answered)"]
+        return [STAY]
     return ["dist.barrier()"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from .plan import Name, Plan
 from .ranks import rank_condition, rank_list
 from .text import indented
 
-__all__ = ["exit_helpers", "group_lines", "on_its_ranks", "set_up"]
+__all__ = ["Job", "exit_helpers", "group_lines", "on_its_ranks", "set_up"]
 
 _ALONE = 'dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)'
 # Seen with torch 2.13, in one of ten runs whose last call raised: SIGABRT, "terminate called without an active
@@ -27,14 +29,42 @@ def leave_at_once(kind, error, trace):
 _ON_ERROR = "sys.excepthook = leave_at_once"
 
 
-def exit_helpers(plan: Plan) -> list[str]:
+class Job(Protocol):
+    """What decides how the processes of a script begin and end; a :class:`Plan` says it of a scenario."""
+
+    @property
+    def ranks(self) -> int:
+        """How many ranks the script needs."""
+
+    @property
+    def has_group(self) -> bool:
+        """Whether the script needs a process group."""
+
+    @property
+    def leaves_group(self) -> bool:
+        """Whether the script destroys its process group before it ends."""
+
+    @property
+    def compares_outcome(self) -> bool:
+        """Whether the script catches what the last call raises."""
+
+    @property
+    def raises(self) -> bool:
+        """Whether the last call may raise."""
+
+    @property
+    def hangs(self) -> bool:
+        """Whether ranks wait for ever."""
+
+
+def exit_helpers(plan: Job) -> list[str]:
     """The functions that end the process where the last call may raise."""
     if not plan.has_group or not plan.raises or plan.leaves_group:
         return []
     return [_LEAVE if plan.compares_outcome else _LEAVE_AT_ONCE]
 
 
-def _at_exit(plan: Plan) -> list[str]:
+def _at_exit(plan: Job) -> list[str]:
     if plan.leaves_group:
         return []
     if plan.compares_outcome:
@@ -42,7 +72,7 @@ def _at_exit(plan: Plan) -> list[str]:
     return [_AT_EXIT.format("dist.destroy_process_group"), *([_ON_ERROR] if plan.raises else [])]
 
 
-def set_up(plan: Plan) -> list[str]:
+def set_up(plan: Job) -> list[str]:
     """The process group, this process's rank, and the path of the checkpoint, which all ranks share."""
     at_exit = _at_exit(plan)
     if plan.ranks == 1:

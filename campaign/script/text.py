@@ -20,15 +20,16 @@ _BLOCKS = 2 * len(_INDENT)  # how far, at most, a statement is indented after it
 
 @dataclass(frozen=True)
 class Items:
-    """A call or a collection: ``head`` with its opening bracket, and what is between the brackets."""
+    """A call or a collection: ``head`` with its opening bracket, what is between the brackets, and what follows."""
 
     head: str
     items: tuple[Code, ...]
+    tail: str = ""
 
     @property
     def closing(self) -> str:
-        """The bracket that closes it."""
-        return {"(": ")", "[": "]", "{": "}"}[self.head[-1]]
+        """The bracket that closes it, and what follows."""
+        return {"(": ")", "[": "]", "{": "}"}[self.head[-1]] + self.tail
 
 
 Code = str | Items
@@ -55,7 +56,7 @@ def _one_line(code: Code) -> str:
 
 def headed(head: str, code: Code) -> Code:
     """``code`` with ``head`` before it."""
-    return head + code if isinstance(code, str) else Items(head + code.head, code.items)
+    return head + code if isinstance(code, str) else Items(head + code.head, code.items, code.tail)
 
 
 def literal(value: object, *, head: str = "") -> Code:

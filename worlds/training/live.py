@@ -11,29 +11,11 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, Replicate
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
-from .case import Kind, Parallelism, Side, Training
+from .case import Parallelism, Side, Training
+from .hyperparameters import learning_rate, own_options, variant_options, weight_decay
 from .model import BATCH, EmbeddingModule, Layers, MlpModule, ScaleModule, make_model
 
 __all__ = ["LiveTraining"]
-
-_Options = dict[str, Any]
-
-# What differs between save and load is what a load has to restore; sums of halves, so that text shows them exactly.
-_HYPERPARAMETERS: dict[Kind, tuple[_Options, _Options]] = {
-    "SGD": ({}, {"dampening": 0.25}),
-    "Adam": ({"betas": (0.5, 0.75)}, {"betas": (0.25, 0.5)}),
-    "AdamW": ({"betas": (0.5, 0.75)}, {"betas": (0.25, 0.5)}),
-    "Adagrad": ({"lr_decay": 0.5}, {"lr_decay": 0.25}),
-    "NAdam": ({"betas": (0.5, 0.75)}, {"betas": (0.25, 0.5)}),
-    "RMSprop": ({"alpha": 0.5}, {"alpha": 0.25}),
-}
-_VARIANTS: dict[Kind, tuple[_Options, _Options]] = {
-    "SGD": ({"momentum": 0.5}, {"momentum": 0.25}),
-    "Adam": ({"amsgrad": True}, {"amsgrad": True}),
-    "AdamW": ({"amsgrad": True}, {"amsgrad": True}),
-    "NAdam": ({"decoupled_weight_decay": True}, {"decoupled_weight_decay": True}),
-    "RMSprop": ({"momentum": 0.5}, {"momentum": 0.25}),
-}
 
 
 class LiveTraining:
@@ -128,11 +110,11 @@ def _parallelize_tensors(model: nn.Module, mesh: DeviceMesh) -> None:
 
 def _make_optimizer(training: Training, parameters: dict[str, nn.Parameter], *, loads: bool) -> torch.optim.Optimizer:
     asked = training.optimizer
-    options = dict(_HYPERPARAMETERS[asked.kind][loads])
-    if asked.variant:
-        options.update(_VARIANTS.get(asked.kind, ({}, {}))[loads])
-    if asked.decay:
-        options["weight_decay"] = 0.25 if loads else 0.5
+    options = {
+        **own_options(asked, loads=loads),
+        **variant_options(asked, loads=loads),
+        **weight_decay(asked, loads=loads),
+    }
     groups: list[dict[str, Any]] = [{"params": list(parameters.values())}]
     if asked.groups != "one":
         matrices = [parameter for parameter in parameters.values() if parameter.dim() > 1]
@@ -141,7 +123,7 @@ def _make_optimizer(training: Training, parameters: dict[str, nn.Parameter], *, 
         if asked.groups == "matrices last":
             groups.reverse()
     for number, group in enumerate(groups):
-        rate = (0.125 if loads else 0.25) / (1 + number)
+        rate = learning_rate(number, loads=loads)
         group["lr"] = torch.tensor(rate) if asked.tensor_lr else rate
         if asked.scheduled:
             group["initial_lr"] = 2 * rate

@@ -1,0 +1,86 @@
+"""The docstring of a training's script: what breaks, what is expected, what was seen, and how to run it."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from properties.verdict import describe_ranks
+from properties.violations import ChangedInput
+from worlds.outcome import RankOutcome, Returned
+from worlds.training import Failed, Loaded, Saved
+
+from ..header import said, wrapped
+from ..text import docstring
+from .calls import called
+from .plan import TrainingPlan
+
+__all__ = ["header"]
+
+
+def header(plan: TrainingPlan) -> str:
+    """The docstring."""
+    launcher = "python" if plan.ranks == 1 else f"torchrun --standalone --nproc-per-node={plan.ranks}"
+    return docstring(
+        [
+            f"torch.distributed.checkpoint: {_title(plan)}.",
+            f"Expected: {_expected(plan)}.",
+            "\n".join([f"Seen with torch {torch.__version__}:", *map(wrapped, _seen(plan))]),
+            f"    {launcher} reproduce.py",
+            "The exit status is 1 while the bug is there, and 0 when it is gone.",
+        ]
+    )
+
+
+def _title(plan: TrainingPlan) -> str:
+    issue = plan.issue
+    if issue is not None:
+        return issue.title + ("" if issue.upstream is None else f" ({issue.upstream})")
+    if plan.compared is None:
+        return f"to {plan.breach.side} a training {'hangs' if plan.hangs else 'fails'}"
+    if plan.breach.kind is ChangedInput:
+        return "to save a training changes it"
+    return "a training that is loaded is not the one that was saved"
+
+
+def _expected(plan: TrainingPlan) -> str:
+    if plan.compared is None:
+        return f"{_calls(plan)} return{' on every rank' if plan.ranks > 1 else ''}"
+    if plan.breach.kind is ChangedInput:
+        return "the training is what it was before it was saved"
+    if plan.is_left_out:
+        return "what is not in the checkpoint stays as it is"
+    return "the training that is loaded into holds what was held when the other one was saved"
+
+
+def _calls(plan: TrainingPlan) -> str:
+    *others, last = (f"{function}()" for function in called(plan, plan.breach.side))
+    return f"{', '.join(others)} and {last}"
+
+
+def _seen(plan: TrainingPlan) -> list[str]:
+    breach = plan.breach
+    if plan.compared is not None:
+        seen = [breach.headline.split(": ", 1)[1]]
+        # Other values than those of hyperparameters are not the same in the script.
+        seen += (
+            [f"expected {breach.expected}, seen {breach.seen}"] if plan.compared == "groups" and breach.expected else []
+        )
+    else:
+        ranks = breach.outcome.saved if breach.side == "save" else breach.outcome.loaded
+        seen = [f"{which} {text}" for which, text in describe_ranks(tuple(map(_rank, ranks)), said)]
+    alone = plan.side(breach.side).parallelism.world_size < plan.ranks and not plan.is_partial(breach.side)
+    return [_as_in_script(" ".join(text.split()), alone=alone) for text in seen]
+
+
+def _rank(seen: RankOutcome | Failed | Saved | Loaded) -> RankOutcome:
+    if isinstance(seen, Failed):
+        return seen.raised
+    return Returned(()) if isinstance(seen, Saved | Loaded) else seen
+
+
+def _as_in_script(text: str, *, alone: bool) -> str:
+    """``text`` with the script's names for the two parts of an MLP; a rank that was ``alone`` is each of them there."""
+    text = re.sub(r"(?<=\d)\.(up|down)\b", lambda found: ".0" if found[1] == "up" else ".1", text)
+    return re.sub(r"(^|\bon |\bnaming )rank 0\b", r"\1each rank", text) if alone else text

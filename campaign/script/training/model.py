@@ -1,0 +1,132 @@
+"""The module of a training as source: the classes that its layers need, and the expression that makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from worlds.training import Block, Counter, Embedding, Mlp, Norm, Scale, Training
+from worlds.training.case import Layer, leaf_layers
+
+from ..known import CannotWrite
+from ..text import Code, Items, render
+
+__all__ = ["batch", "layer_places", "model_helpers", "model_lines"]
+
+_SCALE = '''\
+class Scale(nn.Module):
+    """Multiplies by one number."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return x * self.weight'''
+_TOKENS = '''\
+class Tokens(nn.Module):
+    """An embedding, and {head}."""
+
+    def __init__(self, rows, width):
+        super().__init__()
+        self.tokens = nn.Embedding(rows, width)
+        self.head = nn.Linear(width, rows, bias=False)
+{tie}
+    def forward(self, x):
+        x = x + self.tokens(torch.arange(len(x)) % self.tokens.num_embeddings)
+        return x + self.head(x).mean(-1, keepdim=True)'''
+_TIE = "        self.head.weight = self.tokens.weight\n"
+_COUNTER = '''\
+class Counter(nn.Module):
+    """Has no parameters, and keeps a mean of what it sees."""
+
+    def __init__(self, width):
+        super().__init__()
+{count}        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scratch", torch.zeros(width), persistent=False)
+
+    def forward(self, x):
+        if self.training:
+{counts}            self.mean.mul_(0.5).add_(x.detach().mean(0))
+        return x{extra}'''
+_EXTRA = """
+
+
+    def get_extra_state(self):
+        return {"count": self.count}
+
+    def set_extra_state(self, state):
+        self.count = state["count"]"""
+_UNUSED = '''\
+def unused(layer):
+    """``layer``, without a part in the forward pass, so that its parameters have no gradients."""
+    layer.forward = lambda x: x
+    return layer'''
+
+
+def model_helpers(training: Training) -> list[str]:
+    """The definitions that the layers need, each once."""
+    leaves = list(leaf_layers(training.layers))
+    helpers = [_SCALE] if any(isinstance(layer, Scale) for layer in leaves) else []
+    tied = {layer.tied for layer in leaves if isinstance(layer, Embedding)}
+    if len(tied) > 1:
+        raise CannotWrite("there is no script for embeddings of which only some share their weight yet")
+    if tied:
+        head = "a head that shares its weight" if True in tied else "a head back to the tokens"
+        helpers.append(_TOKENS.format(head=head, tie=_TIE if True in tied else ""))
+    extra = {layer.extra for layer in leaves if isinstance(layer, Counter)}
+    if len(extra) > 1:
+        raise CannotWrite("there is no script for counters of which only some have an extra state yet")
+    if extra:
+        counts = ("        self.count = 0\n", "            self.count += 1\n", _EXTRA.replace("\n\n\n", "\n\n"))
+        count, plus, methods = counts if True in extra else ("", "", "")
+        helpers.append(_COUNTER.format(count=count, counts=plus, extra=methods))
+    if any(not isinstance(layer, Counter) and layer.use == "unused" for layer in leaves):
+        helpers.append(_UNUSED)
+    return helpers
+
+
+def model_lines(training: Training, *, first: bool) -> list[str]:
+    """The statements that make ``model``; where it is the ``first``, from a seed if its layers draw their values."""
+    drawn = any(isinstance(layer, Mlp | Embedding) for layer in leaf_layers(training.layers))
+    seed = ["torch.manual_seed(0)"] if first and drawn else []
+    return [*seed, render(Items("model = nn.Sequential(", _layers(training.layers, training.width)))]
+
+
+def layer_places(layers: tuple[Layer, ...], path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], Layer]]:
+    """Each layer that is no block, with the indices that lead to it."""
+    for index, layer in enumerate(layers):
+        if isinstance(layer, Block):
+            yield from layer_places(layer.layers, (*path, index))
+        else:
+            yield (*path, index), layer
+
+
+def batch(training: Training) -> str:
+    """Two samples for the model, which are the same on each rank."""
+    return f"torch.linspace(-1, 1, {2 * training.width}).reshape(2, {training.width})"
+
+
+def _layers(layers: tuple[Layer, ...], width: int) -> tuple[Code, ...]:
+    return tuple(_layer(layer, width) for layer in layers)
+
+
+def _layer(layer: Layer, width: int) -> Code:
+    frozen = ".requires_grad_(False)" if not isinstance(layer, Block | Counter) and layer.use == "frozen" else ""
+    made: Items
+    match layer:
+        case Block(layers):
+            made = Items("nn.Sequential(", _layers(layers, width))
+        case Counter():
+            made = Items("Counter(", (str(width),))
+        case Norm():
+            made = Items("nn.LayerNorm(", (str(width),), frozen)
+        case Scale():
+            made = Items("Scale(", (), frozen)
+        case Embedding(rows):
+            made = Items("Tokens(", (str(rows), str(width)), frozen)
+        case Mlp(hidden, bias):
+            option = "" if bias else ", bias=False"
+            ends = ((width, hidden), (hidden, width))
+            made = Items("nn.Sequential(", tuple(f"nn.Linear({i}, {o}{option})" for i, o in ends), frozen)
+    is_unused = not isinstance(layer, Block | Counter) and layer.use == "unused"
+    return Items("unused(", (made,)) if is_unused else made

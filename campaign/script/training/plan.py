@@ -1,0 +1,176 @@
+"""What the script of a training has to do, worked out of a breach before anything is written."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from properties.training import TrainingBreach, TrainingIssue, find_training_issue
+from properties.violations import (
+    ChangedInput,
+    Deadlock,
+    NotLoaded,
+    UnexpectedFailure,
+    WrongBits,
+    WrongKeys,
+    WrongObject,
+)
+from worlds.training import Counter, Mlp, Saved, Side, Training
+from worlds.training.case import leaf_layers
+
+from ..known import CannotWrite
+
+__all__ = ["SideName", "TrainingPlan"]
+
+SideName = Literal["save", "load"]
+Part = Literal["model", "state", "groups"]
+
+_TENSORS = (NotLoaded, WrongBits)
+_CONTENT = (ChangedInput, WrongKeys, WrongObject, *_TENSORS)
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """A breach, and what follows from it for the script; a :class:`campaign.script.processes.Job`."""
+
+    breach: TrainingBreach
+
+    @property
+    def training(self) -> Training:
+        """What is saved, and loaded."""
+        return self.breach.training
+
+    @property
+    def issue(self) -> TrainingIssue | None:
+        """The ledger's entry, where there is one."""
+        return find_training_issue(self.breach)
+
+    def side(self, name: SideName) -> Side:
+        """The training as it is saved, or loaded into."""
+        return self.training.saved if name == "save" else self.training.loaded
+
+    @property
+    def names(self) -> tuple[SideName, ...]:
+        """The sides that the script has, in their order."""
+        return ("save",) if self.breach.side == "save" else ("save", "load")
+
+    @property
+    def sides(self) -> list[Side]:
+        """Those themselves."""
+        return [self.side(name) for name in self.names]
+
+    @property
+    def compared(self) -> Part | None:
+        """What the script compares of a training, if it compares anything: the part that ``breach.name`` is of."""
+        if self.breach.kind not in _CONTENT:
+            return None
+        if self.breach.name.startswith("model."):
+            return "model"
+        return "groups" if self.breach.name.startswith("optim.param_groups.") else "state"
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether it is about a parameter that the checkpoint is not to have, and the load to leave as it was."""
+        target = self.breach.target()
+        held = None if target is None else dict(target.before.tensors).get(self.breach.name)
+        return held is not None and held.frozen and self.training.ignore_frozen
+
+    @property
+    def fills(self) -> bool:
+        """Whether the training to load into must hold what was never saved, so that it shows what was loaded."""
+        return self.breach.kind in _TENSORS
+
+    @property
+    def may_be_empty(self) -> bool:
+        """Whether it is about state of an optimizer that has nothing in it."""
+        return self.compared == "state" and self.breach.seen == "{}"
+
+    @property
+    def ranks(self) -> int:
+        """How many ranks the script needs: those of the larger side.
+
+        Where the other one has no mesh, all of them have the whole training there, as its ranks have.
+        """
+        return max(side.parallelism.world_size for side in self.sides)
+
+    def has_mesh(self, name: SideName) -> bool:
+        """Whether the training is parallelised there, by more than copies."""
+        parallelism = self.side(name).parallelism
+        return bool(parallelism.data or parallelism.tensor)
+
+    def is_partial(self, name: SideName) -> bool:
+        """Whether only the first ranks take part in a side: those of its mesh."""
+        return self.has_mesh(name) and self.side(name).parallelism.world_size < self.ranks
+
+    @property
+    def has_group(self) -> bool:
+        """Whether the script needs a process group."""
+        broadcasts = any(side.broadcast for side in self.sides)
+        return self.ranks > 1 or broadcasts or any(self.has_mesh(name) for name in self.names)
+
+    @property
+    def leaves_group(self) -> bool:
+        """Never, before it ends."""
+        return False
+
+    @property
+    def compares_outcome(self) -> bool:
+        """An exception ends the script, and need not be caught."""
+        return False
+
+    @property
+    def raises(self) -> bool:
+        """Whether a call does."""
+        return self.breach.kind is UnexpectedFailure
+
+    @property
+    def hangs(self) -> bool:
+        """Whether ranks wait for ever."""
+        return self.breach.kind is Deadlock
+
+    def check(self) -> None:
+        """Raise :class:`CannotWrite` for what the script would not show."""
+        if self.breach.kind not in (UnexpectedFailure, Deadlock, *_CONTENT):
+            raise CannotWrite(f"there is no script for a training that ends in {self.breach.kind.__name__} yet")
+        self._check_ranks()
+        self._check_layers()
+        if self.compared is not None:
+            self._check_compared()
+
+    def _check_ranks(self) -> None:
+        for name in self.names:
+            side = self.side(name)
+            if side.parallelism.world_size == self.ranks:
+                continue
+            if side.broadcast or (name == "load" and side.full and side.offload):
+                raise CannotWrite("there is no script for fewer ranks at load, of which rank 0 has what is loaded, yet")
+            if self.is_partial(name) and self.hangs:
+                raise CannotWrite("there is no script for a training that hangs and that only some ranks share yet")
+
+    def _check_layers(self) -> None:
+        leaves = list(leaf_layers(self.training.layers))
+        unused = any(not isinstance(layer, Counter) and layer.use == "unused" for layer in leaves)
+        if unused and any(side.parallelism.wrapped for side in self.sides):
+            raise CannotWrite("there is no script for layers without a forward pass that are wrapped yet")
+        # Then DTensor hands gradients back replicated, and optimizers do not take them.
+        hidden = min((layer.hidden for layer in leaves if isinstance(layer, Mlp)), default=math.inf)
+        if any(side.steps and side.parallelism.tensor > hidden for side in self.sides):
+            raise CannotWrite("there is no script for steps with less than a row for each rank yet")
+
+    def _check_compared(self) -> None:
+        breach, loaded = self.breach, self.training.loaded
+        if breach.name.endswith((".params", ".scratch")):
+            raise CannotWrite(f"there is no script that compares {breach.name} yet")
+        if self.training.api == "async" and breach.side == "load":
+            raise CannotWrite("there is no script that compares what was saved by async_save() yet")
+        if self.fills and (loaded.full or loaded.offload):
+            raise CannotWrite("there is no script that compares tensors that were loaded into copies yet")
+        if self.compared == "model" and self._keeps_some and not self.is_left_out:
+            raise CannotWrite("there is no script that compares parameters beside those that are ignored yet")
+
+    @property
+    def _keeps_some(self) -> bool:
+        first = self.breach.outcome.saved[0]
+        frozen = isinstance(first, Saved) and any(tensor.frozen for _, tensor in first.after.tensors)
+        return self.training.ignore_frozen and frozen
