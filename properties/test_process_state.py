@@ -23,8 +23,9 @@ def test_plan_caching(shard: int, processes: ProcessWorld, sequence: SaveSequenc
 
 
 @only_in("simulated", "processes")
-@fewer(30)
+@sharded
+@fewer(120)
 @given(sequence=save_sequences(max_world_size=2).map(without_faults))
-def test_process_executor(processes: ProcessWorld, sequence: SaveSequence) -> None:
+def test_process_executor(shard: int, processes: ProcessWorld, sequence: SaveSequence) -> None:
     """Saves by ``async_save`` in a process, of what is changed right after, come to what blocking saves do."""
     check_async_sequence(sequence, processes)

@@ -385,8 +385,8 @@ def test_other_damage_that_is_not_seen_is_new(world: SimulatedWorld) -> None:
             assert find_damage_issue(replace(verdict, scenario=scenario)) is None
 
 
-def test_script_is_refused_in_one_line(world: SimulatedWorld) -> None:
+def test_script_of_damage_that_is_seen_is_refused_in_one_line(world: SimulatedWorld) -> None:
     scenario = damaged(Damage("missing"))
-    with pytest.raises(CannotWrite, match="no script for a scenario with") as caught:
+    with pytest.raises(CannotWrite, match="no script yet for damage to a checkpoint, but for one") as caught:
         write_script(judge(scenario, world.run(scenario)))
     assert "\n" not in str(caught.value)

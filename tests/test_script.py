@@ -25,6 +25,7 @@ from campaign.script.text import quoted, render
 from campaign.script.training import write_training_script
 from campaign.script.values import from_bits, tensor_code
 from properties import judge
+from properties.damage_issues import DAMAGE_ISSUES
 from properties.judge import judge_default_metadata
 from properties.known_issues import KNOWN_ISSUES, KnownIssue
 from properties.planning.known_issues import PLANNING_ISSUES
@@ -101,6 +102,8 @@ def test_race_that_another_rank_wins_is_refused_in_one_line(world: SimulatedWorl
 def _scripts(world: SimulatedWorld, processes: ProcessWorld) -> Iterator[tuple[str, str]]:
     for issue in KNOWN_ISSUES.values():
         yield issue.id, write_script(verdict_of(issue.scenario, world))
+    for damage in DAMAGE_ISSUES.values():
+        yield damage.id, write_script(verdict_of(damage.scenario, world))
     for real in REAL_ISSUES.values():
         yield real.id, write_issue_script(real, processes)
     for planning in PLANNING_ISSUES.values():

@@ -11,6 +11,7 @@ from hypothesis import Phase, given, seed, settings
 from campaign.script import CannotWrite, write_script
 from campaign.script.ledgers import REAL_ISSUES, RealIssue, write_issue_script
 from properties import judge
+from properties.damage_issues import DAMAGE_ISSUES, DamageIssue
 from properties.judge import judge_default_metadata
 from properties.known_issues import KNOWN_ISSUES, KnownIssue
 from properties.ledger import torch_release
@@ -106,6 +107,11 @@ SAYS = {
     "mixed-after-failure": ["as it must, a save fails", "with what was saved at the steps {1.0, 2.0}"],
     "cached-plans-of-another-coordinator": ["TypeError: 'NoneType' object is not iterable"],
     "cached-plans-after-failure": ["KeyError: 'DefaultSavePlanner'"],
+    "flipped-bit": ["a[]: saved c2cd503c, loaded c3cd503c"],
+    "flipped-bit-beside-elements": ["a: 1 elements are not what was saved"],
+    "flipped-bit-in-metadata": ["[rank 0] a[0]: saved c2cd503c, loaded d7499bbb"],
+    "stale-file": ["a[]: saved c2cd503c, loaded 00000000"],
+    "swapped-files": ["[rank 0] a[1]: saved d7499bbb, loaded c2cd503c"],
     "second-writer-thread": ["save() returned", "expected: raised CheckpointException in 'write' naming ranks [0]"],
     "save-takes-a-step": ["optim.state.0.bias.step: was nothing, is now tensor(1.0)"],
     "empty-group-first": ["optim.param_groups.0.lr: saved 0.25, loaded nothing"],
@@ -240,8 +246,8 @@ def script_of(scenario: Scenario, world: SimulatedWorld) -> str:
     return write_script(judge(scenario, world.run(scenario)))
 
 
-@pytest.mark.parametrize("issue", KNOWN_ISSUES.values(), ids=lambda issue: issue.id)
-def test_script_shows_the_known_issue(issue: KnownIssue, world: SimulatedWorld, tmp_path: Path) -> None:
+@pytest.mark.parametrize("issue", [*KNOWN_ISSUES.values(), *DAMAGE_ISSUES.values()], ids=lambda issue: issue.id)
+def test_script_shows_the_known_issue(issue: KnownIssue | DamageIssue, world: SimulatedWorld, tmp_path: Path) -> None:
     if not issue.affects(torch_release()):
         pytest.skip(f"fixed in torch {issue.fixed_in}")
     run = run_script(script_of(issue.scenario, world), tmp_path)

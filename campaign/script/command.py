@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from properties import judge
+from properties.damage_issues import DAMAGE_ISSUES
 from properties.known_issues import KNOWN_ISSUES
 from properties.planning.known_issues import PLANNING_ISSUES
 from properties.verdict import Verdict
@@ -49,7 +50,7 @@ def _parser() -> _Parser:
 
 
 def _known() -> list[str]:
-    return [*KNOWN_ISSUES, *REAL_ISSUES, *PLANNING_ISSUES]
+    return [*KNOWN_ISSUES, *DAMAGE_ISSUES, *REAL_ISSUES, *PLANNING_ISSUES]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,6 +92,8 @@ def _of_scenario(parser: _Parser, options: argparse.Namespace) -> str:
 
 def _scenario(parser: _Parser, options: argparse.Namespace) -> Scenario:
     if options.known is not None:
+        if options.known in DAMAGE_ISSUES:
+            return DAMAGE_ISSUES[options.known].scenario
         if options.known not in KNOWN_ISSUES:
             parser.error(f"there is no known issue {options.known!r}, only {', '.join(_known())}")
         return KNOWN_ISSUES[options.known].scenario

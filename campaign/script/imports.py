@@ -22,6 +22,7 @@ _STANDARD = (
     "itertools",
     "math",
     "os",
+    "shutil",
     "signal",
     "sys",
     "tempfile",

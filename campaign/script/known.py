@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+from worlds.damage import Damage
 from worlds.entries import Nested, ObjectEntry, TensorEntry
 from worlds.faults import Fault
 from worlds.layouts import ChunkSharding, EnumerableSharding, MeshSharding, Plain, Replicate, Shard, StridedShard, Tile
@@ -22,7 +23,8 @@ class CannotWrite(ValueError):
 # A class or a field is listed here when a module of this package writes it out. The order of the ranks is not: real
 # processes run in an order of their own.
 _FIELDS: dict[type, str] = {
-    Scenario: "entries save load writer planner container faults",
+    Scenario: "entries save load writer planner container faults damages",
+    Damage: "kind file metadata byte bit inside other",
     Operation: "world_size coordinator api distributed schedule members no_dist rotated stager",
     Schedule: "order threads_first",
     TensorEntry: "key shape dtype saved loaded fill",

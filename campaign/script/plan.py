@@ -20,6 +20,7 @@ from properties.violations import (
     PassedFailure,
     UnexpectedFailure,
     UnprotectedFailure,
+    UnseenDamage,
     Violation,
     WrongBits,
     WrongException,
@@ -50,7 +51,7 @@ _BLAME = (
     WrongPhase,
     WrongRanks,
 )
-_CONTENT = (ChangedInput, ChangedOutside, NotInPlace, NotLoaded, WrongBits, WrongObject)
+_CONTENT = (ChangedInput, ChangedOutside, NotInPlace, NotLoaded, UnseenDamage, WrongBits, WrongObject)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from properties.violations import Disagreement
 
 from .calls import call_code
 from .content import after_call, before_call, content_helpers
+from .damage import damage_lines, damage_plan, unless_it_raises
 from .faults import fault_blocks
 from .header import header
 from .imports import import_block
@@ -34,6 +35,8 @@ def write_script(verdict: Verdict) -> str:
     The text depends on the verdict and the installed torch alone. Raises :class:`CannotWrite`, with one line, for a
     scenario or a violation that has no script yet.
     """
+    if verdict.scenario.damages:
+        return write_plan(damage_plan(verdict))
     return write_plan(Plan(verdict, find_known_issue(verdict)))
 
 
@@ -102,13 +105,14 @@ def _operation(plan: Plan, name: Name) -> list[str]:
     if name != plan.last:
         done = [] if plan.in_all_ranks(name) else ["dist.barrier()"]
         call = [*state_block(plan, name), *thread_order(plan), call_code(plan, name)]
-        return [*lines, *on_its_ranks(plan, name, call), *done]
+        return [*lines, *on_its_ranks(plan, name, call), *done, *damage_lines(plan)]
     if plan.compares_outcome and not checks_metadata(plan):
         return [*lines, *compared_call(plan, state_block(plan, name))]
     threads = thread_order(plan) if name == "save" else []
     head = "returned = " if checks_metadata(plan) and plan.kind is Disagreement else ""
     checks = metadata_checks(plan) if checks_metadata(plan) else after_call(plan)
-    call = [*state_block(plan, name), *before_call(plan), *threads, call_code(plan, name, head=head), *checks]
+    ends = unless_it_raises(plan, call_code(plan, name, head=head), checks)
+    call = [*state_block(plan, name), *before_call(plan), *threads, *ends]
     return [*lines, *on_its_ranks(plan, name, call)]
 
 
