@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 from strategies.case_features import case_features
@@ -24,18 +23,11 @@ from .known_issues import KNOWN_ISSUES, find_known_issue
 from .known_issues.entry import blamed
 from .known_issues.loading import padding
 from .ledger import LedgerEntry, first_match
+from .route_entry import RouteIssue
 from .safetensors_issues import SAFETENSORS_ISSUES
 from .violations import Deadlock, NotLoaded, UnexpectedFailure, WrongBits
 
-__all__ = ["ROUTE_ISSUES", "RouteIssue", "check_route", "find_route_issue"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RouteIssue(LedgerEntry):
-    """As :class:`properties.known_issues.KnownIssue`, of a state that goes another way."""
-
-    route: Route
-    matches: Callable[[RouteBreach], bool]
+__all__ = ["ROUTE_ISSUES", "check_route", "find_route_issue"]
 
 
 def check_route(route: Route, world: ExampleWorld) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from worlds.entries import Entry, ObjectEntry, TensorEntry
 from worlds.layouts import ChunkSharding, EnumerableSharding, Plain, Tile
@@ -15,18 +14,10 @@ from worlds.scenario import Scenario
 
 from .judge_route import RouteBreach
 from .known_issues.entry import blamed
-from .ledger import LedgerEntry
+from .route_entry import RouteIssue
 from .violations import NotLoaded, WrongBits
 
-__all__ = ["SAFETENSORS_ISSUES", "SafetensorsIssue"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SafetensorsIssue(LedgerEntry):
-    """As :class:`properties.route_issues.RouteIssue`, of those ways alone."""
-
-    route: Route
-    matches: Callable[[RouteBreach], bool]
+__all__ = ["SAFETENSORS_ISSUES"]
 
 
 def _blamed(breach: RouteBreach, phase: str) -> dict[int, ErrorRecord]:
@@ -135,35 +126,35 @@ def _route(entry: Entry | None, by: str = "safetensors", save: Operation | None 
 
 _TWO_SHARDS = EnumerableSharding((Tile(0, (0,), (1,)), Tile(0, (1,), (1,))))
 _ISSUES = (
-    SafetensorsIssue(
+    RouteIssue(
         id="safetensors-one-shard-a-rank",
         title="HuggingFaceStorageWriter writes one shard of a tensor for each rank, and drops the others",
         loses="the other shards are silently not in the checkpoint, and are not loaded",
         route=_route(TensorEntry("a", (2,), saved=_TWO_SHARDS)),
         matches=_loses_shards,
     ),
-    SafetensorsIssue(
+    RouteIssue(
         id="safetensors-not-contiguous",
         title="HuggingFaceStorageWriter cannot save a tensor that is not contiguous",
         loses="a transposed or strided tensor, which DCP's own files take, cannot be saved",
         route=_route(TensorEntry("a", (2, 2), saved=Plain(memory="transposed"))),
         matches=_says("write", "You are trying to save a non contiguous tensor"),
     ),
-    SafetensorsIssue(
+    RouteIssue(
         id="safetensors-lazy-bits",
         title="HuggingFaceStorageWriter forgets that a tensor is conjugated or negated lazily",
         loses="the checkpoint silently holds the conjugate, or the negative, of what was to be saved",
         route=_route(TensorEntry("a", saved=Plain(memory="negated"))),
         matches=_forgets_lazy_bits,
     ),
-    SafetensorsIssue(
+    RouteIssue(
         id="safetensors-with-objects",
         title="HuggingFaceStorageWriter takes what is no tensor, and writes a file that nothing can read",
         loses="a checkpoint that was reported as saved cannot be loaded, with none of its tensors",
         route=_route(ObjectEntry("a")),
         matches=_holds_objects,
     ),
-    SafetensorsIssue(
+    RouteIssue(
         id="consolidated-integers",
         title="with enable_consolidation, integer and bool tensors cannot be saved: torch.finfo is asked for them",
         loses="a model with an integer buffer cannot be saved, whatever else it holds",
@@ -171,28 +162,28 @@ _ISSUES = (
         route=_route(TensorEntry("a", dtype="int64"), "consolidated"),
         matches=_is_consolidated(_says("write", r"torch\.finfo\(\) requires a floating point input type")),
     ),
-    SafetensorsIssue(
+    RouteIssue(
         id="consolidated-complex",
         title="with enable_consolidation, complex tensors get half their bytes: torch.finfo is asked for them",
         loses="a checkpoint that was reported as saved cannot be loaded, with none of its tensors",
         route=_route(TensorEntry("a", (1,), dtype="complex64"), "consolidated"),
         matches=_is_consolidated(_halves_complex),
     ),
-    SafetensorsIssue(
+    RouteIssue(
         id="consolidated-scalars",
         title="with enable_consolidation, every 0-d tensor is written as zero",
         loses="a loss scale, a temperature or a step counter silently is 0 in the file that others are given",
         route=_route(TensorEntry("a"), "consolidated"),
         matches=_is_consolidated(_empties_scalars),
     ),
-    SafetensorsIssue(
+    RouteIssue(
         id="consolidated-nothing",
         title="with enable_consolidation, a state dict without tensors cannot be saved: max() of an empty sequence",
         loses="the save of an empty state dict fails, and says nothing that one understands",
         route=_route(None, "consolidated"),
         matches=_is_consolidated(_holds_no_tensor),
     ),
-    SafetensorsIssue(
+    RouteIssue(
         id="consolidated-beside-its-parts",
         title="with enable_consolidation, checkpoint_id makes HuggingFaceStorageWriter forget its directory for parts",
         loses="parts and whole are in one directory, and what reads it takes a part for the whole, and fails",
@@ -201,5 +192,5 @@ _ISSUES = (
     ),
 )
 
-SAFETENSORS_ISSUES: dict[str, SafetensorsIssue] = {issue.id: issue for issue in _ISSUES}
+SAFETENSORS_ISSUES: dict[str, RouteIssue] = {issue.id: issue for issue in _ISSUES}
 """The entries by their id."""

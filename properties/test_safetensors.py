@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 
 from properties.choices import fewer, only_in
@@ -11,8 +10,6 @@ from properties.sharding import sharded
 from strategies import safetensors_routes
 from worlds.example import ExampleWorld
 from worlds.routes import Route
-
-pytest.importorskip("safetensors", reason="it is not installed: pip install -e '.[safetensors]'")
 
 
 @only_in("simulated", "processes")

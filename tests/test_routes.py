@@ -10,7 +10,8 @@ from hypothesis import find, settings
 import worlds
 from properties.judge_route import judge_route
 from properties.ledger import torch_release
-from properties.route_issues import ROUTE_ISSUES, RouteIssue, find_route_issue
+from properties.route_entry import RouteIssue
+from properties.route_issues import ROUTE_ISSUES, find_route_issue
 from properties.violations import NotRefused
 from strategies import routes
 from worlds import (

@@ -8,8 +8,9 @@ from hypothesis import find, settings
 import worlds
 from properties.judge_route import judge_route
 from properties.ledger import torch_release
+from properties.route_entry import RouteIssue
 from properties.route_issues import find_route_issue
-from properties.safetensors_issues import SAFETENSORS_ISSUES, SafetensorsIssue
+from properties.safetensors_issues import SAFETENSORS_ISSUES
 from strategies import safetensors_routes
 from worlds import (
     ChunkSharding,
@@ -25,8 +26,6 @@ from worlds import (
 from worlds.outcome import ErrorRecord, OperationOutcome, Outcome, Raised, Returned
 from worlds.routes import Route, Way, to_safetensors
 from worlds.run_route import run_route
-
-pytest.importorskip("safetensors", reason="it is not installed: pip install -e '.[safetensors]'")
 
 HALVES = ChunkSharding(0, (0, 1))
 STATE = (
@@ -60,7 +59,7 @@ def test_state_is_loaded_as_it_was_saved(by: Way, world: SimulatedWorld, process
 
 
 @ISSUES
-def test_minimal_route_shows_the_issue(issue: SafetensorsIssue, world: SimulatedWorld, processes: ProcessWorld) -> None:
+def test_minimal_route_shows_the_issue(issue: RouteIssue, world: SimulatedWorld, processes: ProcessWorld) -> None:
     if not issue.affects(torch_release()):
         pytest.skip(f"fixed in torch {issue.fixed_in}")
     for where in (world, processes):
@@ -72,7 +71,7 @@ def test_minimal_route_shows_the_issue(issue: SafetensorsIssue, world: Simulated
 
 
 @ISSUES
-def test_entry_matches_no_other_failure(issue: SafetensorsIssue, world: SimulatedWorld) -> None:
+def test_entry_matches_no_other_failure(issue: RouteIssue, world: SimulatedWorld) -> None:
     """Not another error in any phase, nor what the neighbours of its tensor hold."""
     ranks = issue.route.scenario.load.world_size
     saved = OperationOutcome((Returned(()),) * ranks)

@@ -11,8 +11,9 @@ from properties.judge_route import judge_route
 from properties.judge_sequence import compare_caching
 from properties.killed_issues import KILLED_ISSUES, KilledIssue
 from properties.rebuilding_issues import REBUILDING_ISSUES, RebuildingIssue
-from properties.route_issues import ROUTE_ISSUES, RouteIssue
-from properties.safetensors_issues import SAFETENSORS_ISSUES, SafetensorsIssue
+from properties.route_entry import RouteIssue
+from properties.route_issues import ROUTE_ISSUES
+from properties.safetensors_issues import SAFETENSORS_ISSUES
 from properties.sequence_issues import SEQUENCE_ISSUES, SequenceIssue
 from properties.side_by_side_issues import SIDE_BY_SIDE_ISSUES, SideBySideIssue, find_breach
 from properties.training import TRAINING_ISSUES, TrainingIssue, judge_training
@@ -34,16 +35,7 @@ from .training import write_training_script
 
 __all__ = ["REAL_ISSUES", "RealIssue", "write_issue_script"]
 
-RealIssue = (
-    SequenceIssue
-    | KilledIssue
-    | HistoryIssue
-    | RouteIssue
-    | SafetensorsIssue
-    | RebuildingIssue
-    | SideBySideIssue
-    | TrainingIssue
-)
+RealIssue = SequenceIssue | KilledIssue | HistoryIssue | RouteIssue | RebuildingIssue | SideBySideIssue | TrainingIssue
 """An entry of a ledger of other things than scenarios."""
 
 REAL_ISSUES: dict[str, RealIssue] = {
@@ -65,7 +57,7 @@ def write_issue_script(issue: RealIssue, world: ProcessWorld) -> str:
     """The script of what ``issue`` is about; raises :class:`CannotWrite` where the installed torch does not show it."""
     if isinstance(issue, KilledIssue):
         return write_killed_script(_shown(issue, judge_killed(issue.killed, run_killed(world, issue.killed))))
-    if isinstance(issue, RouteIssue | SafetensorsIssue):
+    if isinstance(issue, RouteIssue):
         return write_route_script(_shown(issue, judge_route(issue.route, run_route(world, issue.route))))
     if isinstance(issue, HistoryIssue):
         return write_history_script(_shown(issue, next(iter(find_history_breaches(issue.history, world)), None)))
