@@ -26,7 +26,7 @@ from worlds.concise import pretty
 
 pytestmark = pytest.mark.thorough
 
-CI_EXAMPLES = SHARDS * 600  # of each law, in the profile ci
+CI_EXAMPLES = SHARDS * 300  # of the law, in the profile ci
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,9 @@ from worlds.concise import pretty
 pytestmark = pytest.mark.thorough
 
 
-@pytest.mark.parametrize("bug", HISTORY_BUGS, ids=lambda bug: bug.id)
+@pytest.mark.parametrize(
+    "bug", [pytest.param(bug, id=bug.id, marks=[pytest.mark.slow] * bug.slow) for bug in HISTORY_BUGS]
+)
 def test_planted_bug_is_found_named_and_told_in_the_fewest_steps(bug: HistoryBug, world: SimulatedWorld) -> None:
     with planted(bug.owner, bug.function, bug.old, bug.new):
         violation, found = shrunk(histories(), lambda case: check_history(case, world), Violation, max_examples=4 * 150)

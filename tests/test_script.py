@@ -163,8 +163,8 @@ def test_planted_bug_is_of_its_kind(bug: Bug, world: SimulatedWorld) -> None:
 def test_every_kind_of_violation_is_shown_by_a_planted_bug() -> None:
     shown = {bug.kind.__name__ for bug in BUGS}
     kinds = {kind.__name__ for kind in Violation.__subclasses__() if kind.__module__ == Violation.__module__}
-    # A rank dies only in a world of processes; the ledger shows NotRefused; there is no script of TouchedTarget yet.
-    assert kinds - shown == {"RankDied", "NotRefused", "TouchedTarget"}
+    # A rank dies only in a world of processes; ledgers show two more; there is no script of TouchedTarget yet.
+    assert kinds - shown == {"RankDied", "NotRefused", "UnseenDamage", "TouchedTarget"}
 
 
 def test_metadata_of_a_rank_alone_is_asked_for_without_a_save(world: SimulatedWorld) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 
 from worlds import Schedule, SimulatedWorld
+from worlds.abandoned import Abandoned
 from worlds.outcome import Deadlocked
 
 EITHER = pytest.mark.parametrize("threads_first", [False, True])
@@ -132,3 +134,22 @@ def test_outside_a_world_threads_are_as_ever() -> None:
         assert done.wait(60)
         thread.join()
         assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(("error", "said"), [(Abandoned, []), (OSError, [OSError])])
+def test_finalizer_that_waits_in_a_rank_that_is_given_up_is_nobodys_failure(
+    error: type[BaseException], said: list[type[BaseException]], world: SimulatedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of an executor, which wakes its threads while one of them is unwound and holds the lock."""
+    seen: list[object] = []
+
+    class Finalized:
+        def __del__(self) -> None:
+            raise error
+
+    def body(_: int) -> None:
+        Finalized()
+
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: seen.append(args.exc_type))
+    world.launch(body, 1)
+    assert seen == said

@@ -15,6 +15,7 @@ from torch.distributed import c10d_logger
 from torch.distributed.checkpoint import _version
 from torch.distributed.checkpoint.planner import SavePlanner
 
+from .abandoned import Abandoned
 from .patches import Patch, applied
 
 __all__ = ["as_if_first", "forget_examples", "quiet"]
@@ -58,16 +59,23 @@ def quiet() -> Iterator[None]:
     """No log record, warning or end of a thread is printed; tensors are too small here for more than one thread."""
     disabled = logging.root.manager.disable
     threads = torch.get_num_threads()
-    thread_hook = threading.excepthook
+    thread_hook, unraisable_hook = threading.excepthook, sys.unraisablehook
+
+    def say_but_abandoned(args: Any) -> None:
+        """Where a callback of the collector waits in a rank that is given up, that is nobody's failure."""
+        if not isinstance(args.exc_value, Abandoned):
+            unraisable_hook(args)
+
     logging.disable(logging.CRITICAL)
     torch.set_num_threads(1)
     threading.excepthook = _say_nothing
+    sys.unraisablehook = say_but_abandoned
     try:
         with warnings.catch_warnings(), applied([Patch(c10d_logger, "_get_msg_dict", _bare_message)]):
             warnings.simplefilter("ignore")
             yield
     finally:
-        threading.excepthook = thread_hook
+        threading.excepthook, sys.unraisablehook = thread_hook, unraisable_hook
         torch.set_num_threads(threads)
         logging.disable(disabled)
 
