@@ -79,12 +79,9 @@ def _holds_objects(breach: RouteBreach) -> bool:
     """Whether a file with something else than tensors in it cannot be read, by who makes one of them or who loads."""
     objects = any(unit.tensor is None for unit in breach.route.scenario.units("save"))
     unreadable = _says("plan", "global metadata read failed: Error while deserializing header")(breach)
+    # A header that is none says that it is longer than any memory.
     types = {error.type for error in _blamed(breach, "write").values()}
-    return objects and (unreadable or bool(types and types <= _OF_GARBAGE and breach.route.by == "consolidated"))
-
-
-_OF_GARBAGE = {"MemoryError", "OverflowError", "UnicodeDecodeError", "json.decoder.JSONDecodeError", "struct.error"}
-"""What reading a header that is none may end in."""
+    return objects and (unreadable or (types == {"MemoryError"} and breach.route.by == "consolidated"))
 
 
 def _is_consolidated(matches: Callable[[RouteBreach], bool]) -> Callable[[RouteBreach], bool]:
@@ -92,14 +89,9 @@ def _is_consolidated(matches: Callable[[RouteBreach], bool]) -> Callable[[RouteB
 
 
 def _halves_complex(breach: RouteBreach) -> bool:
-    """Whether the one file is not readable, or the elements are not there, for a complex tensor in it."""
-    wrong = _wrong_tensor(breach)
-    if wrong is not None:
-        return wrong.dtype.startswith("complex")
+    """Whether the one file cannot be read, and there is a complex tensor in it."""
     there = any(entry.dtype.startswith("complex") for entry in _tensors(breach).values())
-    unreadable = _says("plan", "global metadata read failed: Error while deserializing header: invalid")(breach)
-    written = _says("write", "memoryview assignment: lvalue and rvalue have different structures")(breach)
-    return there and (unreadable or written)
+    return there and _says("plan", "global metadata read failed: Error while deserializing header: invalid")(breach)
 
 
 def _empties_scalars(breach: RouteBreach) -> bool:

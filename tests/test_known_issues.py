@@ -11,9 +11,9 @@ from properties.known_issues import KNOWN_ISSUES, KnownIssue, find_known_issue
 from properties.ledger import torch_release
 from properties.verdict import Breach, Verdict
 from properties.violations import UnexpectedFailure, Violation
-from worlds import Fault, Operation, ProcessWorld, Scenario, SimulatedWorld, TensorEntry
+from worlds import Fault, Nested, Operation, ProcessWorld, Scenario, SimulatedWorld, TensorEntry
 from worlds.dtypes import DTYPES
-from worlds.layouts import MeshSharding, Plain, Replicate
+from worlds.layouts import ChunkSharding, MeshSharding, Plain, Replicate
 
 ISSUES = pytest.mark.parametrize("issue", KNOWN_ISSUES.values(), ids=lambda issue: issue.id)
 
@@ -83,6 +83,22 @@ def test_empty_tensor_of_bcomplex32_cannot_be_staged(shape: tuple[int, ...], wor
     assert known.id == "staging-exotic-dtype"
     everywhere = replace(scenario, entries=(replace(entry, shape=(1,), saved=Plain()),))
     assert judge(everywhere, world.run(everywhere))
+
+
+def test_dict_without_a_tensor_on_one_rank_is_asked_for_like_one_of_objects(world: SimulatedWorld) -> None:
+    """By the rank whose dict it is; that of the rank that has the tensor is not, and another dict is new."""
+    inside = TensorEntry("t", (7,), saved=Plain((1,)), loaded=Plain((1,)))
+    elsewhere = TensorEntry("e", (1,), loaded=ChunkSharding(0, (1,)))
+    entries = (Nested("o", "dict", (Nested("p", "dict", (inside,)),)), elsewhere)
+    scenario = Scenario(entries, Operation(2), Operation(2))
+    verdict = judge(scenario, world.run(scenario))
+    known = find_known_issue(verdict)
+    assert known is not None, verdict.violation()
+    assert known.id == "mistaken-for-2.3"
+    there = replace(inside, saved=Plain(), loaded=Plain())
+    whole = replace(scenario, entries=(Nested("o", "dict", (Nested("p", "dict", (there,)),)), elsewhere))
+    assert find_known_issue(replace(verdict, scenario=whole)) is None
+    assert judge(whole, world.run(whole))
 
 
 def test_rank_that_raised_in_reset_is_not_excused_for_another_exception(world: SimulatedWorld) -> None:

@@ -16,7 +16,6 @@ from worlds import (
     ChunkSharding,
     InvalidScenario,
     Nested,
-    ObjectEntry,
     Operation,
     ProcessWorld,
     Scenario,
@@ -71,8 +70,8 @@ def test_minimal_route_shows_the_issue(issue: RouteIssue, world: SimulatedWorld,
 
 
 @ISSUES
-def test_entry_matches_no_other_failure(issue: RouteIssue, world: SimulatedWorld) -> None:
-    """Not another error in any phase, nor what the neighbours of its tensor hold."""
+def test_entry_matches_no_other_failure(issue: RouteIssue) -> None:
+    """Not another error in any phase."""
     ranks = issue.route.scenario.load.world_size
     saved = OperationOutcome((Returned(()),) * ranks)
     for phase in ("plan", "write", "read"):
@@ -92,4 +91,3 @@ def test_object_beside_tensors_is_all_that_is_excused() -> None:
     breach = judge_route(route, Outcome(OperationOutcome((Returned(()),)), OperationOutcome((failed,))))
     assert breach is not None
     assert find_route_issue(breach) is None
-    assert ObjectEntry("b") not in route.scenario.entries

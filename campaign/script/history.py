@@ -20,11 +20,11 @@ from worlds.scenario import Scenario
 from .calls import call_code
 from .faults import fault_blocks
 from .imports import import_block
-from .killed import can_count, found_of, target_of
 from .known import CannotWrite, check_known
 from .plan import Plan
 from .processes import set_up
 from .state import state_block, state_helpers
+from .steps import can_count, found_of, target_of
 from .text import Items, docstring, indented, joined, render
 from .write import may_fail, write_plan
 

@@ -10,25 +10,22 @@ from properties.judge_killed import KilledBreach, MixedCheckpoint
 from properties.killed_issues import find_killed_issue
 from properties.oracle import expected
 from properties.verdict import Verdict
-from worlds.dtypes import DTYPES
 from worlds.entries import Nested, TensorEntry
 from worlds.killed import Kill, KilledScenario
 from worlds.outcome import OperationOutcome, Outcome
-from worlds.state_tree import Leaf
 
 from .calls import call_code
 from .faults import hook_base, override
 from .imports import import_block
 from .known import CannotWrite, check_known
-from .places import key_literal
 from .plan import Plan
 from .ranks import rank_condition
 from .state import state_block, state_helpers
+from .steps import can_count, found_of, target_of
 from .tensors import mesh_lines
-from .text import Code, Items, docstring, indented, joined, render
-from .values import dtype_arguments, shape_literal
+from .text import Items, docstring, indented, joined, render
 
-__all__ = ["can_count", "found_of", "target_of", "write_killed_script"]
+__all__ = ["write_killed_script"]
 
 _DIE = '''\
 def die():
@@ -116,14 +113,6 @@ def _check(killed: KilledScenario) -> None:
             raise CannotWrite(f"there is no script yet in which a rank dies that saves a tensor of {leaf.entry.dtype}")
 
 
-def can_count(dtype: str) -> bool:
-    """Whether 0 and 1 are two values of that dtype, and torch can say so."""
-    try:
-        return [torch.full((), step, dtype=DTYPES[dtype]).item() for step in (0, 1)] == [0, 1]
-    except (RuntimeError, NotImplementedError, TypeError):
-        return False
-
-
 def _plan(killed: KilledScenario) -> _KilledPlan:
     verdict = Verdict(killed.scenario, Outcome(OperationOutcome(())), expected(killed.scenario))
     return _KilledPlan(verdict, deadly=frozenset(kill.place.split(".")[0] for kill in killed.kills))
@@ -187,22 +176,6 @@ def _main(plan: _KilledPlan) -> str:
         _LOAD.replace("{found}", "\n".join(found)),
     ]
     return "\n".join(['if __name__ == "__main__":', *indented(lines)])
-
-
-def target_of(leaf: Leaf) -> Code:
-    """What an entry is loaded into: a plain tensor, or nothing."""
-    key, entry = f"{key_literal(leaf.path[0])}: ", leaf.entry
-    if isinstance(entry, TensorEntry):
-        return Items(f"{key}torch.empty(", (shape_literal(entry), *dtype_arguments(entry)))
-    return f"{key}None"
-
-
-def found_of(leaf: Leaf) -> str:
-    """The steps that are to be seen in an entry after it was loaded, as items of a set."""
-    value = f"loaded[{key_literal(leaf.path[0])}]"
-    if isinstance(leaf.entry, TensorEntry):
-        return f"*{value}.flatten().tolist()"
-    return value
 
 
 def _header(breach: KilledBreach) -> str:

@@ -191,16 +191,24 @@ def _is_sharded_elsewhere(entry: TensorEntry, rank: int) -> bool:
 
 
 def _takes_checkpoint_for_an_old_one(verdict: Verdict, breach: Breach) -> bool:
-    without_tensors = {
-        ".".join(map(str, path))
-        for path, nested in _containers(verdict.scenario)
-        if not any(isinstance(leaf.entry, TensorEntry) for leaf in leaves((nested,), "load"))
-    }
     tensors = [unit.tensor for unit in verdict.scenario.units("load") if unit.tensor is not None]
     return any(
-        name in without_tensors and any(_is_sharded_elsewhere(tensor, rank) for tensor in tensors)
+        name in _without_tensors(verdict.scenario, rank)
+        and any(_is_sharded_elsewhere(tensor, rank) for tensor in tensors)
         for rank, name in _not_found(verdict, breach).items()
     )
+
+
+def _without_tensors(scenario: Scenario, rank: int) -> set[str]:
+    """The names of the containers that have no tensor on that rank."""
+    return {
+        ".".join(map(str, path))
+        for path, nested in _containers(scenario)
+        if not any(
+            isinstance(leaf.entry, TensorEntry) and leaf.entry.loaded is not None and leaf.entry.loaded.is_on(rank)
+            for leaf in leaves((nested,), "load")
+        )
+    }
 
 
 def _containers(scenario: Scenario) -> Iterator[tuple[Path, Nested]]:
