@@ -17,7 +17,7 @@ from properties.known_issues import KNOWN_ISSUES, KnownIssue
 from properties.ledger import torch_release
 from strategies import scenarios
 from tests.script_bugs import BUGS, TWO_RANKS, Bug, planted_here
-from tests.script_runs import Plant, run_script
+from tests.script_runs import Plant, run_as_said, run_script
 from worlds import (
     Fault,
     Nested,
@@ -375,6 +375,17 @@ CHOSEN = {
 def test_script_of_a_scenario_that_passes(name: str, world: SimulatedWorld, tmp_path: Path) -> None:
     run = run_script(script_of(CHOSEN[name], world), tmp_path)
     assert run.status == 0, run.output
+
+
+@pytest.mark.parametrize(("name", "status"), [("dtype-cast", 1), ("unpicklable-exception", 1), (None, 0)])
+def test_script_does_the_same_by_the_command_in_its_header(
+    name: str | None, status: int, world: SimulatedWorld, tmp_path: Path
+) -> None:
+    """With ``python``, with ``torchrun`` and a rank that hangs, and with ``torchrun`` where all is well."""
+    scenario = CHOSEN["tensors in tiles and blocks"] if name is None else KNOWN_ISSUES[name].scenario
+    run = run_as_said(script_of(scenario, world), tmp_path)
+    assert run.status == status, run.output
+    assert all(text in run.output for text in SAYS.get(name or "", [])), run.output
 
 
 @pytest.mark.slow

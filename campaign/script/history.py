@@ -22,7 +22,7 @@ from .faults import fault_blocks
 from .imports import import_block
 from .known import CannotWrite, check_known
 from .plan import Plan
-from .processes import set_up
+from .processes import exit_helpers, set_up
 from .state import state_block, state_helpers
 from .steps import can_count, found_of, target_of
 from .text import Items, docstring, indented, joined, render
@@ -101,6 +101,7 @@ def _write_mixture(breach: HistoryBreach) -> str:
     body = joined(
         [
             *helpers,
+            *exit_helpers(steps[0]),
             "\n".join(set_up(steps[0])),
             *("\n".join(may_fail(step, [*state_block(step, "save"), call_code(step, "save")])) for step in steps),
             "\n".join(_load(reading, ranks)),

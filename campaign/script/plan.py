@@ -177,6 +177,14 @@ class Plan:
         return False
 
     @property
+    def holds_group(self) -> bool:
+        """Whether there are ``ShardedTensor``s, each of which holds its process group."""
+        tensors = (
+            each.layout(name) for plan in (self, *self.earlier) for name in plan.names for each in plan.tensors(name)
+        )
+        return any(layout is not None and layout.kind == "ShardedTensor" for layout in tensors)
+
+    @property
     def operation(self) -> Operation:
         """The last operation."""
         return self.scenario.operation(self.last)

@@ -19,7 +19,15 @@ def leave():
     """Destroy the process group, and what an exception keeps of it."""
     dist.destroy_process_group()
     gc.collect()'''
-# A traceback that was not caught, and a ShardedTensor that goes with the module, keep the group longer than that.
+# A ShardedTensor holds its group, and would go with the module, after gloo's threads.
+_LET_GO = '''\
+def leave():
+    """Destroy the process group, and let go of the state dicts, whose tensors hold it."""
+    for name in ("state_dict", "loaded"):
+        globals().pop(name, None)
+    dist.destroy_process_group()
+    gc.collect()'''
+# A traceback that was not caught keeps the group longer than that.
 _LEAVE_AT_ONCE = '''\
 def leave_at_once(kind, error, trace):
     """End with status 1, before gloo's threads may abort the exit."""
@@ -53,23 +61,29 @@ class Job(Protocol):
         """Whether the last call may raise."""
 
     @property
+    def holds_group(self) -> bool:
+        """Whether what it saves or loads holds the process group, as a ``ShardedTensor`` does."""
+
+    @property
     def hangs(self) -> bool:
         """Whether ranks wait for ever."""
 
 
 def exit_helpers(plan: Job) -> list[str]:
-    """The functions that end the process where the last call may raise."""
-    if not plan.has_group or not plan.raises or plan.leaves_group:
+    """The functions that end the process where something holds its group, or the last call may raise."""
+    if not plan.has_group or plan.leaves_group:
         return []
-    return [_LEAVE if plan.compares_outcome else _LEAVE_AT_ONCE]
+    at_once = [_LEAVE_AT_ONCE] if plan.raises and not plan.compares_outcome else []
+    if plan.holds_group:
+        return [_LET_GO, *at_once]
+    return [_LEAVE] if plan.compares_outcome else at_once
 
 
 def _at_exit(plan: Job) -> list[str]:
     if plan.leaves_group:
         return []
-    if plan.compares_outcome:
-        return [_AT_EXIT.format("leave")]
-    return [_AT_EXIT.format("dist.destroy_process_group"), *([_ON_ERROR] if plan.raises else [])]
+    leave = "leave" if plan.compares_outcome or plan.holds_group else "dist.destroy_process_group"
+    return [_AT_EXIT.format(leave), *([_ON_ERROR] if plan.raises and not plan.compares_outcome else [])]
 
 
 def set_up(plan: Job) -> list[str]:

@@ -115,6 +115,11 @@ class TrainingPlan:
         return False
 
     @property
+    def holds_group(self) -> bool:
+        """It does not: a ``DTensor`` knows its groups by name."""
+        return False
+
+    @property
     def compares_outcome(self) -> bool:
         """An exception ends the script, and need not be caught."""
         return False
