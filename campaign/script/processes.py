@@ -23,8 +23,7 @@ def leave():
 _LET_GO = '''\
 def leave():
     """Destroy the process group, and let go of the state dicts, whose tensors hold it."""
-    for name in ("state_dict", "loaded"):
-        globals().pop(name, None)
+    globals().update(state_dict=None, loaded=None)
     dist.destroy_process_group()
     gc.collect()'''
 # A traceback that was not caught keeps the group longer than that.
