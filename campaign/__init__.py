@@ -1,1 +1,1 @@
-"""Long runs, and what is kept of them: reproduction scripts that need nothing but torch."""
+"""Long runs, and what is kept of them: the command, and reproduction scripts that need nothing but torch."""

@@ -21,9 +21,9 @@ from .sequence_issues import SEQUENCE_ISSUES
 from .side_by_side_issues import SIDE_BY_SIDE_ISSUES
 from .training.known_issues import TRAINING_ISSUES
 
-__all__ = ["fault_table", "feature_table", "known_issue_lines", "known_issue_table"]
+__all__ = ["ENTRIES", "fault_table", "feature_table", "known_issue_lines", "known_issue_table"]
 
-_ENTRIES: Mapping[str, LedgerEntry] = {
+ENTRIES: Mapping[str, LedgerEntry] = {
     **KNOWN_ISSUES,
     **KILLED_ISSUES,
     **DAMAGE_ISSUES,
@@ -36,12 +36,13 @@ _ENTRIES: Mapping[str, LedgerEntry] = {
     **SIDE_BY_SIDE_ISSUES,
     **PLANNING_ISSUES,
 }
+"""The entries of all ledgers by their id."""
 
 
 def known_issue_lines(hits: Mapping[str, int]) -> Iterator[str]:
     """A line for each known issue that was met, the most frequent first."""
     for name, count in sorted(hits.items(), key=lambda hit: (-hit[1], hit[0])):
-        issue = _ENTRIES[name]
+        issue = ENTRIES[name]
         upstream = f" ({issue.upstream})" if issue.upstream else ""
         yield f"{count:6} × {name}: {issue.title}{upstream}"
 
@@ -50,7 +51,7 @@ def known_issue_table() -> Iterator[str]:
     """Every entry of every ledger, as lines of a Markdown table."""
     yield "| entry | what a user loses |"
     yield "| --- | --- |"
-    for issue in _ENTRIES.values():
+    for issue in ENTRIES.values():
         upstream = ""
         if issue.upstream is not None:
             number = issue.upstream.rpartition("#")[2]

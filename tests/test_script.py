@@ -16,8 +16,6 @@ import torch
 from hypothesis import given, settings
 
 from campaign.script import CannotWrite, write_script
-from campaign.script import command as command_module
-from campaign.script.command import main
 from campaign.script.killed import write_killed_script
 from campaign.script.ledgers import REAL_ISSUES, write_issue_script
 from campaign.script.planning import write_planning_script
@@ -239,53 +237,3 @@ def test_unknown_value_and_way_to_fail_are_refused_in_one_line(world: SimulatedW
     object.__setattr__(fault, "through", "thread")
     with pytest.raises(CannotWrite, match=r"^there is no script for a fault through the thread yet$"):
         write_script(verdict)
-
-
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    start = [sys.executable, "-m", "campaign.script", *arguments]
-    return subprocess.run(start, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-def test_command_writes_the_script_of_a_scenario(world: SimulatedWorld, tmp_path: Path) -> None:
-    scenario = KNOWN_ISSUES["bits-dtypes"].scenario
-    (tmp_path / "scenario.json").write_text(scenario.to_json(), encoding="utf-8")
-    done = command(str(tmp_path / "scenario.json"), "-o", str(tmp_path / "reproduce.py"))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    script = write_script(verdict_of(scenario, world))
-    assert (tmp_path / "reproduce.py").read_text(encoding="utf-8") == script
-    known = command("--known", "bits-dtypes")
-    assert (known.returncode, known.stdout, known.stderr) == (0, script, "")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "one of the arguments SCENARIO.json --known is required"),
-        (["no-such-file"], "cannot read no-such-file: No such file or directory"),
-        (["LICENSE"], "LICENSE: the scenario is no JSON"),
-        (["--known", "none"], "there is no known issue 'none', only chunk-behind-the-end, bits-dtypes,"),
-        (["--known", "bits-dtypes", "-o", "no-such-directory/x"], "cannot write no-such-directory/x: No such file"),
-    ],
-)
-def test_command_ends_in_one_line_where_it_cannot_go_on(arguments: list[str], message: str) -> None:
-    done = command(*arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    [line] = done.stderr.splitlines()
-    assert line.startswith(f"python -m campaign.script: error: {message}")
-
-
-def test_command_tells_what_only_some_orders_of_ranks_show(
-    world: SimulatedWorld, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    scenario = replace(
-        KNOWN_ISSUES["reset-unprotected"].scenario, save=Operation(2, schedule=Schedule((1, 0))), load=Operation(2)
-    )
-    issue = replace(KNOWN_ISSUES["reset-unprotected"], scenario=scenario)
-    monkeypatch.setitem(KNOWN_ISSUES, "ordered", issue)
-    assert main(["--known", "ordered"]) == 0
-    assert capsys.readouterr().err == "", "the natural order shows it as well"
-    passes = verdict_of(Scenario(), world)
-    run = command_module._run
-    monkeypatch.setattr(command_module, "_run", lambda asked: run(asked) if asked is scenario else passes)
-    assert main(["--known", "ordered"]) == 0
-    assert "note: this was seen with ranks in one order only" in capsys.readouterr().err

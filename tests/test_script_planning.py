@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from campaign.cli import main
 from campaign.script import CannotWrite
-from campaign.script.command import main
 from campaign.script.planning import write_planning_script
 from properties.ledger import torch_release
 from properties.planning.breach import PlanBreach, PlanRaised
@@ -121,5 +121,5 @@ def test_what_no_section_shows_is_refused_in_one_line(
 
 
 def test_command_writes_the_script(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--known", "keys-become-text"]) == 0
+    assert main(["script", "keys-become-text"]) == 0
     assert capsys.readouterr().out == write_planning_script(PLANNING_ISSUES["keys-become-text"])

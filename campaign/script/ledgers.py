@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from properties.history_issues import HISTORY_ISSUES, HistoryIssue, find_history_breaches
@@ -16,13 +17,20 @@ from properties.route_issues import ROUTE_ISSUES
 from properties.safetensors_issues import SAFETENSORS_ISSUES
 from properties.sequence_issues import SEQUENCE_ISSUES, SequenceIssue
 from properties.side_by_side_issues import SIDE_BY_SIDE_ISSUES, SideBySideIssue, find_breach
-from properties.training import TRAINING_ISSUES, TrainingIssue, judge_training
+from properties.training import TRAINING_ISSUES, TrainingIssue, find_training_issue, judge_training
+from properties.training.breach import TrainingBreach
 from worlds import ProcessWorld
+from worlds.histories import History
+from worlds.killed import KilledScenario
 from worlds.processes.killed import run_killed
 from worlds.processes.sequences import run_sequence
 from worlds.rebuild import run_rebuilding
+from worlds.rebuilding import Rebuilding
+from worlds.routes import Route
 from worlds.run_route import run_route
-from worlds.training import run_training
+from worlds.sequences import SaveSequence
+from worlds.side_by_side import SideBySide
+from worlds.training import Training, run_training
 
 from .history import write_history_script
 from .killed import write_killed_script
@@ -33,7 +41,7 @@ from .sequence import write_sequence_script
 from .side_by_side import write_side_by_side_script
 from .training import write_training_script
 
-__all__ = ["REAL_ISSUES", "RealIssue", "write_issue_script"]
+__all__ = ["REAL_ISSUES", "RealCase", "RealIssue", "case_of", "write_case_script", "write_issue_script"]
 
 RealIssue = SequenceIssue | KilledIssue | HistoryIssue | RouteIssue | RebuildingIssue | SideBySideIssue | TrainingIssue
 """An entry of a ledger of other things than scenarios."""
@@ -50,30 +58,66 @@ REAL_ISSUES: dict[str, RealIssue] = {
 }
 """The entries by their id."""
 
+RealCase = SaveSequence | KilledScenario | History | Route | Rebuilding | SideBySide | Training
+"""What such an entry is about."""
+
 B = TypeVar("B")
 
 
 def write_issue_script(issue: RealIssue, world: ProcessWorld) -> str:
     """The script of what ``issue`` is about; raises :class:`CannotWrite` where the installed torch does not show it."""
-    if isinstance(issue, KilledIssue):
-        return write_killed_script(_shown(issue, judge_killed(issue.killed, run_killed(world, issue.killed))))
-    if isinstance(issue, RouteIssue):
-        return write_route_script(_shown(issue, judge_route(issue.route, run_route(world, issue.route))))
-    if isinstance(issue, HistoryIssue):
-        return write_history_script(_shown(issue, next(iter(find_history_breaches(issue.history, world)), None)))
-    if isinstance(issue, RebuildingIssue):
-        outcome = run_rebuilding(world, issue.rebuilding)
-        return write_rebuilding_script(_shown(issue, judge_rebuilding(issue.rebuilding, outcome)))
-    if isinstance(issue, SideBySideIssue):
-        return write_side_by_side_script(_shown(issue, find_breach(issue.pair, world)))
-    if isinstance(issue, TrainingIssue):
-        found = judge_training(issue.training, run_training(world, issue.training))
-        return write_training_script(_shown(issue, next(filter(issue.matches, found), None)))
-    plain, cached = (run_sequence(world, issue.sequence, caching=caching) for caching in (False, True))
-    return write_sequence_script(_shown(issue, compare_caching(issue.sequence, plain, cached)))
-
-
-def _shown(issue: RealIssue, breach: B | None) -> B:
-    if breach is None:
+    script = write_case_script(case_of(issue), world, issue.matches if isinstance(issue, TrainingIssue) else None)
+    if script is None:
         raise CannotWrite(f"the installed torch does not show {issue.id}")
-    return breach
+    return script
+
+
+def case_of(issue: RealIssue) -> RealCase:
+    """The minimal case of the entry."""
+    match issue:
+        case KilledIssue():
+            return issue.killed
+        case RouteIssue():
+            return issue.route
+        case HistoryIssue():
+            return issue.history
+        case RebuildingIssue():
+            return issue.rebuilding
+        case SideBySideIssue():
+            return issue.pair
+        case TrainingIssue():
+            return issue.training
+    return issue.sequence
+
+
+def write_case_script(
+    case: RealCase, world: ProcessWorld, matches: Callable[[TrainingBreach], bool] | None = None
+) -> str | None:
+    """The script of what is wrong in a case; ``None`` where nothing is.
+
+    Of a training, in which several things can be wrong, the first that ``matches``, or else the first that is new.
+    """
+    match case:
+        case KilledScenario():
+            return _written(write_killed_script, judge_killed(case, run_killed(world, case)))
+        case Route():
+            return _written(write_route_script, judge_route(case, run_route(world, case)))
+        case History():
+            return _written(write_history_script, next(iter(find_history_breaches(case, world)), None))
+        case Rebuilding():
+            return _written(write_rebuilding_script, judge_rebuilding(case, run_rebuilding(world, case)))
+        case SideBySide():
+            return _written(write_side_by_side_script, find_breach(case, world))
+        case Training():
+            found = judge_training(case, run_training(world, case))
+            return _written(write_training_script, next(filter(matches or _is_new, found), None))
+    plain, cached = (run_sequence(world, case, caching=caching) for caching in (False, True))
+    return _written(write_sequence_script, compare_caching(case, plain, cached))
+
+
+def _is_new(breach: TrainingBreach) -> bool:
+    return find_training_issue(breach) is None
+
+
+def _written(write: Callable[[B], str], breach: B | None) -> str | None:
+    return None if breach is None else write(breach)
