@@ -48,7 +48,7 @@ def is_race(scenario: Scenario) -> bool:
     (``uncoordinated-overwrite``).
     """
     late = not scenario.save.coordinated and not scenario.writer.overwrite and scenario.save.world_size > 1
-    return late or (scenario.writer.thread_count > 1 and any(fault.place.per_item for fault in scenario.faults))
+    return late or (scenario.writer.thread_count > 1 and any(fault.place.per_item for fault in scenario.all_faults))
 
 
 def _differences(scenario: Scenario, simulated: Outcome, real: Outcome) -> Iterator[str]:

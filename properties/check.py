@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from strategies.features import features
+from strategies.file_features import file_features
 from worlds.launched import Launched
 from worlds.operations import Schedule
 from worlds.outcome import Outcome
@@ -60,8 +61,11 @@ def pass_or_raise(verdict: Verdict) -> None:
 
 
 def _count_faults(scenario: Scenario, outcome: Outcome) -> None:
-    hits = [*outcome.save.hits, *(outcome.load.hits if outcome.load is not None else ())]
-    for hit in hits:
+    load_hits = outcome.load.hits if outcome.load is not None else ()
+    if scenario.file_faults:
+        count_judged(file_features(scenario, "save", outcome.save.hits) | file_features(scenario, "load", load_hits))
+        return
+    for hit in (*outcome.save.hits, *load_hits):
         fault = scenario.faults[hit.index]
         coordinator = scenario.operation(fault.operation).coordinator
         role = "coordinator" if fault.rank == coordinator else "rank"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from worlds.faults import Fault
 from worlds.outcome import Deadlocked, Died, ErrorRecord, OperationOutcome, Raised
 from worlds.scenario import Scenario
 
+from .file_reach import may_be_got_over
 from .oracle import OperationExpectation, Stage, mentions_fault, names_fault, names_refusal
 from .reach import REFUSAL, refusals
 from .verdict import Breach
@@ -35,7 +37,7 @@ def judge_blame(
 ) -> Iterator[Breach]:
     """What is wrong with how the operation ended, the most fundamental first; nothing if it ended as it must."""
     yield from judge_ended(name, outcome)
-    reached = {hit.index for hit in outcome.hits}
+    reached = _reached(scenario, outcome)
     stage = next((stage for stage in expectation.stages if _fails(stage, reached)), None)
     if stage is None:
         yield from judge_none_failed(name, outcome)
@@ -47,6 +49,17 @@ def judge_blame(
         if isinstance(seen, Raised) and seen.failures is not None:
             yield from _blamed(scenario, name, stage, reached, rank, seen)
     yield from _nothing_after(scenario, name, expectation, stage, reached)
+
+
+def _reached(scenario: Scenario, outcome: OperationOutcome) -> set[int]:
+    """The faults that were reached, but for failures of operations on files that were rightly got over."""
+    reached = {hit.index for hit in outcome.hits}
+    named = [failure for seen in outcome.ranks if isinstance(seen, Raised) for failure in seen.failures or ()]
+    for index, fault in enumerate(scenario.file_faults):
+        blamed = any(rank == fault.rank and names_fault(scenario, index, error) for rank, error in named)
+        if may_be_got_over(scenario, fault) and not blamed:
+            reached.discard(index)
+    return reached
 
 
 def _fails(stage: Stage, reached: set[int]) -> bool:
@@ -113,8 +126,9 @@ def _is_cause(scenario: Scenario, name: Name, rank: int, index: int, error: Erro
 def _failure_text(scenario: Scenario, name: Name, rank: int, index: int) -> str:
     if index == REFUSAL:
         return f"rank {rank} must refuse {refusals(scenario, name)[rank][0]!r}"
-    fault = scenario.faults[index]
-    return f"rank {rank} failed in {fault.hook} ({fault.error}, through the {fault.through})"
+    fault = scenario.all_faults[index]
+    how = f", through the {fault.through}" if isinstance(fault, Fault) else f" at call {fault.skip}" * (fault.skip > 0)
+    return f"rank {rank} failed in {fault.hook} ({fault.error}{how})"
 
 
 def _all_raised(scenario: Scenario, name: Name, stage: Stage, outcome: OperationOutcome) -> Iterator[Breach]:
@@ -177,7 +191,7 @@ def _nothing_after(
         for rank, faults in {**follower.certain, **follower.possible}.items():
             for index in faults:
                 if index in reached and index != REFUSAL:
-                    hook = scenario.faults[index].hook
+                    hook = scenario.all_faults[index].hook
                     yield Breach(
                         PassedFailure,
                         f"{name}: {hook} ran on rank {rank}, although {stage.phase or 'what comes before'} had failed",

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from strategies.case_features import CASE_FEATURES
 from strategies.features import FEATURES
+from strategies.file_features import FILE_FEATURES
 from strategies.training_features import TRAINING_FEATURES
 
 __all__ = ["FEATURE_HITS", "JUDGED", "PLANNING_LAWS", "count_judged"]
@@ -36,6 +37,7 @@ PLANNING_LAWS = (
 JUDGED: dict[str, tuple[str, ...]] = {
     **FEATURES,
     **CASE_FEATURES,
+    **FILE_FEATURES,
     **TRAINING_FEATURES,
     "async_save in a process": ("the first of its daemon", "a later one"),
     "two worlds": ("compared rank by rank", "a race, judged in each"),

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from worlds.errors import NEVER_ARRIVES, NOT_AN_EXCEPTION, fault_message, make_error
+from worlds.file_faults import FileFault
 from worlds.hooks import Hook
 from worlds.outcome import ErrorRecord
 from worlds.record import record_error
 from worlds.scenario import Scenario
 
+from .file_reach import reached_files
 from .reach import REFUSAL, Reach, reached, refusals, write_holders
 
 __all__ = ["Expectation", "OperationExpectation", "Stage", "expected", "mentions_fault", "names_fault", "names_refusal"]
@@ -28,11 +30,11 @@ __all__ = ["Expectation", "OperationExpectation", "Stage", "expected", "mentions
 class Stage:
     """A part of an operation that ends with every rank hearing of every failure in it.
 
-    ``certain`` maps each rank that fails here for sure to the faults (places in ``Scenario.faults``, and
+    ``certain`` maps each rank that fails here for sure to the faults (numbers in ``Scenario.all_faults``, and
     :data:`properties.reach.REFUSAL` where it refuses what it is given) of which it reports one; ``possible`` does so
     for ranks that fail only if DCP gives them an item to write or read, which the protocol leaves open (one of the
-    ranks with a replicated entry writes it). ``phase`` is ``None`` where DCP protects nothing and the law asks for no
-    particular one.
+    ranks with a replicated entry writes it), or comes to that call of an operation on files. ``phase`` is ``None``
+    where DCP protects nothing and the law asks for no particular one.
     """
 
     phase: Literal["plan", "write", "read"] | None
@@ -79,7 +81,9 @@ def names_refusal(scenario: Scenario, name: Literal["save", "load"], rank: int, 
 
 
 def names_fault(scenario: Scenario, index: int, record: ErrorRecord) -> bool:
-    """Whether the exception that a rank is blamed for is the one that the fault at that place raises."""
+    """Whether the exception that a rank is blamed for is the one that the fault of that number raises."""
+    if scenario.file_faults:
+        return _names_file_fault(scenario.file_faults[index], index, record)
     fault = scenario.faults[index]
     if fault.hook == "reader.read_metadata" and fault.error not in NOT_AN_EXCEPTION:
         # The rank tries its own metadata next; when that fails as well, it reports that there is none, and why.
@@ -92,6 +96,16 @@ def names_fault(scenario: Scenario, index: int, record: ErrorRecord) -> bool:
         # PEP 479: raised inside a generator, as the writer's loaders are, it cannot leave it.
         return record == ErrorRecord("RuntimeError", "generator raised StopIteration")
     return False
+
+
+def _names_file_fault(fault: FileFault, index: int, record: ErrorRecord) -> bool:
+    if fault.error == "short":
+        return False  # nothing is raised
+    if (fault.operation, fault.call) == ("save", "data.write") and record.type == "RuntimeError":
+        return True  # torch's zip writer says where it stands, and not what it was told
+    if record.type == "AssertionError":
+        return fault.place.phase == "plan" and _mentions(record.message, index)  # as of reader.read_metadata
+    return record == record_error(make_error(fault.error, fault_message(index)))
 
 
 def mentions_fault(record: ErrorRecord) -> bool:
@@ -119,7 +133,7 @@ def _expect(scenario: Scenario, name: Literal["save", "load"]) -> OperationExpec
         (data, "coordinator", False),
         (None, "rank", True),
     )
-    found = list(reached(scenario, name))
+    found = [*reached(scenario, name), *reached_files(scenario, name)]
     stages = (_stage(scenario, name, place, found) for place in parts)
     return OperationExpectation(tuple(stage for stage in stages if stage.certain or stage.possible))
 
@@ -130,12 +144,13 @@ _Place = tuple[Literal["plan", "write", "read"] | None, Literal["rank", "coordin
 def _stage(scenario: Scenario, name: Literal["save", "load"], place: _Place, found: Sequence[Reach]) -> Stage:
     by_rank: dict[int, list[Reach]] = {}
     for reach in sorted(found, key=lambda reach: (reach.step, reach.index)):
-        hook = _REFUSING[name] if reach.index == REFUSAL else scenario.faults[reach.index].place
+        hook = _REFUSING[name] if reach.index == REFUSAL else scenario.all_faults[reach.index].place
         if (hook.phase, hook.role, hook.last) == place:
             by_rank.setdefault(reach.rank, []).append(reach)
     certain = {rank: _reported(faults) for rank, faults in by_rank.items() if any(f.certain for f in faults)}
     possible = {rank: _reported(faults) for rank, faults in by_rank.items() if rank not in certain}
-    one_of = _surely_written_by(scenario, possible.keys()) if place[0] == "write" else ()
+    # Whoever writes an item comes to all hooks of that, and not to every call of an operation on files.
+    one_of = _surely_written_by(scenario, possible.keys()) if place[0] == "write" and not scenario.file_faults else ()
     phase, role, _ = place
     return Stage(phase, role, certain, possible, tuple(one_of) if role == "rank" else ())
 

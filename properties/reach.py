@@ -9,17 +9,28 @@ from functools import lru_cache
 from typing import Literal
 
 from worlds.entries import Nested
+from worlds.faults import Fault
+from worlds.file_faults import FileFault
 from worlds.parts import Part
 from worlds.scenario import Scenario
 from worlds.state_tree import Unit, is_there
 
-__all__ = ["REFUSAL", "Reach", "reached", "refusals", "write_holders"]
+__all__ = [
+    "REFUSAL",
+    "Chance",
+    "Reach",
+    "chance_of_items",
+    "is_called",
+    "reached",
+    "refusals",
+    "write_holders",
+]
 
 Name = Literal["save", "load"]
 Chance = Literal["never", "maybe", "surely"]
 
 REFUSAL = -1
-"""Stands, among the places in ``Scenario.faults``, for an input that DCP must refuse."""
+"""Stands, among the numbers of ``Scenario.all_faults``, for an input that DCP must refuse."""
 
 _PLAN_STEP = {"save": 20, "load": 40}
 """When a rank refuses: as it flattens what it is to save (``set_up_planner``), or as it plans what to load."""
@@ -36,12 +47,10 @@ class Reach:
 
 
 def reached(scenario: Scenario, name: Name) -> Iterator[Reach]:
-    """What can make ranks fail in that operation, taken by itself."""
-    operation = scenario.operation(name)
+    """What can make ranks fail in that operation, taken by itself, but for operations on files."""
     for index, fault in enumerate(scenario.faults):
         hook = fault.place
-        on_coordinator = fault.rank == operation.coordinator or not _coordinates(scenario, name)
-        if fault.operation != name or (hook.role == "coordinator" and not on_coordinator):
+        if fault.operation != name or not is_called(scenario, fault):
             continue
         chance: Chance = _chance(scenario, fault.hook, name, fault.rank) if hook.per_item else "surely"
         if chance != "never":
@@ -52,9 +61,22 @@ def reached(scenario: Scenario, name: Name) -> Iterator[Reach]:
         yield Reach(REFUSAL, rank, _PLAN_STEP[name], certain=True)
 
 
+def is_called(scenario: Scenario, fault: Fault | FileFault) -> bool:
+    """Whether the rank has that part in the operation: the coordinator's, or that of every rank."""
+    on_coordinator = fault.rank == scenario.operation(fault.operation).coordinator
+    return on_coordinator or fault.place.role == "rank" or not _coordinates(scenario, fault.operation)
+
+
 def _coordinates(scenario: Scenario, name: Name) -> bool:
     """Whether one rank plans and finishes for all, and not each for itself."""
     return name == "load" or scenario.save.coordinated
+
+
+def chance_of_items(scenario: Scenario, name: Name, rank: int) -> Chance:
+    """Whether that rank has anything to write, or to read."""
+    hooks = ("planner.resolve_data",) if name == "save" else ("planner.load_bytes", "planner.resolve_tensor")
+    chances = {_chance(scenario, hook, name, rank) for hook in hooks}
+    return "surely" if "surely" in chances else "maybe" if "maybe" in chances else "never"
 
 
 def _chance(scenario: Scenario, hook: str, name: Name, rank: int) -> Chance:

@@ -89,9 +89,9 @@ def _stage_text(scenario: Scenario, stage: Stage) -> str:
 
 
 def _fault_text(scenario: Scenario, rank: int, faults: tuple[int, ...]) -> str:
+    made = scenario.all_faults
     causes = [
-        "what it refuses" if index == REFUSAL else f"{scenario.faults[index].error} of {scenario.faults[index].hook}"
-        for index in faults
+        "what it refuses" if index == REFUSAL else f"{made[index].error} of {made[index].hook}" for index in faults
     ]
     return f"rank {rank} ({' or '.join(causes)})"
 
@@ -100,7 +100,8 @@ def _seen_text(scenario: Scenario, operation: str, outcome: OperationOutcome) ->
     groups = describe_ranks(outcome.ranks, rank_text)
     for index, (ranks, text) in enumerate(groups):
         yield f"{'seen      ' + operation + ': ' if index == 0 else ' ' * (12 + len(operation))}{ranks}: {text}"
-    hits = [f"{scenario.faults[hit.index].hook} on rank {scenario.faults[hit.index].rank}" for hit in outcome.hits]
+    struck = [scenario.all_faults[hit.index] for hit in outcome.hits]
+    hits = [f"{fault.hook} on rank {fault.rank}" for fault in struck]
     if hits:
         unique = list(dict.fromkeys(hits))
         yield f"reached   faults: {', '.join(unique[:8])}{' …' if len(unique) > 8 else ''}"

@@ -4,6 +4,7 @@ from ._bounds import limit_world_sizes
 from .calls import operations, planner_options, schedules, writer_options
 from .damages import damaged_scenarios, damages
 from .failures import failing_ranks, faults
+from .file_faults import failing_file_scenarios, file_faults
 from .histories import histories
 from .kills import killed_scenarios, kills
 from .layouts import chunk_sharding_specs, enumerable_sharding_specs, layouts, memories, mesh_shardings, replicas
@@ -25,8 +26,10 @@ __all__ = [
     "damages",
     "dtypes",
     "enumerable_sharding_specs",
+    "failing_file_scenarios",
     "failing_ranks",
     "faults",
+    "file_faults",
     "fqns",
     "histories",
     "killed_scenarios",

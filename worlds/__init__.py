@@ -3,6 +3,7 @@
 from .damage import Damage
 from .entries import Nested, ObjectEntry, TensorEntry
 from .faults import Fault
+from .file_faults import FileFault
 from .invalid import InvalidScenario
 from .layouts import (
     ChunkSharding,
@@ -26,6 +27,7 @@ __all__ = [
     "Damage",
     "EnumerableSharding",
     "Fault",
+    "FileFault",
     "InvalidScenario",
     "MeshSharding",
     "Nested",

@@ -7,7 +7,7 @@ import errno
 import threading
 from collections.abc import Callable
 
-__all__ = ["ERRORS", "NEVER_ARRIVES", "NOT_AN_EXCEPTION", "fault_message", "make_error"]
+__all__ = ["ERRORS", "FILE_ERRORS", "NEVER_ARRIVES", "NOT_AN_EXCEPTION", "fault_message", "make_error"]
 
 
 class StorageError(Exception):
@@ -82,11 +82,17 @@ NOT_AN_EXCEPTION = frozenset({"CheckpointException", "KeyboardInterrupt", "Syste
 """The errors that ``except Exception`` does not catch."""
 
 
+FILE_ERRORS = ("EIO", "ENOSPC", "EACCES", "short", "full")
+"""What an operation on files fails with; see :class:`worlds.file_faults.FileFault`."""
+
+
 def make_error(name: str, message: str) -> BaseException:
-    """A new exception of that name, as one of :data:`ERRORS`."""
-    return ERRORS[name](message)
+    """A new exception of that name, as one of :data:`ERRORS`, or what the system raises of :data:`FILE_ERRORS`."""
+    if name in ERRORS:
+        return ERRORS[name](message)
+    return OSError(getattr(errno, "ENOSPC" if name == "full" else name), message)
 
 
 def fault_message(index: int) -> str:
-    """What the exception says that the fault at that place of ``Scenario.faults`` raises."""
+    """What the exception says that the fault of that number, in ``Scenario.all_faults``, raises."""
     return f"injected fault {index}"

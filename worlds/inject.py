@@ -1,5 +1,7 @@
 """Faults placed on the hooks of any storage and any planner, by replacing bound methods of the one object.
 
+Those of operations on files are placed in the object that a writer or a reader of the file system asks for its files.
+
 The object keeps its class, its other methods and the signatures that DCP inspects, and calls of its own methods from
 within go through the fault too, as they would with a storage that fails there.
 """
@@ -14,6 +16,7 @@ from typing import Any, Literal
 import torch
 
 from .errors import fault_message, make_error
+from .fail_files import FailingFiles
 from .faults import Fault
 from .outcome import Hit
 from .scenario import Scenario
@@ -25,12 +28,18 @@ class Injection:
     """The faults of one rank in one operation, and which of them were reached; made in the rank's own thread."""
 
     def __init__(self, scenario: Scenario, operation: Literal["save", "load"], rank: int, hits: list[Hit]) -> None:
+        self._scenario = scenario
         self._hits = hits
         self._thread = threading.get_ident()
         self._errors: list[BaseException] = []
         self._faults = [
             (index, fault)
             for index, fault in enumerate(scenario.faults)
+            if fault.operation == operation and fault.rank == rank
+        ]
+        self._of_files = [
+            (index, fault)
+            for index, fault in enumerate(scenario.file_faults)
             if fault.operation == operation and fault.rank == rank
         ]
 
@@ -43,6 +52,8 @@ class Injection:
                 by_method.setdefault(method, []).append((index, fault))
         for method, faults in by_method.items():
             setattr(target, method, self._failing(getattr(target, method), faults))
+        if self._of_files and prefix in ("writer", "reader"):
+            FailingFiles(self._of_files, self._reach, self._make_error).place(target.fs)
 
     def forget(self) -> None:
         """Take the tracebacks from the errors that were raised; to be called when all is recorded.
@@ -54,21 +65,29 @@ class Injection:
             self._errors.pop().__traceback__ = None
 
     def _failing(self, method: Callable[..., Any], faults: Sequence[tuple[int, Fault]]) -> Callable[..., Any]:
-        in_call = next(((index, fault) for index, fault in faults if fault.through == "call"), None)
-        in_future = next(((index, fault) for index, fault in faults if fault.through == "future"), None)
+        in_call = next((index for index, fault in faults if fault.through == "call"), None)
+        in_future = next((index for index, fault in faults if fault.through == "future"), None)
 
         @wraps(method)
         def failing(*args: Any, **kwargs: Any) -> Any:
             if in_call is not None:
-                raise self._error(*in_call)
+                raise self._error(in_call)
             result = method(*args, **kwargs)
-            return result if in_future is None else _failed(result, self._error(*in_future))
+            return result if in_future is None else _failed(result, self._error(in_future))
 
         return failing
 
-    def _error(self, index: int, fault: Fault) -> BaseException:
+    def _error(self, index: int) -> BaseException:
         self._hits.append(Hit(index, thread=threading.get_ident() != self._thread))
-        error = make_error(fault.error, fault_message(index))
+        return self._make_error(index)
+
+    def _reach(self, index: int) -> None:
+        """An operation on files fails, and perhaps not for the first time by that fault."""
+        if all(hit.index != index for hit in self._hits):
+            self._hits.append(Hit(index, thread=threading.get_ident() != self._thread))
+
+    def _make_error(self, index: int) -> BaseException:
+        error = make_error(self._scenario.all_faults[index].error, fault_message(index))
         self._errors.append(error)
         return error
 

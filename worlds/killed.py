@@ -68,7 +68,7 @@ class KilledScenario(Concise):
 
     def __post_init__(self) -> None:
         size = self.scenario.operation(self.operation).world_size
-        if self.scenario.faults:
+        if self.scenario.all_faults:
             raise InvalidScenario("a scenario in which ranks die has no other faults")
         if self.scenario.damages:
             raise InvalidScenario("a scenario in which ranks die has no other damage")

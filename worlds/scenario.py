@@ -18,6 +18,7 @@ from .concise import Concise
 from .damage import Damage
 from .entries import Entry, Nested, TensorEntry
 from .faults import Fault
+from .file_faults import FileFault, takes_earlier_save
 from .invalid import require
 from .layouts import Plain
 from .operations import Operation, PlannerOptions, WriterOptions
@@ -33,7 +34,8 @@ class Scenario(Concise):
     """A save in one world, then a load of it in another, with faults.
 
     ``container`` is what holds the entries: a plain ``"dict"``, or the state dict of a ``"module"`` with the tensors as
-    its parameters, buffers and attributes. ``damages`` are done to the checkpoint between the save and the load.
+    its parameters, buffers and attributes. ``faults`` are at hooks, ``file_faults`` at operations on files; a scenario
+    has one kind. ``damages`` are done to the checkpoint between the save and the load.
     """
 
     _positional: ClassVar[int] = 0
@@ -46,6 +48,7 @@ class Scenario(Concise):
     container: Literal["dict", "module"] = "dict"
     faults: tuple[Fault, ...] = ()
     damages: tuple[Damage, ...] = ()
+    file_faults: tuple[FileFault, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("save", "load"):
@@ -63,6 +66,11 @@ class Scenario(Concise):
     def operation(self, name: Name) -> Operation:
         """The operation of that name."""
         return self.save if name == "save" else self.load
+
+    @property
+    def all_faults(self) -> tuple[Fault | FileFault, ...]:
+        """The faults of whatever kind, by their numbers."""
+        return self.faults or self.file_faults
 
     def leaves(self, name: Name) -> tuple[Leaf, ...]:
         """Every tensor and object in the state dict of that operation, on whatever rank."""
@@ -141,13 +149,18 @@ class Scenario(Concise):
     def _check_faults(self) -> None:
         places = [(fault.operation, fault.rank, fault.hook, fault.through) for fault in self.faults]
         require(len(set(places)) == len(places), "two faults are in one place")
-        for fault in self.faults:
+        calls = [(fault.operation, fault.rank, fault.call, fault.skip) for fault in self.file_faults]
+        require(len(set(calls)) == len(calls), "two operations on files that fail are one")
+        require(not (self.faults and self.file_faults), "faults are at hooks or at operations on files, not at both")
+        over = takes_earlier_save(self.file_faults)
+        require(self.writer.overwrite or not over, "to remove earlier metadata takes a writer that overwrites")
+        for fault in self.all_faults:
             inside = 0 <= fault.rank < self.operation(fault.operation).world_size
             require(inside, f"the {fault.operation} has no rank {fault.rank} to fail")
 
     def _check_damages(self) -> None:
         if self.damages:
-            require(not self.faults, "a checkpoint that is damaged is saved and loaded without faults")
+            require(not self.all_faults, "a checkpoint that is damaged is saved and loaded without faults")
             require(self.save.coordinated, "a checkpoint that is damaged has metadata of the whole")
 
 

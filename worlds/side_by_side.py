@@ -51,7 +51,7 @@ class SideBySide(Concise):
         groups = [set(scenario.operation(name).members) for scenario in self.both]
         require(all(groups), f"each {name} has members")
         apart = not groups[0] & groups[1]
-        faults = [fault for scenario in self.both for fault in scenario.faults]
+        faults = [fault for scenario in self.both for fault in scenario.all_faults]
         require(apart or not faults, "a rank that fails in one group is not in the other")
 
     def _check_uploads(self) -> None:
@@ -60,7 +60,7 @@ class SideBySide(Concise):
         require(one.distributed and one.world_size == other.world_size, "both uploads are by all ranks")
         everyone = tuple(range(one.world_size)) if self.how == "uploads" else ()
         require((one.members, other.members) == ((), everyone), "each upload has the group that it is to have")
-        require(not any(scenario.faults for scenario in self.both), "uploads have no faults")
+        require(not any(scenario.all_faults for scenario in self.both), "uploads have no faults")
 
     @property
     def both(self) -> tuple[Scenario, Scenario]:

@@ -49,7 +49,7 @@ def _reasons(verdict: Verdict, breach: Breach) -> set[str]:
             return set()
     # Who returned had done all there is to do, before the others failed.
     returned = any(isinstance(seen, Returned) for seen in outcome.ranks)
-    last = any(scenario.faults[index].place.last for index in hits)
+    last = any(scenario.all_faults[index].place.last for index in hits)
     return reasons if last or not returned else set()
 
 
@@ -57,7 +57,7 @@ def _is_alone(scenario: Scenario, seen: RankOutcome) -> bool:
     """Whether a rank raised what no other rank was told of; its own exception may be a ``CheckpointException``."""
     if not isinstance(seen, Raised):
         return False
-    return seen.failures is None or seen.phase in {fault_message(index) for index in range(len(scenario.faults))}
+    return seen.failures is None or seen.phase in {fault_message(index) for index in range(len(scenario.all_faults))}
 
 
 def _reason(scenario: Scenario, operation: str, hits: set[int], rank: int, seen: RankOutcome) -> str | None:
@@ -79,7 +79,7 @@ def _reason(scenario: Scenario, operation: str, hits: set[int], rank: int, seen:
 
 def _unprotected(scenario: Scenario, operation: str, rank: int) -> Iterator[tuple[int, str]]:
     """The rank's faults where DCP protects nothing, and why it does not."""
-    for index, fault in enumerate(scenario.faults):
+    for index, fault in enumerate(scenario.all_faults):
         if (fault.operation, fault.rank) != (operation, rank):
             continue
         if fault.place.phase is None:
@@ -90,10 +90,10 @@ def _unprotected(scenario: Scenario, operation: str, rank: int) -> Iterator[tupl
 
 def _raised_itself(scenario: Scenario, index: int, seen: Raised) -> bool:
     """Whether a rank raised the exception of its own fault, as if there were no other ranks."""
-    if scenario.faults[index].error == "CheckpointException":
+    if scenario.all_faults[index].error == "CheckpointException":
         return seen.phase == fault_message(index) and not seen.failures
     from_text = ErrorRecord("RuntimeError", "str() of the exception raised")
-    if scenario.faults[index].error == "StrRaises" and seen.error == from_text:
+    if scenario.all_faults[index].error == "StrRaises" and seen.error == from_text:
         return True  # DCP's method logger asks for the text, and so raises what that raises in its stead
     return seen.failures is None and names_fault(scenario, index, seen.error)
 
@@ -102,7 +102,7 @@ _PICKLING_FAILED = re.compile(r"cannot pickle|__init__\(\) missing 1 required po
 
 
 def _failed_to_pickle(scenario: Scenario, hits: set[int], error: ErrorRecord) -> bool:
-    sent = any(scenario.faults[index].error in NEVER_ARRIVES for index in hits)
+    sent = any(scenario.all_faults[index].error in NEVER_ARRIVES for index in hits)
     return sent and error.type == "TypeError" and _PICKLING_FAILED.search(error.message) is not None
 
 

@@ -26,7 +26,7 @@ def _loses_second_thread(verdict: Verdict, breach: Breach) -> bool:
     if breach.kind is not LostFailure:
         return False
     named = {rank for seen in outcome.ranks if isinstance(seen, Raised) for rank, _ in seen.failures or ()}
-    lost = [hit for hit in outcome.hits if scenario.faults[hit.index].rank not in named]
+    lost = [hit for hit in outcome.hits if scenario.all_faults[hit.index].rank not in named]
     return bool(lost) and all(_is_of_second_thread(scenario, hit) for hit in lost)
 
 
@@ -35,17 +35,18 @@ def _fails_after_lost_thread(scenario: Scenario, outcome: OperationOutcome) -> b
     named = blamed(outcome, "write")
     told = [hit for hit in outcome.hits if _is_blamed(scenario, hit, named)]
     lost = [hit for hit in outcome.hits if hit not in told]
-    explained = {scenario.faults[hit.index].rank for hit in told}
+    explained = {scenario.all_faults[hit.index].rank for hit in told}
     return set(named) == explained and bool(told and lost) and all(_is_of_second_thread(scenario, hit) for hit in lost)
 
 
 def _is_blamed(scenario: Scenario, hit: Hit, named: dict[int, ErrorRecord]) -> bool:
-    rank = scenario.faults[hit.index].rank
+    rank = scenario.all_faults[hit.index].rank
     return rank in named and names_fault(scenario, hit.index, named[rank])
 
 
 def _is_of_second_thread(scenario: Scenario, hit: Hit) -> bool:
-    return hit.thread and scenario.faults[hit.index].hook == "planner.resolve_data"
+    hook = scenario.all_faults[hit.index].hook
+    return hit.thread and (hook == "planner.resolve_data" or hook.startswith("data."))
 
 
 ISSUES = (

@@ -152,7 +152,7 @@ def _not_found(verdict: Verdict, breach: Breach) -> dict[int, str]:
     if breach.kind not in (UnexpectedFailure, WrongException, WrongRanks) or breach.operation != "load":
         return {}
     found = {}
-    made = {fault.rank for fault in verdict.scenario.faults if fault.operation == "load"}
+    made = {fault.rank for fault in verdict.scenario.all_faults if fault.operation == "load"}
     for rank, error in blamed(operation_outcome(verdict, breach), "plan").items():
         said = _SAID.fullmatch(error.message)
         if said is not None:

@@ -35,7 +35,7 @@ def _misses_what_other_ranks_hold(verdict: Verdict, breach: Breach) -> bool:
         if any(error.message == f"Missing key in checkpoint state_dict: {fqn}." for fqn in without[rank])
     }
     # The others are blamed for what they were made to fail with.
-    made = {fault.rank for fault in scenario.faults if fault.operation == "load"} | set(refusals(scenario, "load"))
+    made = {fault.rank for fault in scenario.all_faults if fault.operation == "load"} | set(refusals(scenario, "load"))
     return bool(missing) and set(named) <= missing | made
 
 

@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from types import TracebackType
@@ -20,6 +21,7 @@ import torch.distributed as dist
 
 from ..damage import takes_older_save
 from ..do_damage import older_path
+from ..file_faults import takes_earlier_save
 from ..hygiene import quiet
 from ..launched import Launched
 from ..older import make_old
@@ -113,6 +115,8 @@ class TorchrunWorld:
     def _run(self, scenario: Scenario, path: str) -> Outcome:
         if takes_older_save(scenario.damages):
             self._operate(scenario, "save", older_path(path), fresh=True, prepare=make_old)
+        if takes_earlier_save(scenario.file_faults):
+            self._operate(replace(scenario, file_faults=()), "save", path, fresh=True, prepare=make_old)
         operate = partial(self._operate, scenario, path=path)
         save, load = partial(operate, "save", fresh=True), partial(operate, "load", fresh=False)
         return round_trip(path, save, load, scenario.damages)

@@ -1,0 +1,62 @@
+"""Which operations on files of a scenario fail for sure, which perhaps, and which DCP may get over.
+
+As ``torch.distributed.checkpoint.filesystem`` of torch 2.13 asks for them; a call that is never made fails nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from worlds.file_faults import FileFault, takes_earlier_save
+from worlds.scenario import Scenario
+
+from .reach import Chance, Reach, chance_of_items, is_called
+
+__all__ = ["may_be_got_over", "reached_files"]
+
+
+def reached_files(scenario: Scenario, name: Literal["save", "load"]) -> Iterator[Reach]:
+    """What can make ranks fail in that operation; what is short is no failure."""
+    for index, fault in enumerate(scenario.file_faults):
+        if fault.operation == name and fault.error != "short" and (chance := _chance(scenario, fault)) != "never":
+            certain = chance == "surely" and not may_be_got_over(scenario, fault)
+            yield Reach(index, fault.rank, fault.place.step, certain)
+
+
+def may_be_got_over(scenario: Scenario, fault: FileFault) -> bool:
+    """Whether DCP may go on where that fails, and then all must be right.
+
+    - A directory that is there need not be made: another rank has made it, or an earlier save.
+    - Where a writer overwrites, nothing depends on whether there is metadata; ``pathlib`` itself takes each failure for
+      "no" from Python 3.14 on.
+    - Each rank of a save without collectives has metadata of its own, which a load reads if it finds none of the whole.
+    """
+    match fault.operation, fault.call:
+        case "save", "directory.mkdir":
+            unmade = {other.rank for other in scenario.file_faults if other.call == fault.call and not other.skip}
+            return len(unmade) < scenario.save.world_size or takes_earlier_save(scenario.file_faults)
+        case "save", "metadata.exists":
+            return scenario.writer.overwrite or fault.skip > 0
+        case "load", call if call.startswith("metadata."):
+            return not scenario.save.coordinated
+    return False
+
+
+def _chance(scenario: Scenario, fault: FileFault) -> Chance:
+    if not is_called(scenario, fault):
+        return "never"
+    if fault.skip:
+        return "maybe"
+    method = fault.call.rpartition(".")[2]
+    if method == "fsync" and not scenario.writer.sync_files:
+        return "never"
+    if method == "remove":  # if the earlier save has come to an end
+        return "maybe"
+    if not fault.call.startswith("data."):
+        return "surely"
+    if method in ("write", "read"):  # an object may be without a byte
+        return "maybe"
+    if fault.operation == "save" and scenario.writer.single_file_per_rank and method != "seek":
+        return "surely"  # also of a file with nothing in it
+    return chance_of_items(scenario, fault.operation, fault.rank)

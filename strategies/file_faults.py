@@ -1,0 +1,136 @@
+"""Strategies for operations on files that fail, below the storage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from worlds.file_faults import FILE_CALLS, FileFault, file_errors, takes_earlier_save
+from worlds.scenario import Scenario
+
+from ._bounds import check_bounds, check_rank
+from ._telling import tell
+from .features import features
+from .whole import scenarios
+
+__all__ = ["failing_file_scenarios", "file_faults"]
+
+Name = Literal["save", "load"]
+
+# Which call, and with which error on the first rank that fails, the simplest first: one that every rank comes to. What
+# is done to files with data is there twice, since most of what a checkpoint takes is that, and so is what is done once.
+_KINDS: dict[Name, list[tuple[str, str]]] = {
+    name: sorted(
+        (
+            (call, error)
+            for of, call in FILE_CALLS
+            if of == name
+            for error in file_errors(call) * (1 + call.startswith(("data.", "metadata.re")))
+        ),
+        key=lambda kind: kind[0] not in ("data.write", "data.read"),
+    )
+    for name in get_args(Name)
+}
+_MOST_SETS = 2 * 12 + 1  # as many as the largest world has, and more than smaller ones have, which count round
+_SKIPPED = (0, 0, 0, 0, 1, 1, 2, 3, 5, 8)
+
+
+@dataclass(frozen=True)
+class _AtOneCall:
+    """An operation that fails on a set of ranks, whatever ranks there are."""
+
+    call: str
+    error: str
+    ranks: int
+    skip: int
+
+    def faults(self, operation: Name, world_size: int, coordinator: int) -> tuple[FileFault, ...]:
+        """It in that world: on each rank with another error. What the coordinator alone calls fails there alone."""
+        sets = _sets_of_ranks(world_size)
+        errors = file_errors(self.call)
+        first = errors.index(self.error)
+        faults = [
+            FileFault(operation, rank, self.call, errors[(first + place) % len(errors)], self.skip)
+            for place, rank in enumerate(sets[self.ranks % len(sets)])
+        ]
+        if faults[0].place.role == "coordinator":
+            return (replace(faults[0], rank=coordinator),)
+        return tuple(faults)
+
+
+def _sets_of_ranks(world_size: int) -> list[tuple[int, ...]]:
+    """One rank, all of them, and all but one, the simplest first."""
+    everyone = tuple(range(world_size))
+    without = [tuple(other for other in everyone if other != rank) for rank in everyone]
+    return list(dict.fromkeys([*((rank,) for rank in everyone), everyone, *filter(None, without)]))
+
+
+@st.composite
+def _at_one_call(draw: DrawFn, operation: Name) -> _AtOneCall:
+    # As few choices as it takes: what has more, Hypothesis does not always leave out.
+    failed = draw(st.integers(0, _MOST_SETS), label="which set of ranks")
+    call, error = draw(st.sampled_from(_KINDS[operation]), label="operation on files, and its error")
+    skip = draw(st.sampled_from(_SKIPPED), label="calls before it")
+    if call == "metadata.exists":  # which is called twice
+        skip %= 2
+    elif not call.endswith((".write", ".read", ".seek")):  # which are called once for each file, of which there are few
+        skip //= 2 if call.startswith("data.") else 9
+    return _AtOneCall(call, error, failed, skip)
+
+
+def _groups(operation: Name, min_calls: int, max_calls: int) -> SearchStrategy[list[_AtOneCall]]:
+    group = _at_one_call(operation)
+    return st.lists(group, min_size=min_calls, max_size=max_calls, unique_by=lambda group: group.call)
+
+
+def file_faults(
+    *, operation: Name, world_size: int, coordinator: int = 0, min_calls: int = 1, max_calls: int = 2
+) -> SearchStrategy[tuple[FileFault, ...]]:
+    """Operations on files that fail: ``min_calls`` to ``max_calls`` different ones, each on a set of ranks.
+
+    That is one rank, all, or all but one. Any that DCP's file system storage makes, at the first call or at a later
+    one, with any error that the system has for it; a call that does a part of its work only, and a disk that becomes
+    full. Shrinks towards ``EIO`` of the first call on rank 0. More than one, since a file that cannot be written is
+    closed all the same.
+    """
+    check_rank("coordinator", coordinator, world_size)
+    check_bounds("calls", min_calls, max_calls)
+    groups = _groups(operation, min_calls, max_calls)
+    return groups.map(lambda drawn: _in_world(drawn, operation, world_size, coordinator))
+
+
+def _in_world(
+    groups: Sequence[_AtOneCall], operation: Name, world_size: int, coordinator: int
+) -> tuple[FileFault, ...]:
+    return tuple(fault for group in groups for fault in group.faults(operation, world_size, coordinator))
+
+
+@st.composite
+def failing_file_scenarios(draw: DrawFn, *, max_world_size: int = 4, max_entries: int = 3) -> Scenario:
+    """Scenarios in which operations on files fail, in the save or in the load; shrinks towards one, on rank 0.
+
+    Saves by ``async_save``, with several threads and without collectives are among them. A writer syncs its files where
+    that is to fail, and a save is over an earlier one where that one's metadata are to be removed.
+    """
+    # First what is the point, since what is drawn behind something with many choices falls back to the simplest.
+    name: Name = draw(st.sampled_from(("save", "save", "load")), label="failing")
+    groups = draw(_groups(name, 1, 2), label="operations on files")
+    scenario = draw(
+        scenarios(failing="nothing", max_world_size=max_world_size, min_entries=1, max_entries=max_entries),
+        label="scenario",
+    )
+    operation = scenario.operation(name)
+    faults = _in_world(groups, name, operation.world_size, operation.coordinator)
+    synced = any(fault.call.endswith(".fsync") for fault in faults)
+    writer = replace(
+        scenario.writer,
+        sync_files=scenario.writer.sync_files or synced,
+        overwrite=scenario.writer.overwrite or takes_earlier_save(faults),
+    )
+    failing = replace(scenario, writer=writer, file_faults=faults)
+    tell(features(failing))
+    return failing

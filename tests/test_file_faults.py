@@ -1,0 +1,244 @@
+"""Operations on files fail where they are told to, on that rank alone, and leave nothing behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import torch
+import torch.distributed.checkpoint as dcp
+from hypothesis import find, given, settings
+from torch.distributed.checkpoint.filesystem import FileSystem
+
+import worlds
+from properties import expected, judge
+from strategies import failing_file_scenarios, file_faults
+from strategies.file_features import FILE_FEATURES, file_features
+from worlds import (
+    ChunkSharding,
+    FileFault,
+    InvalidScenario,
+    ObjectEntry,
+    Operation,
+    ProcessWorld,
+    Scenario,
+    Schedule,
+    SimulatedWorld,
+    TensorEntry,
+    WriterOptions,
+)
+from worlds.file_faults import FILE_CALLS, file_errors
+from worlds.inject import Injection
+from worlds.outcome import Hit, OperationOutcome, Raised
+
+_HALVES = ChunkSharding(0, (0, 1))
+BASE = Scenario(
+    (TensorEntry("a", (400,), saved=_HALVES, loaded=_HALVES), ObjectEntry("b", 1)),
+    Operation(2),
+    Operation(2),
+    WriterOptions(sync_files=True),
+)
+"""Two ranks, each with something to write and to read, that sync what they write."""
+
+CALLS = [(*place, error) for place in FILE_CALLS for error in file_errors(place[1])]
+
+
+def struck(scenario: Scenario, world: SimulatedWorld) -> OperationOutcome:
+    """What came of the operation with the faults, once the judge has found nothing wrong with it."""
+    outcome = world.run(scenario)
+    judge(scenario, outcome).raise_for_violation()
+    found = outcome.save if scenario.file_faults[0].operation == "save" else outcome.load
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(("operation", "call", "error"), CALLS)
+def test_every_operation_fails_with_everything(
+    operation: Literal["save", "load"], call: str, error: str, world: SimulatedWorld
+) -> None:
+    """It is reached on the coordinator, and what is not got over is blamed on that rank alone."""
+    scenario = replace(BASE, file_faults=(FileFault(operation, 0, call, error),))
+    outcome = struck(scenario, world)
+    assert outcome.hits == (Hit(0),)
+    assert outcome.returned == (error == "short")
+    for seen in outcome.ranks:
+        assert error == "short" or (isinstance(seen, Raised) and [rank for rank, _ in seen.failures or ()] == [0])
+
+
+@pytest.mark.parametrize(("call", "least"), [("data.open", 1), ("data.write", 6), ("data.seek", 4), ("data.close", 1)])
+def test_call_is_the_one_that_is_told(call: str, least: int, world: SimulatedWorld) -> None:
+    """As many calls as there are can fail, and none behind them."""
+    faults = [FileFault("save", 1, call, "EIO", skip) for skip in range(20)]
+    reached = [bool(struck(replace(BASE, file_faults=(fault,)), world).hits) for fault in faults]
+    calls = sum(reached)
+    assert least <= calls < 20
+    assert reached == [skip < calls for skip in range(20)]
+
+
+def test_full_disk_stays_full(world: SimulatedWorld) -> None:
+    """The bytes before are in the file, and each later write fails."""
+    outcome = struck(replace(BASE, file_faults=(FileFault("save", 0, "data.write", "full", 1),)), world)
+    (first, *_) = outcome.ranks
+    assert isinstance(first, Raised)
+    ((_, error),) = first.failures or ()
+    assert f"Errno {errno.ENOSPC}" in error.message
+
+
+@pytest.mark.parametrize("call", ["data.write", "metadata.write"])
+def test_short_write_is_gone_on_with(call: str, world: SimulatedWorld) -> None:
+    for skip in range(4):
+        scenario = replace(BASE, file_faults=(FileFault("save", 0, call, "short", skip),))
+        assert struck(scenario, world).returned
+
+
+def test_directory_that_is_there_need_not_be_made(world: SimulatedWorld) -> None:
+    """Which depends on who comes first; and if nobody can make it, all fail."""
+    for order, returned in ((), False), ((1, 0), True):
+        save = Operation(2, schedule=Schedule(order))
+        scenario = replace(BASE, save=save, file_faults=(FileFault("save", 0, "directory.mkdir"),))
+        assert struck(scenario, world).returned == returned
+    both = tuple(FileFault("save", rank, "directory.mkdir") for rank in (0, 1))
+    assert not struck(replace(BASE, file_faults=both), world).returned
+    assert expected(replace(BASE, file_faults=both)).save.must_fail
+
+
+def test_metadata_is_removed_where_an_earlier_save_has_left_some(world: SimulatedWorld) -> None:
+    scenario = replace(BASE, file_faults=(FileFault("save", 0, "metadata.remove", "EACCES"),))
+    outcome = struck(scenario, world)
+    assert outcome.hits
+    assert not outcome.returned
+    assert struck(replace(scenario, file_faults=(FileFault("save", 0, "metadata.remove", skip=1),)), world).returned
+
+
+def test_rank_reads_its_own_metadata_where_it_cannot_look_for_those_of_the_whole(world: SimulatedWorld) -> None:
+    scenario = replace(
+        BASE,
+        save=Operation(2, api="uncoordinated"),
+        file_faults=(FileFault("load", 1, "metadata.open"), FileFault("load", 0, "metadata.open", skip=1)),
+    )
+    outcome = world.run(scenario)
+    assert outcome.load is not None
+    assert {hit.index for hit in outcome.load.hits} == {0, 1}
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    dcp.save({"a": torch.arange(4)}, storage_writer=dcp.FileSystemWriter(tmp_path), no_dist=True)
+    return tmp_path
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_nothing_but_the_one_object_is_changed(saved: Path) -> None:
+    """Other writers and readers, classes, and functions of the system are as they were, while the faults are there."""
+    before = {**vars(FileSystem)}, {**vars(os)}
+    faults = tuple(FileFault("load", 0, call) for of, call in FILE_CALLS if of == "load")
+    reader, other = dcp.FileSystemReader(saved), dcp.FileSystemReader(saved)
+    Injection(Scenario(file_faults=faults), "load", 0, []).place("reader", reader)
+    assert ({**vars(FileSystem)}, {**vars(os)}) == before
+    assert not vars(other.fs)
+    with pytest.raises(OSError, match="injected fault 0"):
+        reader.read_metadata()
+    other.read_metadata()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("prefix", ["writer", "reader"])
+def test_rank_and_operation_without_a_fault_are_left_alone(prefix: Any, tmp_path: Path) -> None:
+    scenario = Scenario(save=Operation(2), load=Operation(2), file_faults=(FileFault("load", 1, "data.read"),))
+    thing = dcp.FileSystemWriter(tmp_path) if prefix == "writer" else dcp.FileSystemReader(tmp_path)
+    Injection(scenario, "load", 0, []).place(prefix, thing)
+    Injection(scenario, "save", 1, []).place(prefix, thing)
+    assert not vars(thing.fs)
+
+
+def test_world_leaves_nothing_open_and_no_thread(world: SimulatedWorld) -> None:
+    """After a file could not be closed, too."""
+    descriptors, threads = set(os.listdir("/proc/self/fd")), threading.active_count()
+    writer = WriterOptions(sync_files=True, thread_count=2)
+    for call in ("data.open", "data.write", "data.close"):
+        world.run(replace(BASE, writer=writer, file_faults=(FileFault("save", 1, call),)))
+    assert set(os.listdir("/proc/self/fd")) == descriptors
+    assert threading.active_count() <= threads + 2  # those of the ranks are kept
+
+
+@pytest.mark.parametrize("call", ["data.open", "data.write", "data.fsync", "data.close"])
+def test_writer_thread_fails_too(call: str, world: SimulatedWorld) -> None:
+    """Which torch loses, as the ledger knows; the fault says where it struck."""
+    save = Operation(schedule=Schedule(threads_first=True))
+    writer = WriterOptions(sync_files=True, thread_count=2)
+    outcome = world.run(Scenario((ObjectEntry("a"),), save, writer=writer, file_faults=(FileFault("save", 0, call),)))
+    assert outcome.save.hits == (Hit(0, thread=True),)
+
+
+@pytest.mark.parametrize("operation", ["save", "load"])
+def test_real_ranks_see_the_same(operation: Literal["save", "load"], processes: ProcessWorld) -> None:
+    for of, call in FILE_CALLS:
+        if of == operation:
+            faults = tuple(FileFault(operation, rank, call, "ENOSPC") for rank in (0, 1))
+            scenario = replace(BASE, file_faults=faults)
+            outcome = processes.run(scenario)
+            judge(scenario, outcome).raise_for_violation()
+            seen = outcome.save if operation == "save" else outcome.load
+            assert seen is not None
+            assert seen.hits
+            assert not seen.returned
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (lambda: FileFault("save", 0, "data.read"), "a save has no operation 'data.read' on files"),
+        (lambda: FileFault("save", 0, "data.fsync", "full"), "'data.fsync' fails with EIO, ENOSPC, EACCES"),
+        (lambda: FileFault("save", 0, "data.write", skip=-1), "a count of calls is negative: -1"),
+        (lambda: Scenario(file_faults=(FileFault("save", 1, "data.write"),)), "the save has no rank 1 to fail"),
+        (lambda: Scenario(file_faults=2 * (FileFault("save", 0, "data.write"),)), "that fail are one"),
+    ],
+)
+def test_what_is_no_fault_is_refused_in_one_line(fault: Any, says: str) -> None:
+    with pytest.raises(InvalidScenario) as caught:
+        fault()
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=100)
+@given(scenario=failing_file_scenarios())
+def test_scenario_round_trips(scenario: Scenario) -> None:
+    assert Scenario.from_json(scenario.to_json()) == scenario == eval(repr(scenario), vars(worlds))
+
+
+_QUICK = settings(database=None, derandomize=True, max_examples=2000)
+
+
+def test_smallest_is_the_first_call_of_rank_0() -> None:
+    assert find(file_faults(operation="save", world_size=4), bool, settings=_QUICK) == (
+        FileFault("save", 0, "data.write"),
+    )
+    smallest = find(failing_file_scenarios(), lambda scenario: len(scenario.file_faults) == 1, settings=_QUICK)
+    assert smallest == Scenario((TensorEntry("a"),), file_faults=(FileFault("save", 0, "data.write"),))
+
+
+@pytest.mark.parametrize("call", [call for of, call in FILE_CALLS if of == "save"])
+def test_smallest_with_a_call_has_one_fault_on_the_coordinator(call: str) -> None:
+    faults = find(
+        file_faults(operation="save", world_size=4),
+        lambda drawn: any(fault.call == call and fault.error == "ENOSPC" for fault in drawn),
+        settings=_QUICK,
+    )
+    assert faults == (FileFault("save", 0, call, "ENOSPC"),)
+
+
+def test_features_are_of_what_was_reached() -> None:
+    scenario = replace(
+        BASE, file_faults=(FileFault("save", 1, "data.write", "full", 1), FileFault("load", 0, "data.read"))
+    )
+    assert file_features(scenario, "save", ()) == frozenset()
+    names = {name for _, name in file_features(scenario, "save", (Hit(0),))}
+    assert names == {"write full", "of a file with data", "on another rank", "at a later call"}
+    listed = {(group, name) for group, names in FILE_FEATURES.items() for name in names}
+    assert file_features(scenario, "load", (Hit(1),)) <= listed

@@ -1,0 +1,209 @@
+"""Operations on files that fail, in the one file system object of a rank's writer or reader, and in what it opens.
+
+Nothing else is replaced: no class, no module and no function of the system, so that ranks which share a process do not
+meet each other's faults. An operation fails where the system would refuse it: a path cannot be used in the place of its
+name, and a file is what lies below its buffer, so that all that DCP, Python and torch do about it is their own.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .file_faults import FileFault
+
+__all__ = ["FailingFiles"]
+
+_BUFFER = 256
+"""The size of a file's buffer, in bytes: so small that a small tensor takes several writes, as a large one does."""
+
+_OF_PATHS = {
+    "mkdir": "directory.mkdir",
+    "exists": "metadata.exists",
+    "rm_file": "metadata.remove",
+    "rename": "metadata.rename",
+}
+"""The methods of DCP's ``FileSystem`` that ask one thing of the system."""
+
+
+class FailingFiles:
+    """The operations on files that fail on one rank, in one save or load.
+
+    Faults come with their numbers. ``reach`` is told the number of each that strikes, and each time that it does;
+    ``make_error`` makes of it what is raised, where it is one that raises.
+    """
+
+    def __init__(
+        self,
+        faults: Sequence[tuple[int, FileFault]],
+        reach: Callable[[int], None],
+        make_error: Callable[[int], BaseException],
+    ) -> None:
+        self._reach = reach
+        self._make_error = make_error
+        self._faults = [(number, fault, count()) for number, fault in faults]
+
+    def place(self, files: Any) -> None:
+        """Let the operations of ``files``, a ``FileSystem`` of DCP, fail."""
+        calls = {fault.call for _, fault, _ in self._faults}
+        for method, call in _OF_PATHS.items():
+            if call in calls:
+                vars(files)[method] = self._on_path(getattr(files, method), call)
+        if any(call.startswith(("data.", "metadata.")) for call in calls):
+            vars(files)["create_stream"] = self._opening(files.create_stream)
+
+    def strike(self, call: str) -> Strike | None:
+        """The fault that a call there meets, if there is one; to be asked once for each call, since it counts them."""
+        struck = None
+        for number, fault, calls in self._faults:
+            if fault.call == call:
+                done = next(calls)
+                if done == fault.skip or (done > fault.skip and fault.error == "full"):
+                    partly = done == fault.skip and fault.error in ("short", "full")
+                    reach, make_error = partial(self._reach, number), partial(self._make_error, number)
+                    struck = Strike(partly, fault.error != "short", reach, make_error)
+        return struck
+
+    def _path(self, path: Any, call: str) -> Path:
+        strike = self.strike(call)
+        failing = _FailingPath(path)
+        failing.strike = strike
+        return failing
+
+    def _on_path(self, method: Callable[..., Any], call: str) -> Callable[..., Any]:
+        def failing(path: Any, *args: Any) -> Any:
+            return method(self._path(path, call), *args)
+
+        return failing
+
+    def _opening(self, create_stream: Callable[..., Any]) -> Callable[..., Any]:
+        @contextmanager
+        def create(path: Any, mode: str) -> Iterator[Any]:
+            kind = "data" if Path(path).suffix == ".distcp" else "metadata"
+            opened = create_stream(self._path(path, f"{kind}.open"), mode)
+            with opened as stream, self._over(stream, kind) as failing:
+                yield failing
+
+        return create
+
+    def _over(self, stream: Any, kind: str) -> Any:
+        """``stream``, with what may fail below its buffer, or in its place where it has none."""
+        if not isinstance(stream, io.BufferedReader | io.BufferedWriter):
+            return _FailingFile(stream, partial(self._strike_of, kind))
+        file = _FailingFile(stream.raw, lambda _: None)
+        buffered: Any = type(stream)(file, _BUFFER)
+        # Only now, since a buffer that is made looks at its file, which nobody counts.
+        file.strike = partial(self._strike_of, kind)
+        return buffered
+
+    def _strike_of(self, kind: str, method: str) -> Strike | None:
+        return self.strike(f"{kind}.{method}")
+
+
+@dataclass(frozen=True)
+class Strike:
+    """What a call meets: whether it does its work ``partly``, if it has more than a byte, and else whether it fails."""
+
+    partly: bool
+    fails: bool
+    reach: Callable[[], None]
+    make_error: Callable[[], BaseException]
+
+    def fail(self) -> NoReturn:
+        """Raise what the call is to raise."""
+        self.reach()
+        raise self.make_error()
+
+
+class _FailingPath(type(Path())):  # type: ignore[misc]
+    """A path that cannot be used, once: when the system asks for its name."""
+
+    strike: Strike | None = None
+
+    def __fspath__(self) -> str:
+        strike, self.strike = self.strike, None
+        if strike is not None:
+            strike.fail()
+        return str(self)
+
+
+class _FailingFile(io.RawIOBase):
+    """A file as the system has it, without a buffer, each call of which may fail."""
+
+    def __init__(self, file: Any, strike: Callable[[str], Strike | None]) -> None:
+        self._file = file
+        self.strike = strike
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        strike = self.strike("write")
+        if strike is not None and strike.partly and len(view) > 1:
+            strike.reach()
+            view = view[: len(view) // 2]
+        elif strike is not None and strike.fails:
+            strike.fail()
+        written: int = self._file.write(view)
+        return written
+
+    def readinto(self, buffer: Any) -> int:
+        strike = self.strike("read")
+        if strike is not None and strike.fails:
+            strike.fail()
+        read: int = self._file.readinto(buffer)
+        if strike is None or read < 2:
+            return read
+        strike.reach()
+        self._file.seek(read // 2 - read, io.SEEK_CUR)
+        return read // 2
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._may_fail("seek")
+        place: int = self._file.seek(offset, whence)
+        return place
+
+    def tell(self) -> int:
+        self._may_fail("seek")
+        place: int = self._file.tell()
+        return place
+
+    def fileno(self) -> Any:
+        return _Descriptor(self._file, partial(self._may_fail, "fsync"))
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+            super().close()
+            self._may_fail("close")
+
+    def readable(self) -> bool:
+        return bool(self._file.readable())
+
+    def writable(self) -> bool:
+        return bool(self._file.writable())
+
+    def seekable(self) -> bool:
+        return bool(self._file.seekable())
+
+    def _may_fail(self, method: str) -> None:
+        strike = self.strike(method)
+        if strike is not None:
+            strike.fail()
+
+
+class _Descriptor:
+    """The number of a file, which ``os.fsync`` asks for as it begins, and then may not get."""
+
+    def __init__(self, file: Any, sync: Callable[[], None]) -> None:
+        self._file = file
+        self._sync = sync
+
+    def fileno(self) -> int:
+        self._sync()
+        number: int = self._file.fileno()
+        return number
