@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 
 from properties.check import World, check
-from properties.choices import only_in
+from properties.choices import fewer, only_in
 from properties.judge import judge
 from properties.known_issues import find_known_issue
 from properties.sharding import sharded
@@ -25,6 +25,7 @@ def test_no_deadlock(shard: int, world: World, scenario: Scenario) -> None:
 
 @only_in("simulated")  # elsewhere the order is the system's
 @sharded
+@fewer(2)  # an example runs twice
 @given(scenario=scenarios(min_world_size=2, max_world_size=5))
 def test_order_of_ranks(shard: int, world: World, scenario: Scenario) -> None:
     """Every rank sees the same, in whatever order the ranks and their threads run."""
