@@ -1,0 +1,85 @@
+"""Thousands of examples: the same in every process, and nothing of them is kept."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, seed, settings
+
+from properties import judge
+from strategies import scenarios
+from worlds import Scenario, SimulatedWorld
+
+pytestmark = pytest.mark.slow
+
+_ONE_THOUSAND = """
+import conftest, hashlib
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from properties import judge
+from strategies import scenarios
+from worlds import SimulatedWorld
+
+@seed(6)
+@settings(max_examples=1000, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=HealthCheck)
+@given(scenario=scenarios())
+def show(scenario):
+    outcome = world.run(scenario)
+    for text in (repr(scenario), repr(outcome), str(judge(scenario, outcome))):
+        print(hashlib.sha256(text.encode()).hexdigest())
+
+with SimulatedWorld() as world:
+    show()
+"""
+
+
+def test_one_thousand_examples_are_the_same_in_another_process() -> None:
+    """Examples, outcomes with the schedule in them, and what the judge says, whatever strings hash to."""
+    first, second = (_digests(hash_seed) for hash_seed in ("1", "2"))
+    assert len(first) >= 3 * 1000
+    assert first == second
+
+
+def _digests(hash_seed: str) -> list[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": hash_seed}
+    command = [sys.executable, "-c", _ONE_THOUSAND]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_ten_thousand_examples_leave_nothing() -> None:
+    """Threads and files are those after the first two thousand, and the memory is within a twentieth of it."""
+    seen: list[tuple[int, int, int]] = []
+    with SimulatedWorld() as world:
+
+        @seed(6)
+        @settings(
+            max_examples=2000,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(scenario=scenarios())
+        def run(scenario: Scenario) -> None:
+            str(judge(scenario, world.run(scenario)))
+
+        for _ in range(5):
+            run()
+            seen.append(_resources())
+            print(*seen[-1])
+    (threads, files, memory), *later = seen
+    assert all((after[0], after[1]) == (threads, files) for after in later)
+    assert all(after[2] < 1.05 * memory for after in later)
+
+
+def _resources() -> tuple[int, int, int]:
+    """Threads, open files, and the memory that is resident, in KiB."""
+    gc.collect()
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+    return threading.active_count(), len(list(Path("/proc/self/fd").iterdir())), resident
