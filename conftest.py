@@ -9,26 +9,18 @@ from typing import Any
 import hypothesis
 import pytest
 import torch
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from properties.check import FAULT_HITS, KNOWN_HITS, World
 from properties.choices import WORLDS, add_world_option, chosen_world, largest_world, serve_rank_0, skip_in_other_world
 from properties.determinism import ignore_constants_of_modules
 from properties.judged import FEATURE_HITS
+from properties.profiles import COMMON
 from properties.sharding import SHARDS, seed_shard
 from properties.summary import fault_table, feature_table, known_issue_lines
 from strategies import limit_world_sizes
 from worlds import ProcessWorld, SimulatedWorld, TorchrunWorld
-
-# Drawing is quick and an example is not: what Hypothesis finds too slow is DCP itself. It is not to explain a failure
-# either: the lines that it would name are the judge's, and the violation says more.
-_COMMON = settings(
-    deadline=None,
-    print_blob=False,
-    suppress_health_check=[HealthCheck.too_slow],
-    phases=[phase for phase in Phase if phase is not Phase.explain],
-)
 
 ignore_constants_of_modules()
 
@@ -37,11 +29,11 @@ PROFILES = ("quick", "ci", "nightly")
 
 def _register_profiles(examples: Mapping[str, int]) -> None:
     # Hypothesis has a profile "ci" of its own, which it loads where it sees a CI: this one takes its place.
-    settings.register_profile("quick", _COMMON, max_examples=examples["quick"], derandomize=True, database=None)
-    settings.register_profile("ci", _COMMON, max_examples=examples["ci"], derandomize=True, database=None)
+    settings.register_profile("quick", COMMON, max_examples=examples["quick"], derandomize=True, database=None)
+    settings.register_profile("ci", COMMON, max_examples=examples["ci"], derandomize=True, database=None)
     settings.register_profile(
         "nightly",
-        _COMMON,
+        COMMON,
         max_examples=examples["nightly"],
         derandomize=False,
         database=DirectoryBasedExampleDatabase(".hypothesis/examples"),

@@ -15,18 +15,24 @@ import click
 import torch
 
 from properties.choices import WORLDS
+from properties.ledger import LedgerEntry
 from properties.summary import ENTRIES
-from worlds import TorchrunWorld
+from worlds import Scenario, TorchrunWorld
 from worlds.torchrun import NoJob, job_rank, serve
 
 from .doctor import examine
 from .entries import STATES, compare_entry, entry_named
-from .files import read_scenario, write_text
+from .files import write_text
+from .finding import Finding
+from .folder import Folder
+from .fuzz import begin, cpus, go_on, seconds_of, shard_of, summary_lines
 from .opened import OpenedWorlds
+from .progress import Progress
 from .replay import again
 from .reproduce import script_of_case, script_of_entry
 from .script import CannotWrite
 from .status import INTERRUPTED, NEWS, NOTHING, TEXT, UNABLE, Refused, Unable
+from .subject import subject
 
 __all__ = ["cli", "main"]
 
@@ -106,9 +112,9 @@ def known(names: Sequence[str], world: str) -> int:
 def script(what: str, output: str | None) -> int:
     """Write a stand-alone reproduction that needs torch alone.
 
-    Of an entry of the ledger by its ID, or of a scenario, which is run in the simulated world, by the FILE that
-    Scenario.to_json() wrote. The script exits with status 1 while torch has the bug, and with 0 when it is gone; its
-    first lines say how to run it.
+    Of an entry of the ledger by its ID, of a finding by its directory, or of a scenario, which is run in the simulated
+    world, by the FILE that Scenario.to_json() wrote. The script exits with status 1 while torch has the bug, and with
+    0 when it is gone; its first lines say how to run it.
     """
 
     def tell(line: str) -> None:
@@ -116,10 +122,7 @@ def script(what: str, output: str | None) -> int:
 
     try:
         with OpenedWorlds() as worlds:
-            if what in ENTRIES:
-                text = script_of_entry(ENTRIES[what], worlds, tell)
-            else:
-                text = script_of_case(read_scenario(_existing(what)), worlds, tell)
+            text = _script(subject(what), worlds, tell)
     except CannotWrite as error:
         raise Unable(str(error)) from None
     if output is None:
@@ -129,10 +132,13 @@ def script(what: str, output: str | None) -> int:
     return NOTHING
 
 
-def _existing(what: str) -> str:
-    if not Path(what).exists():
-        raise Refused(f"{what!r} is neither a file nor a known issue: `{NAME} known` lists them")
-    return what
+def _script(about: LedgerEntry | Finding | Scenario, worlds: OpenedWorlds, tell: Callable[[str], None]) -> str:
+    match about:
+        case LedgerEntry():
+            return script_of_entry(about, worlds, tell)
+        case Finding():
+            return script_of_case(about.read_case(), worlds, tell)
+    return script_of_case(about, worlds, tell)
 
 
 @cli.command(epilog=TEXT)
@@ -141,14 +147,13 @@ def _existing(what: str) -> str:
 def replay(what: str, world: str, checkpoint_dir: str | None, group_timeout: float) -> int:
     """Run it again: still there, fixed, or different.
 
-    An entry of the ledger by its ID, or a scenario by the FILE that Scenario.to_json() wrote. `git bisect run` can go
-    by the exit status.
+    An entry of the ledger by its ID, a finding by its directory, or a scenario by the FILE that Scenario.to_json()
+    wrote. `git bisect run` can go by the exit status.
     """
-    if what not in ENTRIES:
-        _existing(what)
+    about = subject(what)
     with opened(world, checkpoint_dir, group_timeout) as worlds:
-        answer = again(what, worlds)
-    click.echo(f"{what}: {answer.word}")
+        answer = again(about, worlds)
+    click.echo(f"{what}: {answer.state}")
     click.echo(answer.text)
     if world == TorchrunWorld.name:  # a rank that hangs would keep the process from ending as usual
         sys.stdout.flush()
@@ -165,6 +170,66 @@ def doctor() -> int:
         click.echo(f"{marks[finding.well]:3} {finding.what:16} {finding.text}")
         if finding.well is False and finding.needed:
             status = UNABLE
+    return status
+
+
+@cli.command(epilog=TEXT)
+@click.argument("laws", nargs=-1, metavar="[LAW]...")
+@click.option("--max-time", metavar="TIME", default="10m", show_default=True, help="As 90s, 10m, 8h or 1h30m.")
+@click.option("--workers", metavar="N", type=click.IntRange(1), help="Processes; by default one for each CPU.")
+@click.option("--world", type=click.Choice(["simulated", "processes"]), default="simulated", show_default=True)
+@click.option("--seed", metavar="N", type=int, help="Draw what a campaign with the same seed and laws drew.")
+@click.option("--shard", metavar="I/N", default="1/1", help="Do the i-th of n parts, as one job of an array does.")
+@click.option("--units", metavar="N", type=click.IntRange(1), help="End after so many slices of each law.")
+@click.option("--max-examples", metavar="N", type=click.IntRange(1), help="End a slice after so many examples.")
+@click.option("--patience", metavar="TIME", default="10m", help="Kill a worker that says nothing for so long.")
+@click.option("--findings", metavar="DIR", default="", help="Findings of earlier campaigns, which are not new.")
+@click.option("--into", metavar="DIR", help="The campaign's directory; by default one that is named by the time.")
+@click.option("--resume", metavar="DIR", help="Go on with the campaign in this directory, and nothing else.")
+def fuzz(
+    laws: tuple[str, ...],
+    max_time: str,
+    workers: int | None,
+    world: str,
+    seed: int | None,
+    shard: str,
+    units: int | None,
+    max_examples: int | None,
+    patience: str,
+    findings: str,
+    into: str | None,
+    resume: str | None,
+) -> int:
+    """Look for what is new, for as long as you say.
+
+    Draws cases of the LAWs, by default of all, in several processes. Time goes where new behaviour still appears. All
+    is on disk as it happens: Ctrl-C ends with a summary, and a campaign that was killed goes on with --resume.
+    """
+    if resume is not None:
+        folder = Folder(Path(resume))
+    else:
+        folder = begin(
+            None if into is None else Path(into),
+            laws=laws,
+            world=world,
+            seconds=seconds_of(max_time),
+            workers=workers or cpus(),
+            seed=seed,
+            shard=shard_of(shard),
+            patience=seconds_of(patience),
+            findings=findings,
+            units=units,
+            unit_examples=max_examples,
+        )
+    plan = folder.plan()
+    click.echo(
+        f"{len(plan.laws)} laws in the {plan.world} world of torch {torch.__version__}, {plan.workers} workers, "
+        f"seed {plan.seed}, into {folder.path}",
+        err=True,
+    )
+    tally, new, status = go_on(folder, Progress())
+    for line in summary_lines(tally, new, folder):
+        click.echo(line)
     return status
 
 

@@ -1,14 +1,15 @@
-"""The files that a command reads and writes: in one line what is wrong with one."""
+"""The files that a command reads and writes: in one line what is wrong with one, and never half of one."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from worlds import InvalidScenario, Scenario
 
 from .status import Refused
 
-__all__ = ["read_scenario", "read_text", "write_text"]
+__all__ = ["read_scenario", "read_text", "write_text", "write_whole"]
 
 
 def read_text(path: str | Path) -> str:
@@ -35,3 +36,11 @@ def write_text(path: str | Path, text: str) -> None:
         Path(path).write_text(text, encoding="utf-8")
     except OSError as error:
         raise Refused(f"cannot write {path}: {error.strerror}") from None
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write the file so that whoever reads it, whenever the writer dies, sees all of it or what was there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)

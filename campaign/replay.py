@@ -6,39 +6,46 @@ from dataclasses import dataclass
 
 from properties.check import check
 from properties.damage_issues import check_damaged
-from properties.summary import ENTRIES
+from properties.ledger import LedgerEntry
+from worlds import Scenario
 
 from .entries import show_entry
-from .files import read_scenario
+from .finding import Finding, State, see_again
 from .opened import OpenedWorlds
 from .seen import Seen, look
 from .status import DIFFERENT, NEWS, NOTHING
 
 __all__ = ["Answer", "again"]
 
+_STATUS: dict[State, int] = {"still there": NEWS, "fixed": NOTHING, "different": DIFFERENT}
+
 
 @dataclass(frozen=True)
 class Answer:
-    """What a case shows now, in a word, with the exit status that says so and what was seen."""
+    """What a case shows now, in a word, and what was seen."""
 
-    word: str
-    status: int
-    text: str = ""
+    state: State
+    text: str
+
+    @property
+    def status(self) -> int:
+        """The exit status that says so."""
+        return _STATUS[self.state]
 
 
-def again(what: str, opened: OpenedWorlds) -> Answer:
-    """Run an entry of a ledger by its id, or a scenario by its file, once more."""
-    if what in ENTRIES:
-        seen = show_entry(ENTRIES[what], opened)
-        return _answer(seen, still=what in seen.known)
-    scenario = read_scenario(what)
-    judge = check_damaged if scenario.damages else check
-    seen = look(lambda: judge(scenario, opened.world))
+def again(what: LedgerEntry | Finding | Scenario, opened: OpenedWorlds) -> Answer:
+    """Run it once more."""
+    match what:
+        case LedgerEntry():
+            seen = show_entry(what, opened)
+            return _answer(seen, still=what.id in seen.known)
+        case Finding():
+            return Answer(*see_again(what, opened))
+    judge = check_damaged if what.damages else check
+    seen = look(lambda: judge(what, opened.world))
     return _answer(seen, still=not seen.holds)
 
 
 def _answer(seen: Seen, *, still: bool) -> Answer:
     text = str(seen.violation) if seen.violation is not None else seen.headline
-    if still:
-        return Answer("still there", NEWS, text)
-    return Answer("fixed", NOTHING, text) if seen.holds else Answer("different", DIFFERENT, text)
+    return Answer("still there" if still else "fixed" if seen.holds else "different", text)

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategies import scenarios
-from worlds import InvalidScenario, ObjectEntry, Scenario
-from worlds.codec import FORMAT
+from strategies import damaged_scenarios, rebuildings, scenarios
+from worlds import InvalidScenario, ObjectEntry, Outcome, Scenario, SimulatedWorld
+from worlds.codec import FORMAT, from_json, to_json
+from worlds.rebuilding import Rebuilding
 
 
 @settings(max_examples=200)
@@ -19,6 +20,25 @@ from worlds.codec import FORMAT
 def test_round_trip(scenario: Scenario) -> None:
     assert Scenario.from_json(scenario.to_json()) == scenario
     assert repr(Scenario.from_json(scenario.to_json())) == repr(scenario)
+
+
+@settings(max_examples=60)
+@given(scenario=damaged_scenarios())
+def test_round_trip_of_outcomes(scenario: Scenario, world: SimulatedWorld) -> None:
+    outcome = world.run(scenario)
+    assert from_json(to_json(outcome), Outcome) == outcome
+
+
+@settings(max_examples=100)
+@given(rebuilding=rebuildings())
+def test_round_trip_of_other_cases(rebuilding: Rebuilding) -> None:
+    assert from_json(to_json(rebuilding), Rebuilding) == rebuilding
+
+
+def test_tuple_of_another_length_is_refused() -> None:
+    failures = '{"is": "Raised", "error": {"type": "E", "message": ""}, "failures": [[0]]}'
+    with pytest.raises(InvalidScenario, match=r"^the scenario at save\.ranks\[0\]\.failures\[0\] must be a list of 2"):
+        from_json(f'{{"format": 1, "save": {{"ranks": [{failures}]}}}}', Outcome)
 
 
 @pytest.mark.parametrize("value", [None, True, 1, 2**80, -0.0, 1e300, "", "\ud800", b"\0", (), ((1,), (b"", -0.0))])

@@ -1,4 +1,5 @@
-"""Scenarios as JSON: one object with the format's version, fields by name, and those with their default left out.
+"""Scenarios and outcomes as JSON: one object with the format's version, and fields by name but for those with their
+default.
 
 The fields and their types are those of the dataclasses that a scenario consists of; nothing lists them a second time.
 Where a field can be of several classes, ``"is"`` says which. An object's value may be what JSON has no word for, and is
@@ -91,9 +92,15 @@ def _encode(value: Any, hint: Any) -> Any:
         tag = {"is": type(value).__name__} if len(_classes(hint)) > 1 else {}
         return {**tag, **_encode_fields(value)}
     if isinstance(value, tuple):
-        inner = typing.get_args(hint)[0]
-        return [_encode(item, inner) for item in value]
-    return _encode_value(value) if isinstance(value, str) else value
+        return [_encode(item, inner) for item, inner in zip(value, _item_hints(hint, len(value)), strict=True)]
+    return _encode_value(value) if isinstance(value, str | bytes) else value
+
+
+def _item_hints(hint: Any, length: int) -> list[Any]:
+    """The types of the items of a tuple of that length: ``tuple[T, ...]`` or ``tuple[S, T]``, or a union with one."""
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    arguments = next(typing.get_args(kind) for kind in kinds if typing.get_origin(kind) is tuple)
+    return [arguments[0]] * length if arguments[1:] == (Ellipsis,) else list(arguments)
 
 
 def _classes(hint: Any) -> dict[str, type[Any]]:
@@ -147,13 +154,18 @@ def _decode(hint: Any, data: Any, path: str) -> Any:
     if origin is tuple:
         if not isinstance(data, list):
             _refuse(path, f"must be a list, not {_named(data)}")
-        inner = typing.get_args(hint)[0]
-        return tuple(_decode(inner, item, f"{path}[{index}]") for index, item in enumerate(data))
+        hints = _item_hints(hint, len(data))
+        if len(hints) != len(data):
+            _refuse(path, f"must be a list of {len(hints)}, not {_named(data)}")
+        return tuple(
+            _decode(inner, item, f"{path}[{index}]")
+            for index, (inner, item) in enumerate(zip(hints, data, strict=True))
+        )
     if isinstance(hint, types.UnionType):
         return _decode_union(hint, data, path)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _decode_fields(hint, data, path)
-    if hint is str and isinstance(data, dict):
+    if hint in (str, bytes) and isinstance(data, dict):
         data = _decode_value(data, path)
     if type(data) is not hint:  # and not isinstance(), for which True is an int
         _refuse(path, f"must be of type {hint.__name__}, not {_named(data)}")
@@ -164,6 +176,9 @@ def _decode_union(hint: Any, data: Any, path: str) -> Any:
     kinds = typing.get_args(hint)
     if data is None and type(None) in kinds:
         return None
+    sequence = next((kind for kind in kinds if typing.get_origin(kind) is tuple), None)
+    if sequence is not None and isinstance(data, list):
+        return _decode(sequence, data, path)
     classes = _classes(hint)
     if len(classes) == 1:
         return _decode_fields(next(iter(classes.values())), data, path)

@@ -1,0 +1,135 @@
+"""A campaign from its beginning, or from where it was killed, to what it tells at its end."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from properties.summary import known_issue_lines
+
+from .engine import Engine
+from .finding import FILE, Finding, read_finding, versions
+from .folder import Folder, Plan
+from .laws import chosen_laws
+from .progress import Progress, law_lines
+from .status import INTERRUPTED, NEWS, NOTHING, Refused
+from .tally import Tally
+
+__all__ = ["begin", "cpus", "go_on", "seconds_of", "shard_of", "summary_lines"]
+
+
+def cpus() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def seconds_of(text: str) -> float:
+    """A duration, as ``90``, ``90s``, ``10m``, ``1h30m`` or ``2d``; raises :class:`Refused`."""
+    parts = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text)
+    seconds = 0
+    if parts is not None:
+        seconds = sum(int(part or 0) * unit for part, unit in zip(parts.groups(), (86400, 3600, 60, 1), strict=True))
+    if not seconds:
+        raise Refused(f"{text!r} is no duration: write 90s, 10m, 1h30m or 2d")
+    return seconds
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """``i/n`` as numbers; raises :class:`Refused`."""
+    parts = re.fullmatch(r"(\d+)/(\d+)", text)
+    if parts is None or not 1 <= int(parts[1]) <= int(parts[2]):
+        raise Refused(f"{text!r} is no shard: write i/n, with i from 1 to n")
+    return int(parts[1]), int(parts[2])
+
+
+def begin(
+    path: Path | None,
+    *,
+    laws: tuple[str, ...],
+    world: str,
+    seconds: float,
+    workers: int,
+    seed: int | None,
+    shard: tuple[int, int],
+    patience: float,
+    findings: str,
+    units: int | None,
+    unit_examples: int | None,
+) -> Folder:
+    """Make the directory of a new campaign; raises :class:`Refused`."""
+    names = tuple(law.name for law in chosen_laws(laws, world))
+    folder = Folder(path or Path(f"campaign-{time.strftime('%Y%m%d-%H%M%S')}"))
+    if shard[1] > 1 and seed is None:
+        raise Refused("the shards of a campaign need one seed: say --seed=N in each of them")
+    folder.create(
+        Plan(
+            laws=names,
+            world=world,
+            seconds=seconds,
+            workers=workers,
+            seed=secrets.randbelow(2**32) if seed is None else seed,
+            shard=shard[0],
+            shards=shard[1],
+            # Each law comes up several times in a campaign, and a slice is long enough to get somewhere.
+            unit_seconds=min(60, max(2, seconds * workers / (4 * len(names)))),
+            unit_examples=unit_examples,
+            units=units,
+            patience=patience,
+            findings=str(Path(findings).resolve()) if findings else "",
+            versions=tuple(versions().items()),
+        )
+    )
+    return folder
+
+
+def go_on(folder: Folder, progress: Progress) -> tuple[Tally, set[str], int]:
+    """Run what is left of a campaign: what it has come to, what of that is new, and the exit status."""
+    with folder.held():
+        folder.recover_all()
+        tally = folder.tally()
+        earlier = stored(folder, tally)
+        handler = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as a batch system ends a job
+        try:
+            interrupted = Engine(folder, tally, earlier=earlier, show=progress).run()
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        tally = folder.tally()  # what is on the disk is what counts
+    new = {*tally.findings} - {finding.id for finding in earlier}
+    if new or tally.lost or tally.errors:
+        return tally, new, NEWS
+    return tally, new, INTERRUPTED if interrupted else NOTHING
+
+
+def stored(folder: Folder, tally: Tally) -> list[Finding]:
+    """The findings that were there before the campaign."""
+    if not folder.plan().findings:
+        return []
+    paths = sorted(Path(folder.plan().findings).glob(f"*/{FILE}"))
+    return [finding for finding in map(read_finding, paths) if finding.id not in tally.findings]
+
+
+def summary_lines(tally: Tally, new: set[str], folder: Folder) -> Iterator[str]:
+    """What a campaign tells at its end: new first, then known, then fixed."""
+    yield from law_lines(tally)
+    yield ""
+    yield f"{tally.examples} examples in {tally.elapsed:.0f} s, {tally.behaviours} behaviours"
+    for name in sorted(new):
+        finding = tally.findings[name]
+        yield f"NEW {name}, {tally.violations[name]} times: {finding.headline}"
+        yield f"    {folder.findings() / name}"
+    for lost in tally.lost:
+        yield f"LOST unit {lost.unit} of {lost.law}: its worker {lost.how}"
+    for (law, error), count in sorted(tally.errors.items()):
+        yield f"ERROR in {count} unit{'s' if count > 1 else ''} of {law}: {error}"
+    for name, (state, headline) in sorted(tally.again.items()):
+        yield f"{state}: {name}, found before: {headline}"
+    if tally.known:
+        yield "known issues of torch that were met:"
+        yield from known_issue_lines(tally.known)
+    if not new:
+        yield "nothing new"

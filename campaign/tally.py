@@ -1,0 +1,152 @@
+"""What a campaign has come to: a sum over its records, the same whether they are heard live or read from its logs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from .finding import Finding
+from .logs import Record
+
+__all__ = ["LawTally", "Lost", "Tally", "Tick"]
+
+
+@dataclass
+class LawTally:
+    """Of one law."""
+
+    examples: int = 0
+    seconds: float = 0
+    units: int = 0
+    known: Counter[str] = field(default_factory=Counter)
+    violations: Counter[str] = field(default_factory=Counter)
+    behaviours: set[int] = field(default_factory=set)
+    fresh: float = 1
+    """How many new behaviours a second its last units have shown; 1 before the first one."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A unit that did not come to its end, and the case that its worker had begun."""
+
+    unit: str
+    law: str
+    how: str
+    case: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Tick:
+    """How far it was after so many seconds."""
+
+    seconds: float
+    examples: int
+    behaviours: int
+    findings: int
+
+
+@dataclass
+class Tally:
+    """The sum of the records that :meth:`add` was given."""
+
+    laws: dict[str, LawTally] = field(default_factory=dict)
+    features: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    known: Counter[str] = field(default_factory=Counter)
+    violations: Counter[str] = field(default_factory=Counter)
+    """How often each group was seen, shrinking included."""
+
+    findings: dict[str, Finding] = field(default_factory=dict)
+    first_seen: dict[str, str] = field(default_factory=dict)
+    """The unit that found each."""
+
+    again: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """What earlier findings showed when they were run again, and in one line what was seen."""
+
+    lost: list[Lost] = field(default_factory=list)
+    errors: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How many units of a law the tester itself failed in, with what."""
+
+    ticks: list[Tick] = field(default_factory=list)
+    open_units: dict[str, str] = field(default_factory=dict)
+    """The law of each unit that has begun and not ended."""
+
+    elapsed: float = 0
+    sessions: int = 0
+    _of_unit: dict[str, tuple[int, float]] = field(default_factory=dict)
+    _law_of_unit: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def examples(self) -> int:
+        """Of all laws."""
+        return sum(law.examples for law in self.laws.values())
+
+    @property
+    def behaviours(self) -> int:
+        """Of all laws, each counted by itself."""
+        return sum(len(law.behaviours) for law in self.laws.values())
+
+    def add(self, record: Record) -> None:
+        """Take a record in; each once, and those of a unit in their order."""
+        match record["is"]:
+            case "begin":
+                self.open_units[record["unit"]] = self._law_of_unit[record["unit"]] = record["law"]
+                self._law(record["unit"]).units += 1
+            case "progress":
+                self._progress(record)
+            case "finding":
+                self._finding(record)
+            case "again":
+                self.again[record["finding"]] = (record["state"], record["headline"])
+            case "end":
+                self._end(record)
+            case "lost":
+                self.open_units.pop(record["unit"], None)
+                self._law(record["unit"]).fresh = 0
+                self.lost.append(Lost(record["unit"], record["law"], record["how"], record["case"]))
+            case "session":
+                self.sessions += 1
+            case "tick":
+                self.elapsed += record["seconds"]
+                told = (record[name] for name in ("examples", "behaviours", "findings"))
+                self.ticks.append(Tick(self.elapsed, *told))
+
+    def _law(self, unit: str) -> LawTally:
+        return self.laws.setdefault(self._law_of_unit[unit], LawTally())
+
+    def _progress(self, record: Record) -> None:
+        law = self._law(record["unit"])
+        law.examples += record["examples"]
+        law.seconds += record["seconds"]
+        law.known.update(record["known"])
+        law.violations.update(record["violations"])
+        new = set(record["behaviours"]) - law.behaviours
+        law.behaviours |= new
+        for mine, more in (
+            (self.features, "features"),
+            (self.faults, "faults"),
+            (self.known, "known"),
+            (self.violations, "violations"),
+        ):
+            mine.update(record[more])
+        shown, seconds = self._of_unit.get(record["unit"], (0, 0.0))
+        self._of_unit[record["unit"]] = shown + len(new), seconds + record["seconds"]
+
+    def _finding(self, record: Record) -> None:
+        finding = Finding.from_data(record["finding"])
+        before = self.findings.get(finding.id)
+        if before is None:
+            self.first_seen[finding.id] = record["unit"]
+        if before is None or finding.size < before.size:
+            self.findings[finding.id] = finding
+
+    def _end(self, record: Record) -> None:
+        unit = record["unit"]
+        self.open_units.pop(unit, None)
+        if record["error"]:
+            self.errors[self._law_of_unit[unit], record["error"]] += 1
+        shown, seconds = self._of_unit.pop(unit, (0, 0.0))
+        law = self._law(unit)
+        if seconds:
+            law.fresh = (law.fresh + shown / seconds) / 2 if law.units > 1 else shown / seconds

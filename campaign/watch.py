@@ -1,0 +1,170 @@
+"""A law under watch: what its examples are counted for, and when its slice is over."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+from zlib import crc32
+
+from hypothesis.errors import HypothesisException
+
+from properties.check import FAULT_HITS, KNOWN_HITS
+from properties.judged import FEATURE_HITS
+
+from .grouping import Group, group_of
+from .laws import Law
+from .logs import Record
+from .slot import At, Slot
+from .unit import Unit
+
+__all__ = ["Broken", "SliceIsOver", "Watch", "behaviours_of"]
+
+
+class SliceIsOver(BaseException):
+    """The time, or the examples, of a unit are used up; Hypothesis lets it pass."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A case that breaks a law, and what was raised; whether shrinking came to its end with it."""
+
+    case: Any
+    error: Exception
+    shrunk: bool
+
+
+class Watch:
+    """Stands between Hypothesis and what judges a law.
+
+    A violation that is known is counted and passes. The first other one is raised, and from then on its group alone,
+    so that Hypothesis shrinks it and nothing else, for as long as the unit says. That is not the slice's time.
+    """
+
+    def __init__(
+        self,
+        law: Law,
+        unit: Unit,
+        slot: Slot,
+        write: Callable[[Record], None],
+        seen: set[int],
+        *,
+        is_stopped: Callable[[], bool] = lambda: False,
+        interval: float = 1,
+    ) -> None:
+        self.target: Group | None = None
+        self.examples = 0
+        self._last: Broken | None = None
+        self._smallest: Broken | None = None
+        self._cut = False
+        self._law = law
+        self._unit = unit
+        self._slot = slot
+        self._write = write
+        self._seen = seen
+        self._is_stopped = is_stopped
+        self._interval = interval
+        self._known = set(unit.known)
+        self._written = time.monotonic()
+        self._end = self._written + unit.seconds
+        self._drawn = 0
+        self._since = 0.0
+        self._number = 0
+        self._pending = self._nothing()
+
+    def _nothing(self) -> dict[str, Any]:
+        self._number += 1
+        counters = {name: Counter[str]() for name in ("features", "faults", "known", "violations")}
+        return {"unit": self._unit.id, "n": self._number, "examples": 0, "behaviours": [], **counters}
+
+    def is_over(self) -> bool:
+        """Whether what is being done is to end: drawing, or shrinking."""
+        now = time.monotonic()
+        if self._is_stopped():
+            return True
+        if self.target is not None:
+            return now > self._since + self._unit.shrink_seconds
+        return now > self._end or (self._unit.examples is not None and self._drawn >= self._unit.examples)
+
+    def found(self) -> Broken:
+        """The smallest case of what was found; from now on its group is known, and the slice goes on."""
+        assert self.target is not None
+        # The last case that Hypothesis runs is the smallest, unless it was not let come to its end.
+        found = self._smallest if self._cut else self._last
+        assert found is not None
+        self._known.add(self.target.id)
+        self._end += time.monotonic() - self._since
+        self.target = self._last = self._smallest = None
+        self._cut = False
+        return found
+
+    def __call__(self, **arguments: Any) -> None:
+        """Judge one example, as the law itself does."""
+        if self.is_over():
+            self._cut = self.target is not None
+            raise SliceIsOver
+        self._drawn += self.target is None
+        case = arguments[self._law.argument]
+        self.examples += 1
+        self._pending["examples"] += 1
+        self._slot.write(At(case, self._pending))
+        for counter in (FEATURE_HITS, FAULT_HITS, KNOWN_HITS):
+            counter.clear()
+        error: Exception | None = None
+        try:
+            self._law.inner(**arguments)
+        except HypothesisException:
+            raise
+        except Exception as raised:
+            error = raised
+        group = None if error is None else group_of(self._law.name, error)
+        self._count(group)
+        if time.monotonic() - self._written > self._interval:
+            self.flush()
+        if error is not None and group is not None and self._is_target(group):
+            self._keep(case, error)
+            raise error
+
+    def _is_target(self, group: Group) -> bool:
+        if self.target is None and group.id not in self._known:
+            self.target = group
+            self._since = time.monotonic()
+        return group == self.target
+
+    def _keep(self, case: Any, error: Exception) -> None:
+        self._last = Broken(case, error, shrunk=True)
+        if self._smallest is None or len(repr(case)) <= len(repr(self._smallest.case)):
+            self._smallest = replace(self._last, shrunk=False)
+
+    def _count(self, group: Group | None) -> None:
+        told = {
+            "features": [": ".join(key) for key in FEATURE_HITS.elements()],
+            "faults": [" ".join(key) for key in FAULT_HITS.elements()],
+            "known": list(KNOWN_HITS.elements()),
+            "violations": [] if group is None else [group.id],
+        }
+        for name, keys in told.items():
+            self._pending[name].update(keys)
+        new = behaviours_of(key for keys in told.values() for key in keys) - self._seen
+        self._seen |= new
+        self._pending["behaviours"] += new
+
+    def flush(self) -> None:
+        """Write down what was counted since the last time."""
+        if self._pending["examples"]:
+            now = time.monotonic()
+            self._write({"is": "progress", **self._pending, "seconds": round(now - self._written, 3)})
+            self._written = now
+            self._pending = self._nothing()
+
+
+def behaviours_of(keys: Any) -> set[int]:
+    """What an example shows, as numbers: each feature, reached fault, known issue and violation, and each two of them.
+
+    Which two come together is what bugs hang on, and there are few enough that a long run sees most of them.
+    """
+    single = sorted({crc32(key.encode()) for key in keys})
+    return {*single, *(one << 32 | other for one, other in combinations(single, 2))}

@@ -1,0 +1,357 @@
+"""A campaign finds what is planted, groups it once, keeps it, and loses nothing when it is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from torch.distributed.checkpoint import planner_helpers
+
+from campaign.cli import main
+from campaign.engine import Engine
+from campaign.finding import read_finding
+from campaign.folder import Folder, Plan
+from campaign.progress import Progress
+from campaign.schedule import Schedule, shares
+from campaign.tally import LawTally, Tally
+from campaign.unit import Unit
+from tests.planted_bugs import CORE_BUGS, Bug
+from tests.planted_workers import plant_in_processes
+from tests.planting import planted
+from tests.script_runs import Plant, run_script
+from worlds import Outcome, Scenario
+from worlds.codec import from_json
+
+ROOT = Path(__file__).parents[1]
+DROPPED = next(bug for bug in CORE_BUGS if bug.id == "a dropped write item")
+
+# Each process that has this counts, in a file, the scenarios that it begins to run, and does what else a test wants.
+COUNTING = """
+import os, time, worlds
+calls, run = 0, worlds.SimulatedWorld.run
+def counted(self, scenario):
+    global calls
+    calls += 1
+    with open({path!r}, "ab", buffering=0) as stream:
+        stream.write(b".")
+    {more}
+    return run(self, scenario)
+worlds.SimulatedWorld.run = counted
+"""
+
+
+@pytest.fixture
+def into(tmp_path: Path) -> Path:
+    """The directory of the campaign."""
+    return tmp_path / "campaign"
+
+
+def fuzz(into: Path, *arguments: str) -> int:
+    return main(["fuzz", *arguments, "--into", str(into), "--workers=1", "--seed=1"])
+
+
+def plant_counter(directory: Path, more: str = "") -> Path:
+    """Make ``directory`` one that counts, and return the file that a byte is added to for each scenario."""
+    directory.mkdir()
+    path = directory / "count"
+    path.touch()
+    (directory / "sitecustomize.py").write_text(COUNTING.format(path=str(path), more=more))
+    return path
+
+
+@contextmanager
+def campaign(arguments: Sequence[str], planted_in: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+    """The command in a process of its own; what is left of it is killed at the end."""
+    path = os.pathsep.join(map(str, [ROOT, *([planted_in] if planted_in else [])]))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "campaign", "fuzz", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def until(holds: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert process.poll() is None, process.stdout.read() if process.stdout else ""
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def workers_of(process: int) -> list[int]:
+    task = Path(f"/proc/{process}/task")
+    if not task.is_dir():
+        pytest.skip("the system does not tell")
+    return [int(child) for one in task.iterdir() for child in (one / "children").read_text().split()]
+
+
+def test_planted_bug_is_found_once_kept_and_shown(
+    into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It breaks laws in up to three ways, each of which is one finding: the metadata lie; or it cannot be loaded."""
+    monkeypatch.setenv("PYTHONPATH", str(plant_in_processes([DROPPED], tmp_path / "planted")))
+    assert fuzz(into, "round_trip", "--units=1", "--max-examples=60", "--max-time=5m") == 1
+    said = capsys.readouterr()
+    tally = Folder(into).tally()
+    names = {name.partition("-")[0]: name for name in tally.findings}
+    assert {"MetadataWrong"} < set(names) <= {"MetadataWrong", "UnexpectedFailure", "NotLoaded"}
+    assert len(tally.findings) == len(names)
+    for name in tally.findings:
+        assert said.out.count(f"NEW {name}, {tally.violations[name]} times: ") == 1
+        assert said.err.count(f"NEW {name}: ") == 1
+        assert read_finding(into / "findings" / name) == tally.findings[name]
+    name = names["MetadataWrong"]
+    assert tally.violations[name] > 10, "of which the first one is shrunk, and the others are counted"
+    own = into / "findings" / name
+    finding = read_finding(own)
+    assert (finding.law, finding.shrunk, finding.flaky) == ("round_trip", True, False)
+    scenario = finding.read_case()
+    assert scenario == Scenario.from_json((own / "scenario.json").read_text())
+    assert len(scenario.entries) == 1
+    assert (own / "example.py").read_text() == f"@example(scenario={scenario!r})\n"
+    assert (own / "violation.txt").read_text().startswith("MetadataWrong: metadata: names tensors [] and objects []")
+    assert from_json((own / "outcome.json").read_text(), Outcome).save.returned
+    _check_replays(own, capsys)
+    _check_script((own / "reproduce.py").read_text(), tmp_path)
+
+
+def _check_replays(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(own)]) == 0
+    assert capsys.readouterr().out.endswith(": fixed\nthe laws hold\n")
+    with planted(DROPPED.owner, DROPPED.function, DROPPED.old, DROPPED.new):
+        for what in (own, own / "finding.json", own / "scenario.json"):
+            assert main(["replay", str(what)]) == 1
+            assert "still there\n" in capsys.readouterr().out
+        assert main(["script", str(own)]) == 0
+    assert capsys.readouterr().out == (own / "reproduce.py").read_text()
+
+
+def _check_script(script: str, directory: Path) -> None:
+    plant = Plant(DROPPED.owner.__name__, DROPPED.function, DROPPED.old, DROPPED.new)
+    for name, plants, status in (("with", [plant], 1), ("without", [], 0)):
+        (directory / name).mkdir()
+        run = run_script(script, directory / name, plants=plants)
+        assert run.status == status, run.output
+
+
+@pytest.mark.thorough
+def test_what_an_earlier_campaign_found_is_tried_first_and_is_not_new(
+    into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["comparison", "--units=1", "--max-examples=60", f"--findings={tmp_path / 'kept'}"]
+    blind = Bug("", planner_helpers, "_compare_save_plans", "return False", "return True", "", ())
+    monkeypatch.setenv("PYTHONPATH", str(plant_in_processes([blind], tmp_path / "planted")))
+    assert fuzz(into, *arguments) == 1
+    [name] = Folder(into).tally().findings
+    capsys.readouterr()
+    assert fuzz(tmp_path / "next", *arguments) == 0
+    assert f"still there: {name}, found before: WrongComparison: " in capsys.readouterr().out
+    assert not Folder(tmp_path / "next").tally().findings
+    monkeypatch.delenv("PYTHONPATH")
+    assert fuzz(tmp_path / "last", *arguments) == 0
+    assert f"fixed: {name}, found before: the laws hold" in capsys.readouterr().out
+
+
+def test_nothing_is_lost_when_a_worker_is_killed_and_then_the_campaign(
+    into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    count = plant_counter(tmp_path / "planted")
+
+    def ran() -> int:
+        return count.stat().st_size
+
+    arguments = ["round_trip", "--into", str(into), "--workers=1", "--max-time=60s"]
+    with campaign(arguments, tmp_path / "planted") as process:
+        until(lambda: ran() > 10, process)
+        [worker] = workers_of(process.pid)
+        os.kill(worker, signal.SIGKILL)
+        before = ran()
+        until(lambda: ran() > before + 10, process)
+        [second] = workers_of(process.pid)
+        process.kill()
+        process.wait()
+        end = time.monotonic() + 30
+        while Path(f"/proc/{second}").exists():
+            assert time.monotonic() < end, "a worker ends with its campaign"
+            time.sleep(0.05)
+    assert not list(Path("/dev/shm").glob(f"dcp-stress-{worker}-*")), "no checkpoint of the worker is left"
+    stopped_at = ran()
+    shorten(into, Folder(into).tally().elapsed + 1)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "planted"))
+    assert main(["fuzz", "--resume", str(into)]) == 1, "a worker that was killed is news"
+    said = capsys.readouterr().out
+    assert ran() > stopped_at, said
+    tally = Folder(into).tally()
+    # Each kill may come between the note that an example begins and its beginning.
+    assert ran() <= tally.examples <= ran() + 2, said
+    assert f"\n{tally.examples} examples in " in said
+    assert [lost.how for lost in tally.lost] == ["killed by signal 9", "the campaign was killed"]
+    assert all(lost.case for lost in tally.lost)
+    assert not tally.open_units
+    judged = sum(tally.features[f"api: {name}"] for name in ("save", "save_state_dict", "async_save"))
+    assert judged > tally.examples / 2, "what was counted since the last line of the log is not lost either"
+
+
+def shorten(into: Path, seconds: float) -> None:
+    """Let the campaign have so much time and no more."""
+    plan = replace(Folder(into).plan(), seconds=seconds)
+    (into / "campaign.json").write_text(json.dumps(plan.to_data()))
+
+
+def test_worker_that_hangs_loses_its_unit_and_an_interrupt_ends_with_a_summary(
+    into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hangs = f"time.sleep(1000 if os.path.getsize({str(tmp_path / 'planted' / 'count')!r}) == 5 else 0)"
+    count = plant_counter(tmp_path / "planted", more=hangs)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "planted"))
+    monkeypatch.setattr(Progress, "__call__", interrupt_after(count, 8))
+    assert fuzz(into, "round_trip", "--max-time=5m", "--patience=3s") == 1
+    said = capsys.readouterr().out
+    tally = Folder(into).tally()
+    [lost] = tally.lost
+    assert (lost.how, lost.law) == ("hung, and was killed", "round_trip")
+    assert lost.case is not None
+    assert "json" in lost.case
+    assert "LOST unit round_trip-0 of round_trip: its worker hung, and was killed" in said
+    assert tally.examples == count.stat().st_size
+    assert f"\n{tally.examples} examples in " in said
+    assert not tally.open_units
+
+
+def interrupt_after(count: Path, runs: int) -> Callable[[Progress, Engine], None]:
+    """As Ctrl-C does it, where the engine shows how far it is."""
+
+    def interrupt(_: Progress, engine: Engine) -> None:
+        if count.stat().st_size > runs and engine.left:
+            monkey = count.with_suffix(".interrupted")
+            if not monkey.exists():
+                monkey.touch()
+                raise KeyboardInterrupt
+
+    return interrupt
+
+
+@pytest.mark.thorough
+def test_interrupted_command_ends_in_order(into: Path, tmp_path: Path) -> None:
+    count = plant_counter(tmp_path / "planted")
+    with campaign(["round_trip", "--into", str(into), "--workers=1"], tmp_path / "planted") as process:
+        until(lambda: count.stat().st_size > 5, process)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    tally = Folder(into).tally()
+    assert tally.examples == count.stat().st_size
+    assert said.endswith("nothing new\n")
+    assert not tally.lost
+
+
+@pytest.mark.thorough
+def test_campaign_draws_the_same_with_any_number_of_workers(tmp_path: Path) -> None:
+    tallies = []
+    for workers in (1, 2):
+        into = tmp_path / str(workers)
+        arguments = ["--units=2", "--max-examples=40", "--max-time=5m", f"--workers={workers}", "--seed=7"]
+        assert main(["fuzz", "merge", "chunk_spec", "default_metadata", *arguments, "--into", str(into)]) == 0
+        tallies.append(Folder(into).tally())
+    one, other = map(_drawn, tallies)
+    assert one == other
+    assert tallies[0].examples == 3 * 2 * 40
+
+
+def _drawn(tally: Tally) -> object:
+    return {name: (law.examples, law.behaviours, law.known) for name, law in tally.laws.items()}, tally.features
+
+
+PLAN = Plan(("a", "b", "c"), "simulated", 600, 2, 0)
+
+
+def _tally(**fresh: float) -> Tally:
+    return Tally(laws={name: LawTally(units=1, seconds=10, fresh=rate) for name, rate in fresh.items()})
+
+
+def test_time_goes_where_new_behaviour_appears_and_every_law_has_its_floor() -> None:
+    given = shares(PLAN.laws, _tally(a=0, b=1, c=9).laws, 0.5)
+    assert sum(given.values()) == pytest.approx(1)
+    assert 0.5 / 3 < given["a"] < 0.2
+    assert given["c"] - 0.5 / 3 == pytest.approx(3 * (given["b"] - 0.5 / 3), rel=0.02)
+    assert shares(PLAN.laws, _tally(a=0, b=0, c=0).laws, 0.5) == pytest.approx(dict.fromkeys(PLAN.laws, 1 / 3))
+
+
+def test_units_have_seeds_of_their_own_and_shards_share_them_out() -> None:
+    units: dict[int, list[Unit]] = {}
+    for shard in (1, 2):
+        plan = replace(PLAN, shard=shard, shards=2, units=3)
+        schedule = Schedule(plan, Tally())
+        units[shard] = [unit for unit in iter(lambda: schedule.next(5), None) if unit is not None]  # noqa: B023
+    alone = Schedule(replace(PLAN, units=6), Tally())
+    every = [unit for unit in iter(lambda: alone.next(5), None) if unit is not None]
+    assert {(unit.law, unit.seed) for shard in units.values() for unit in shard} == {
+        (unit.law, unit.seed) for unit in every
+    }
+    assert len({unit.seed for unit in every}) == len(every) == 18
+
+
+def test_law_whose_units_are_lost_or_fail_does_not_have_all_the_time() -> None:
+    tally = Tally()
+    schedule = Schedule(PLAN, tally)
+    given = []
+    for _ in range(30):
+        unit = schedule.next(5)
+        assert unit is not None
+        given.append(unit.law)
+        tally.add({"is": "begin", "unit": unit.id, "law": unit.law})
+        if unit.law == "a":
+            tally.add({"is": "lost", "unit": unit.id, "law": "a", "how": "killed", "case": None})
+            schedule.lost(unit.id)
+        else:
+            counted: dict[str, object] = dict.fromkeys(("features", "faults", "known", "violations", "behaviours"), ())
+            tally.add({"is": "progress", "unit": unit.id, "n": 1, "examples": 1, "seconds": 5.0, **counted})
+            tally.add({"is": "end", "unit": unit.id, "error": "it fails" if unit.law == "b" else ""})
+            schedule.ended(unit.id)
+    assert given.count("b") == 3, "in which the tester itself failed"
+    assert given.count("a") <= 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no_such_law"], "there is no law 'no_such_law', only "),
+        (["order_of_ranks", "--world=processes"], "the law order_of_ranks makes sense in the simulated world alone"),
+        (["--max-time=soon"], "'soon' is no duration: write 90s, 10m, 1h30m or 2d"),
+        (["--shard=3/2"], "'3/2' is no shard: write i/n, with i from 1 to n"),
+        (["--shard=1/2"], "the shards of a campaign need one seed: say --seed=N in each of them"),
+        (["--into=tests"], "tests is there already: go on with --resume tests, or name another directory"),
+        (["--resume=tests"], "tests is no campaign: it has no campaign.json"),
+    ],
+)
+def test_wrong_use_ends_in_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert main(["fuzz", *arguments]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"dcp-stress: error: {message}")
+
+
+def test_campaign_that_is_under_way_is_not_driven_twice(into: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Folder(into).create(PLAN)
+    with Folder(into).held():
+        assert main(["fuzz", "--resume", str(into)]) == 2
+    assert "is under way: wait for it, or interrupt it" in capsys.readouterr().err
