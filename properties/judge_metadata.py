@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from worlds.outcome import ChunkRecord, FileRecord, MetadataRecord, Outcome, Returned, StorageRecord, TensorRecord
 from worlds.scenario import Scenario
+from worlds.storages import limits_of
 
 from .verdict import Breach
 from .violations import BadChunks, BadStorageIndex, Disagreement, MetadataUnreadable, MetadataWrong
@@ -18,9 +19,10 @@ __all__ = ["judge_metadata", "judge_metadata_record"]
 def judge_metadata(scenario: Scenario, outcome: Outcome) -> Iterator[Breach]:
     """What is wrong with the metadata after a save that returned.
 
-    Where the ranks did not coordinate there is none of the whole, and each rank returns what it saved itself.
+    Where the ranks did not coordinate there is none of the whole, and each rank returns what it saved itself; and there
+    are storages that keep none.
     """
-    if not scenario.save.coordinated:
+    if not scenario.save.coordinated or not limits_of(scenario.storage).metadata:
         return
     if outcome.metadata is None:
         error = outcome.metadata_error

@@ -1,4 +1,4 @@
-"""Judges a save and a load by another way: what is loaded is what was saved, as by DCP's own files."""
+"""Judges a save and a load by a file of ``torch.save``: what is loaded is what was saved, as by DCP's own files."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from worlds.concise import pretty
 from worlds.outcome import Deadlocked, Outcome, Raised
 from worlds.routes import Route
-from worlds.scenario import Scenario
 
 from .judge import judge
-from .judge_blame import judge_blame
 from .judge_state import judge_state, judge_untouched
 from .oracle import expected
 from .verdict import Breach, Verdict, rank_text
@@ -38,9 +36,8 @@ class RouteBreach:
 
 def judge_route(route: Route, outcome: Outcome) -> RouteBreach | None:
     """The first thing that is wrong, or ``None``."""
-    if route.by == "broadcast" or route.is_of_safetensors:
-        found = _breaches(route, outcome) if route.by == "broadcast" else _of_safetensors(route.scenario, outcome)
-        breach = next(found, None)
+    if route.by == "broadcast":
+        breach = next(_breaches(route, outcome), None)
         verdict = Verdict(route.scenario, outcome, expected(route.scenario), breach)
     else:
         verdict = judge(route.scenario, outcome)
@@ -73,19 +70,6 @@ def _breaches(route: Route, outcome: Outcome) -> Iterator[Breach]:
     yield from judge_untouched(route.scenario, outcome.load)
     if outcome.load.returned:
         yield from judge_state(route.scenario, "load", outcome.load)
-
-
-def _of_safetensors(scenario: Scenario, outcome: Outcome) -> Iterator[Breach]:
-    """As of DCP's own files, but for the metadata, which are made up at load from what the files say."""
-    expectation = expected(scenario)
-    yield from judge_blame(scenario, "save", expectation.save, outcome.save)
-    if outcome.load is None or expectation.load is None:
-        return
-    yield from judge_state(scenario, "save", outcome.save)
-    yield from judge_blame(scenario, "load", expectation.load, outcome.load)
-    yield from judge_untouched(scenario, outcome.load)
-    if outcome.load.returned:
-        yield from judge_state(scenario, "load", outcome.load)
 
 
 def _refusal(rank: int, seen: object, refusing: dict[int, set[str]]) -> Iterator[Breach]:

@@ -24,7 +24,6 @@ from .known_issues.entry import blamed
 from .known_issues.loading import padding
 from .ledger import LedgerEntry, first_match
 from .route_entry import RouteIssue
-from .safetensors_issues import SAFETENSORS_ISSUES
 from .violations import Deadlock, NotLoaded, UnexpectedFailure, WrongBits
 
 __all__ = ["ROUTE_ISSUES", "check_route", "find_route_issue"]
@@ -50,10 +49,7 @@ def find_route_issue(breach: RouteBreach) -> LedgerEntry | None:
         found = first_match(ROUTE_ISSUES.values(), lambda issue: issue.matches(breach))
     if found is None and breach.route.by == "broadcast" and _refuses_padding(breach):
         return KNOWN_ISSUES["empty-dict-in-list"]
-    known = found or find_known_issue(breach.verdict)
-    if known is None and breach.route.is_of_safetensors:
-        return first_match(SAFETENSORS_ISSUES.values(), lambda issue: issue.matches(breach))
-    return known
+    return found or find_known_issue(breach.verdict)
 
 
 def _blamed(breach: RouteBreach, phase: str) -> dict[int, ErrorRecord]:

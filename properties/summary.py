@@ -16,7 +16,6 @@ from .ledger import LedgerEntry
 from .planning.known_issues import PLANNING_ISSUES
 from .rebuilding_issues import REBUILDING_ISSUES
 from .route_issues import ROUTE_ISSUES
-from .safetensors_issues import SAFETENSORS_ISSUES
 from .sequence_issues import SEQUENCE_ISSUES
 from .side_by_side_issues import SIDE_BY_SIDE_ISSUES
 from .training.known_issues import TRAINING_ISSUES
@@ -32,7 +31,6 @@ ENTRIES: Mapping[str, LedgerEntry] = {
     **TRAINING_ISSUES,
     **REBUILDING_ISSUES,
     **ROUTE_ISSUES,
-    **SAFETENSORS_ISSUES,
     **SIDE_BY_SIDE_ISSUES,
     **PLANNING_ISSUES,
 }

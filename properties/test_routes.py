@@ -17,10 +17,10 @@ from worlds.windows import Window
 
 @only_in("simulated", "processes")
 @sharded
-@fewer(2)
+@fewer(3)
 @given(route=routes())
 def test_routes(shard: int, world: ExampleWorld, route: Route) -> None:
-    """What ``torch.save`` wrote, converted or broadcast, and what fsspec wrote, is loaded equal into any target."""
+    """What ``torch.save`` wrote, converted or broadcast, is loaded equal into any target."""
     check_route(route, world)
 
 

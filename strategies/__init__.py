@@ -11,10 +11,10 @@ from .layouts import chunk_sharding_specs, enumerable_sharding_specs, layouts, m
 from .mismatches import mismatched_entries
 from .rebuildings import rebuildings
 from .routes import routes
-from .safetensors import safetensors_routes
 from .sequences import save_sequences
 from .side_by_side import saves_side_by_side
 from .states import fqns, nested_entries, object_entries, object_values, state_dicts, tensor_entries
+from .storages import storages, stored_scenarios
 from .tensors import dtypes, ranks, tensor_shapes, world_sizes
 from .trainings import optimizers, parallelisms, training_layers, training_sides, trainings
 from .whole import scenarios
@@ -50,12 +50,13 @@ __all__ = [
     "rebuildings",
     "replicas",
     "routes",
-    "safetensors_routes",
     "save_sequences",
     "saves_side_by_side",
     "scenarios",
     "schedules",
     "state_dicts",
+    "storages",
+    "stored_scenarios",
     "tensor_entries",
     "tensor_shapes",
     "training_layers",

@@ -40,11 +40,8 @@ CASE_FEATURES: dict[str, tuple[str, ...]] = {
     ),
     "another way": (
         "torch_save_to_dcp",
-        "FsspecWriter and FsspecReader",
         "BroadcastingTorchSaveReader",
         "BroadcastingTorchSaveReader, plain tensors alone",
-        "HuggingFaceStorageWriter and HuggingFaceStorageReader",
-        "HuggingFaceStorageWriter with enable_consolidation",
         "window of a plain tensor",
         "window of chunks",
         "window of tiles",
@@ -162,13 +159,7 @@ def _of_rebuilding(case: Rebuilding) -> Iterator[tuple[str, str]]:
 
 @_features.register
 def _of_route(case: Route) -> Iterator[tuple[str, str]]:
-    if case.by == "safetensors":
-        yield "another way", "HuggingFaceStorageWriter and HuggingFaceStorageReader"
-    elif case.by == "consolidated":
-        yield "another way", "HuggingFaceStorageWriter with enable_consolidation"
-    elif case.by == "fsspec":
-        yield "another way", "FsspecWriter and FsspecReader"
-    elif case.by == "torch_save_to_dcp":
+    if case.by == "torch_save_to_dcp":
         yield "another way", "torch_save_to_dcp"
     else:
         plain = all(unit.tensor is not None and _is_plain(unit.tensor) for unit in case.scenario.units("load"))

@@ -12,6 +12,7 @@ from worlds.layouts import ChunkSharding, EnumerableSharding, Layout, MeshShardi
 from worlds.operations import Operation, PlannerOptions, WriterOptions
 from worlds.parts import Part
 from worlds.scenario import Scenario
+from worlds.storages import SHIPPED
 
 __all__ = ["FEATURES", "features"]
 
@@ -125,6 +126,7 @@ FEATURES: dict[str, tuple[str, ...]] = {
         "enable_plan_caching=True",
         "allow_partial_load=True",
     ),
+    "storage": tuple(SHIPPED),
 }
 """Every feature, by group."""
 
@@ -138,6 +140,7 @@ def features(scenario: Scenario) -> frozenset[tuple[str, str]]:
             *_of_mismatches(scenario),
             *_of_calls(scenario),
             *(("option", name) for name in _options(scenario.writer, scenario.planner)),
+            ("storage", scenario.storage),
         ]
     )
 

@@ -18,7 +18,7 @@ from .whole import scenarios
 
 __all__ = ["routes", "tensors_alone"]
 
-_WAYS: tuple[Way, ...] = ("torch_save_to_dcp", "fsspec", "broadcast", "broadcast")
+_WAYS: tuple[Way, ...] = ("torch_save_to_dcp", "broadcast", "broadcast")
 
 
 @st.composite
@@ -33,8 +33,7 @@ def routes(draw: DrawFn, *, max_world_size: int = 6, max_entries: int = 3) -> Ro
         scenarios(failing="nothing", max_world_size=max_world_size, max_entries=max_entries), label="scenario"
     )
     only = draw(st.sampled_from(("plain tensors", "plain tensors", "tensors", "anything")), label="if broadcast")
-    if by != "fsspec":
-        scenario = from_torch_save(scenario)
+    scenario = from_torch_save(scenario)
     if by == "broadcast" and only != "anything":
         scenario = replace(scenario, entries=tensors_alone(scenario.entries))
         if only == "plain tensors":

@@ -15,7 +15,6 @@ from strategies import (
     killed_scenarios,
     rebuildings,
     routes,
-    safetensors_routes,
     save_sequences,
     saves_side_by_side,
     windows,
@@ -29,7 +28,7 @@ from tests.test_strategies import count, sample
     ("group", "strategies"),
     [
         ("without a template", [rebuildings()]),
-        ("another way", [routes(), safetensors_routes(), windows()]),
+        ("another way", [routes(), windows()]),
         ("side by side", [saves_side_by_side()]),
         ("one after the other", [save_sequences()]),
         ("step of a history", [histories()]),

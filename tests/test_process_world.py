@@ -91,7 +91,7 @@ def save_and_load(scenario: Scenario, path: str, rank: int) -> Outcome:
         assert outcome is not None
         return OperationOutcome((outcome,))
 
-    return round_trip(path, lambda: operate("save", overwrite_late), lambda: operate("load", None))
+    return round_trip(scenario, path, lambda: operate("save", overwrite_late), lambda: operate("load", None))
 
 
 def test_upload_of_an_asynchronous_save_waits_for_a_slow_caller(processes: ProcessWorld, tmp_path: Path) -> None:

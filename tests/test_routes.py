@@ -26,7 +26,7 @@ from worlds import (
     TensorEntry,
 )
 from worlds.outcome import ErrorRecord, OperationOutcome, Outcome, Raised, Returned
-from worlds.routes import Route, Way, from_torch_save
+from worlds.routes import Route, from_torch_save
 from worlds.run_route import run_route
 
 SHARDS = ChunkSharding(0, (0, 1))
@@ -46,10 +46,9 @@ def test_shrinks_to_a_conversion_of_nothing() -> None:
     assert find(routes(), lambda _: True, settings=settings(database=None, max_examples=200)) == Route()
 
 
-@pytest.mark.parametrize("by", ["torch_save_to_dcp", "fsspec"])
-def test_state_is_loaded_as_it_was_saved(by: Way, world: SimulatedWorld, processes: ProcessWorld) -> None:
+def test_state_is_loaded_as_it_was_saved(world: SimulatedWorld, processes: ProcessWorld) -> None:
     entries = (replace(TENSORS, entries=(TensorEntry("t", (4, 2), loaded=SHARDS),)), *STATE.entries[1:])
-    route = Route(from_torch_save(replace(STATE, entries=entries)), by)
+    route = Route(from_torch_save(replace(STATE, entries=entries)))
     for where in (world, processes):
         outcome = run_route(where, route)
         assert judge_route(route, outcome) is None

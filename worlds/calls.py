@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -14,12 +13,13 @@ from torch.distributed.checkpoint.metadata import Metadata
 from torch.distributed.checkpoint.staging import AsyncStager, DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict_loader import load_state_dict
 from torch.distributed.checkpoint.state_dict_saver import AsyncSaveResponse, save_state_dict
-from torch.distributed.checkpoint.storage import StorageReader
+from torch.distributed.checkpoint.storage import StorageReader, StorageWriter
 
 from .inject import Injection
 from .operations import Operation, Stager
 from .scenario import Scenario
 from .state import StateDict
+from .storages import find_storage
 
 __all__ = [
     "Tools",
@@ -42,14 +42,13 @@ def save(
     path: str,
     group: Any,
     *,
-    writer_type: Callable[..., dcp.FileSystemWriter] = dcp.FileSystemWriter,
     tools: Tools | None = None,
 ) -> Metadata:
     """Save ``state`` as the scenario says; an asynchronous save is waited for, after the state has been overwritten.
 
     With other ``tools`` than new ones, if given.
     """
-    writer = make_writer(scenario, path, writer_type) if tools is None else tools.writer(scenario, path)
+    writer = make_writer(scenario, path) if tools is None else tools.writer(scenario, path)
     planner = make_save_planner(scenario) if tools is None else tools.save_planner(scenario)
     injection.place("writer", writer)
     injection.place("planner", planner)
@@ -57,7 +56,7 @@ def save(
     if operation.api == "legacy":
         options = _legacy(operation, group)
         return save_state_dict(state.entries, writer, planner=planner, **options)
-    options = _save_options(operation, path, writer, planner, group)
+    options = _save_options(scenario, path, writer, planner, group)
     if operation.api == "async":
         stager = None if tools is None else tools.stager(operation.stager)
         with Upload(state, writer, operation.stager, options, lent=stager) as begun:
@@ -69,27 +68,27 @@ def save(
 
 def upload(scenario: Scenario, state: StateDict, path: str, group: Any) -> Upload:
     """Call ``async_save`` as the scenario says, without faults."""
-    operation, writer = scenario.save, make_writer(scenario, path)
-    options = _save_options(operation, path, writer, make_save_planner(scenario), group)
-    return Upload(state, writer, operation.stager, options)
+    writer = make_writer(scenario, path)
+    options = _save_options(scenario, path, writer, make_save_planner(scenario), group)
+    return Upload(state, writer, scenario.save.stager, options)
 
 
 def _save_options(
-    operation: Operation, path: str, writer: dcp.FileSystemWriter, planner: dcp.DefaultSavePlanner, group: Any
+    scenario: Scenario, path: str, writer: StorageWriter, planner: dcp.DefaultSavePlanner, group: Any
 ) -> dict[str, Any]:
     return {
-        "checkpoint_id": path,
+        "checkpoint_id": find_storage(scenario.storage).checkpoint_id(path),
         "storage_writer": writer,
         "planner": planner,
         "process_group": group,
-        "no_dist": operation.no_dist,
+        "no_dist": scenario.save.no_dist,
     }
 
 
 class Tools(Protocol):
     """What a save is done with, where it is not new each time."""
 
-    def writer(self, scenario: Scenario, path: str) -> dcp.FileSystemWriter:
+    def writer(self, scenario: Scenario, path: str) -> StorageWriter:
         """The writer."""
 
     def save_planner(self, scenario: Scenario) -> dcp.DefaultSavePlanner:
@@ -109,7 +108,7 @@ class Upload:
     def __init__(
         self,
         state: StateDict,
-        writer: dcp.FileSystemWriter,
+        writer: StorageWriter,
         kind: Stager,
         options: dict[str, Any],
         *,
@@ -150,7 +149,7 @@ class Upload:
         return metadata
 
 
-def hold_upload(writer: dcp.FileSystemWriter, until: threading.Event) -> None:
+def hold_upload(writer: StorageWriter, until: threading.Event) -> None:
     """Let the upload begin no sooner than ``until``.
 
     How far it gets before the caller goes on is a race in DCP, where nothing depends on who wins it. What was not
@@ -191,7 +190,7 @@ def load(
     make_planner: Callable[[Scenario], dcp.DefaultLoadPlanner] | None = None,
 ) -> None:
     """Load into ``state`` as the scenario says, with another reader or planner than the default ones if given."""
-    reader = dcp.FileSystemReader(path) if make_reader is None else make_reader(scenario, path)
+    reader = (make_reader or _make_reader)(scenario, path)
     planner = (make_planner or make_load_planner)(scenario)
     injection.place("reader", reader)
     injection.place("planner", planner)
@@ -201,7 +200,7 @@ def load(
     else:
         dcp.load(
             state.entries,
-            checkpoint_id=path,
+            checkpoint_id=find_storage(scenario.storage).checkpoint_id(path),
             storage_reader=reader,
             planner=planner,
             process_group=group,
@@ -209,14 +208,15 @@ def load(
         )
 
 
-def make_writer(
-    scenario: Scenario, path: str, writer_type: Callable[..., dcp.FileSystemWriter] = dcp.FileSystemWriter
-) -> dcp.FileSystemWriter:
-    """A new writer to the directory ``path``, with the scenario's options."""
-    options = dataclasses.asdict(scenario.writer)
-    if not scenario.writer.cache_staged_state_dict:
-        del options["cache_staged_state_dict"]  # which only the file system's own writer has
-    return writer_type(path, **options)
+def make_writer(scenario: Scenario, path: str) -> StorageWriter:
+    """A new writer of the scenario's storage, with its options."""
+    storage = find_storage(scenario.storage)
+    return storage.make_writer(storage.checkpoint_id(path), scenario.writer)
+
+
+def _make_reader(scenario: Scenario, path: str) -> StorageReader:
+    storage = find_storage(scenario.storage)
+    return storage.make_reader(storage.checkpoint_id(path))
 
 
 def make_load_planner(scenario: Scenario) -> dcp.DefaultLoadPlanner:

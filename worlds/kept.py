@@ -87,7 +87,7 @@ class _Kept:
         self._for_one_path = for_one_path
         self._used: list[object] = []
 
-    def writer(self, scenario: Scenario, path: str) -> dcp.FileSystemWriter:
+    def writer(self, scenario: Scenario, path: str) -> dcp.StorageWriter:
         where = path if self._for_one_path else ""
         return self._get("writer", lambda: calls.make_writer(scenario, path), repr(scenario.writer), where)
 

@@ -14,6 +14,7 @@ from .hooks import HOOKS
 from .invalid import InvalidScenario
 from .outcome import OperationOutcome
 from .scenario import Scenario
+from .storages import FILE_SYSTEM
 
 __all__ = ["FILE_PLACES", "Kill", "KilledOutcome", "KilledScenario", "kill_places"]
 
@@ -72,6 +73,8 @@ class KilledScenario(Concise):
             raise InvalidScenario("a scenario in which ranks die has no other faults")
         if self.scenario.damages:
             raise InvalidScenario("a scenario in which ranks die has no other damage")
+        if self.scenario.storage != FILE_SYSTEM:
+            raise InvalidScenario("a scenario in which ranks die is of DCP's own files")
         for kill in self.kills:
             if kill.rank >= size:
                 raise InvalidScenario(f"the {self.operation} has no rank {kill.rank} to die")

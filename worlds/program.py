@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import _create_default_local_metadata
 from torch.distributed.checkpoint.metadata import Metadata
 
 from .abandoned import Abandoned
 from .calls import load, save
-from .damage import Damage
 from .do_damage import damage_checkpoint
 from .inject import Injection
 from .metadata import record_metadata
@@ -33,6 +30,7 @@ from .outcome import (
 from .record import error_origin, record_error
 from .scenario import Scenario
 from .state import StateDict
+from .storages import FILE_SYSTEM, find_storage
 
 __all__ = [
     "Call",
@@ -101,22 +99,26 @@ def run_rank(
 
 
 def round_trip(
+    scenario: Scenario,
     path: str,
     save: Callable[[], OperationOutcome],
     load: Callable[[], OperationOutcome],
-    damages: Sequence[Damage] = (),
 ) -> Outcome:
-    """Save to the directory ``path``, look at what is there, and load it; what did not save on every rank is left.
+    """Save to the ``path``, look at what is there, and load it; what did not save on every rank is left.
 
-    The ``damages`` are done in between.
+    The scenario's damage is done in between. In the end its storage cleans up.
     """
-    saved = save()
-    if not saved.returned:
-        return Outcome(saved)
-    metadata, error = read_metadata(path)
-    files = list_files(path)
-    damaged = damage_checkpoint(path, damages, metadata)
-    return Outcome(saved, load(), metadata, error, files, damaged)
+    try:
+        saved = save()
+        if not saved.returned:
+            return Outcome(saved)
+        metadata, error = read_metadata(path, scenario.storage)
+        files = list_files(path, scenario.storage)
+        damaged = damage_checkpoint(path, scenario.damages, metadata)
+        return Outcome(saved, load(), metadata, error, files, damaged)
+    finally:
+        storage = find_storage(scenario.storage)
+        storage.clean_up(storage.checkpoint_id(path))
 
 
 def default_metadata(scenario: Scenario, rank: int) -> MetadataRecord:
@@ -133,21 +135,18 @@ def raised(error: BaseException, path: str, state: tuple[EntryState, ...]) -> Ra
     return Raised(ErrorRecord(record.type, ""), phase=str(error.args[0]), failures=tuple(failures), state=state)
 
 
-def read_metadata(path: str) -> tuple[MetadataRecord | None, ErrorRecord | None]:
-    """The metadata as a new reader reads it from the directory ``path``, or what that raises."""
+def read_metadata(path: str, storage: str = FILE_SYSTEM) -> tuple[MetadataRecord | None, ErrorRecord | None]:
+    """The metadata as a new reader of the storage reads it, or what that raises; neither where it keeps none."""
+    made = find_storage(storage)
+    if not made.limits.metadata:
+        return None, None
     try:
-        return record_metadata(dcp.FileSystemReader(path).read_metadata()), None
+        return record_metadata(made.make_reader(made.checkpoint_id(path)).read_metadata()), None
     except Exception as error:
         return None, record_error(error, path=path)
 
 
-def list_files(path: str) -> tuple[FileRecord, ...]:
-    """The files below the directory ``path``, by name, but for metadata: it says ``path``, so that its size differs."""
-    found = []
-    for directory, _, names in os.walk(path):
-        for name in names:
-            if name.endswith(".metadata"):
-                continue
-            file = os.path.join(directory, name)
-            found.append(FileRecord(os.path.relpath(file, path), os.stat(file).st_size))
-    return tuple(sorted(found, key=lambda file: file.name))
+def list_files(path: str, storage: str = FILE_SYSTEM) -> tuple[FileRecord, ...]:
+    """The files of the checkpoint, by name, without its metadata."""
+    made = find_storage(storage)
+    return made.list_files(made.checkpoint_id(path))

@@ -46,8 +46,8 @@ def _run_together(world: ExampleWorld, pair: SideBySide, *paths: str) -> tuple[O
     one, other = (path if outcome.returned else None for path, outcome in zip(paths, saved, strict=True))
     loaded = _operate(world, pair, "load", (one, other))
     first, second = (
-        round_trip(path, partial(_itself, save), partial(_itself, load))
-        for path, save, load in zip(paths, saved, loaded, strict=True)
+        round_trip(scenario, path, partial(_itself, save), partial(_itself, load))
+        for scenario, path, save, load in zip(pair.both, paths, saved, loaded, strict=True)
     )
     return first, second
 

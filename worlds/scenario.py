@@ -10,7 +10,7 @@ wrong.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import ClassVar, Literal
 
@@ -23,6 +23,7 @@ from .invalid import require
 from .layouts import Plain
 from .operations import Operation, PlannerOptions, WriterOptions
 from .state_tree import Leaf, Unit, children, leaves, units
+from .storages import FILE_SYSTEM, limits_of
 
 __all__ = ["Scenario"]
 
@@ -35,7 +36,8 @@ class Scenario(Concise):
 
     ``container`` is what holds the entries: a plain ``"dict"``, or the state dict of a ``"module"`` with the tensors as
     its parameters, buffers and attributes. ``faults`` are at hooks, ``file_faults`` at operations on files; a scenario
-    has one kind. ``damages`` are done to the checkpoint between the save and the load.
+    has one kind. ``damages`` are done to the checkpoint between the save and the load. ``storage`` is the name of what
+    keeps it, see :mod:`worlds.storages`.
     """
 
     _positional: ClassVar[int] = 0
@@ -49,6 +51,7 @@ class Scenario(Concise):
     faults: tuple[Fault, ...] = ()
     damages: tuple[Damage, ...] = ()
     file_faults: tuple[FileFault, ...] = ()
+    storage: str = FILE_SYSTEM
 
     def __post_init__(self) -> None:
         for name in ("save", "load"):
@@ -60,6 +63,7 @@ class Scenario(Concise):
         self._check_uncoordinated()
         self._check_faults()
         self._check_damages()
+        self._check_storage()
         staged = self.save.api == "async" and self.save.stager == "writer"
         require(not (staged and self.writer.cache_staged_state_dict), "to cache what is staged takes pinned memory")
 
@@ -162,6 +166,19 @@ class Scenario(Concise):
         if self.damages:
             require(not self.all_faults, "a checkpoint that is damaged is saved and loaded without faults")
             require(self.save.coordinated, "a checkpoint that is damaged has metadata of the whole")
+            require(self.storage == FILE_SYSTEM, "a checkpoint that is damaged is in DCP's own files")
+
+    def _check_storage(self) -> None:
+        """What a storage does not support; see :func:`worlds.fitting.fitted`."""
+        limits, name = limits_of(self.storage), self.storage
+        require(not self.file_faults or name == FILE_SYSTEM, "operations on files that fail are those of DCP's own files")
+        require(limits.uncoordinated or self.save.coordinated, f"{name} takes ranks that coordinate")
+        for option in fields(self.writer):
+            is_default = getattr(self.writer, option.name) == option.default
+            require(is_default or limits.takes(option.name), f"{name} has no option {option.name}")
+        for leaf in (leaf for operation in ("save", "load") for leaf in self.leaves(operation)):
+            fits = limits.dtypes is None or not isinstance(leaf.entry, TensorEntry) or leaf.entry.dtype in limits.dtypes
+            require(fits, f"{name} cannot hold {leaf.entry.key!r}")
 
 
 def _check_keys(entries: tuple[Entry, ...], name: Name) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from worlds.operations import Operation, PlannerOptions, WriterOptions
+from worlds.storages import FILE_SYSTEM
 
 from .faults import failing_class
 from .known import CannotWrite
 from .plan import EarlierSave, Name, Plan
 from .races import late_writer
 from .state import overwrite_lines, state_name
+from .storage import StorageClass, storage_class
 from .text import Code, Items, headed, render
 
 __all__ = ["call_code", "function_name"]
@@ -29,7 +31,7 @@ def call_code(plan: Plan, name: Name, *, head: str = "") -> str:
         if storage is not None:
             arguments.append(headed(f"storage_{'writer' if name == 'save' else 'reader'}=", storage))
     else:
-        arguments.append(storage or f"dcp.FileSystem{'Writer' if name == 'save' else 'Reader'}({plan.path})")
+        arguments.append(storage or f"{_class(plan, name).name}({plan.path})")
     if planner is not None:
         arguments.append(headed("planner=", planner))
     arguments += _where(plan, name, operation)
@@ -120,18 +122,19 @@ def _storage(plan: Plan, name: Name) -> Code | None:
     """The storage, where it is not the one that DCP takes for a path."""
     if plan.by == "broadcast":
         return _broadcasting_reader(plan)
-    if plan.by in ("safetensors", "consolidated"):
-        return _of_safetensors(plan, name)
-    prefix = "writer" if name == "save" else "reader"
-    options = _options(plan.scenario.writer) if name == "save" else []
-    failing = failing_class(plan, name, prefix)
+    kind = _class(plan, name)
+    options = [*kind.arguments, *(_options(plan.scenario.writer) if name == "save" else [])]
+    failing = failing_class(plan, name, "writer" if name == "save" else "reader")
     # Where it is to stage as well, async_save must be given it: for a path alone, it takes a DefaultStager.
     stages = name == "save" and plan.scenario.save.api == "async" and plan.scenario.save.stager == "writer"
     if name == "save":
         failing = late_writer(plan) or failing
-    if failing is None and not options and not stages:
-        return None
-    return Items(f"{failing or f'dcp.FileSystem{prefix.capitalize()}'}(", (plan.path, *options))
+    is_taken = plan.scenario.storage == FILE_SYSTEM and failing is None and not options and not stages
+    return None if is_taken else Items(f"{failing or kind.name}(", (plan.path, *options))
+
+
+def _class(plan: Plan, name: Name) -> StorageClass:
+    return storage_class(plan.scenario.storage, "writer" if name == "save" else "reader")
 
 
 def _broadcasting_reader(plan: Plan) -> Code:
@@ -139,14 +142,6 @@ def _broadcasting_reader(plan: Plan) -> Code:
     operation = plan.scenario.load
     root = operation.global_rank(operation.coordinator)
     return Items("BroadcastingTorchSaveReader(", (plan.path, *([f"coordinator_rank={root}"] if root else [])))
-
-
-def _of_safetensors(plan: Plan, name: Name) -> Code:
-    """The writer of files of safetensors, or their reader."""
-    if name == "load":
-        return Items("HuggingFaceStorageReader(", (plan.path,))
-    one = ["enable_consolidation=True"] if plan.by == "consolidated" else []
-    return Items("HuggingFaceStorageWriter(", (plan.path, "save_distributed=True", *one))
 
 
 def _options(options: WriterOptions) -> list[str]:

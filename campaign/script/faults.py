@@ -11,11 +11,13 @@ import torch.distributed.checkpoint as dcp
 
 from worlds.faults import Fault
 from worlds.state import Stateful
+from worlds.storages import FILE_SYSTEM
 
 from .errors import error_class, error_expression
 from .known import CannotWrite
 from .plan import Name, Plan
 from .ranks import rank_condition
+from .storage import Side, storage_class
 from .text import indented
 
 __all__ = ["failing_class", "fault_blocks", "hook_base", "hook_text", "override", "stateful_class"]
@@ -27,20 +29,16 @@ class _Owner:
 
     base: Any
     subclass: str
-
-    @property
-    def name(self) -> str:
-        """The class as the script has it."""
-        return "Stateful" if self.base is Stateful else f"dcp.{self.base.__name__}"
+    name: str
+    """The class as the script has it."""
 
 
+_STORAGES: dict[tuple[str, str], Side] = {("save", "writer"): "writer", ("load", "reader"): "reader"}
 _OWNERS: dict[tuple[str, str], _Owner] = {
-    ("save", "writer"): _Owner(dcp.FileSystemWriter, "FailingWriter"),
-    ("save", "planner"): _Owner(dcp.DefaultSavePlanner, "FailingSavePlanner"),
-    ("save", "stateful"): _Owner(Stateful, "FailingStateful"),
-    ("load", "stateful"): _Owner(Stateful, "FailingTarget"),
-    ("load", "reader"): _Owner(dcp.FileSystemReader, "FailingReader"),
-    ("load", "planner"): _Owner(dcp.DefaultLoadPlanner, "FailingLoadPlanner"),
+    ("save", "planner"): _Owner(dcp.DefaultSavePlanner, "FailingSavePlanner", "dcp.DefaultSavePlanner"),
+    ("save", "stateful"): _Owner(Stateful, "FailingStateful", "Stateful"),
+    ("load", "stateful"): _Owner(Stateful, "FailingTarget", "Stateful"),
+    ("load", "planner"): _Owner(dcp.DefaultLoadPlanner, "FailingLoadPlanner", "dcp.DefaultLoadPlanner"),
 }
 
 _STATEFUL = '''\
@@ -78,7 +76,7 @@ def failing_class(plan: Plan, name: Name, prefix: str) -> str | None:
     if name == "save" and prefix in plan.given:
         return prefix
     has_faults = any(fault.hook.startswith(f"{prefix}.") for fault in plan.faults(name))
-    return _OWNERS[name, prefix].subclass if has_faults else None
+    return _owner(plan.scenario.storage, name, prefix).subclass if has_faults else None
 
 
 def stateful_class(plan: Plan, name: Name) -> str:
@@ -86,10 +84,10 @@ def stateful_class(plan: Plan, name: Name) -> str:
     return failing_class(plan, name, "stateful") or "Stateful"
 
 
-def hook_text(fault: Fault) -> str:
+def hook_text(plan: Plan, fault: Fault) -> str:
     """The hook as the class and the method that a reader of DCP knows."""
     prefix, method = fault.hook.split(".")
-    return f"{_owner(fault.operation, prefix).base.__name__}.{method}"
+    return f"{_owner(plan.scenario.storage, fault.operation, prefix).base.__name__}.{method}"
 
 
 def fault_blocks(plan: Plan) -> list[str]:
@@ -113,11 +111,15 @@ def fault_blocks(plan: Plan) -> list[str]:
         for fault in plan.faults(name):
             by_prefix.setdefault(fault.hook.split(".")[0], []).append(fault)
         for prefix, mine in by_prefix.items():
-            blocks.append(_subclass(plan, _owner(name, prefix), mine))
+            blocks.append(_subclass(plan, _owner(plan.scenario.storage, name, prefix), mine))
     return blocks
 
 
-def _owner(name: str, prefix: str) -> _Owner:
+def _owner(storage: str, name: str, prefix: str) -> _Owner:
+    if (name, prefix) in _STORAGES:
+        side = _STORAGES[name, prefix]
+        kind = storage_class(storage, side)
+        return _Owner(kind.base, f"Failing{side.capitalize()}", kind.name)
     if (name, prefix) not in _OWNERS:
         raise CannotWrite(f"there is no script for a scenario in which a {prefix} fails at {name} yet")
     return _OWNERS[name, prefix]
@@ -149,7 +151,7 @@ def _method(plan: Plan, owner: _Owner, method: str, faults: Sequence[Fault]) -> 
 
 def hook_base(hook: str) -> Any:
     """The class of DCP that a hook of a save belongs to."""
-    return _owner("save", hook.split(".")[0]).base
+    return _owner(FILE_SYSTEM, "save", hook.split(".")[0]).base
 
 
 def override(base: type, method: str) -> tuple[str, str]:

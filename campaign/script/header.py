@@ -125,7 +125,7 @@ def _when(plan: Plan) -> str:
             if index == REFUSAL:
                 continue
             fault = plan.scenario.faults[index]
-            failing.setdefault(hook_text(fault), []).append(fault.rank)
+            failing.setdefault(hook_text(plan, fault), []).append(fault.rank)
     if not failing:
         return ""
     return " when " + " and ".join(f"{_ranks(sorted(ranks))} in {hook}" for hook, ranks in failing.items())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
+from worlds.backends import FSSPEC
+
 from .text import WIDTH, indented
 
 __all__ = ["import_block"]
@@ -41,6 +43,7 @@ _DISTRIBUTED = {
     "_shard": ("sharded_tensor",),
     "_shard.sharded_tensor": ("ShardedTensor",),
     "_shard.sharding_spec": ("ChunkShardingSpec", "EnumerableShardingSpec", "ShardMetadata"),
+    FSSPEC.removeprefix("torch.distributed."): ("FsspecReader", "FsspecWriter"),
     "checkpoint._dedup_save_plans": ("dedup_save_plans",),
     "checkpoint._nested_dict": ("flatten_state_dict", "unflatten_state_dict"),
     "checkpoint._sharded_tensor_utils": ("_flatten_sharded_tensors",),
@@ -57,7 +60,6 @@ _DISTRIBUTED = {
         "dcp_to_torch_save",
         "torch_save_to_dcp",
     ),
-    "checkpoint.hf_storage": ("HuggingFaceStorageReader", "HuggingFaceStorageWriter"),
     "checkpoint.metadata": (
         "ChunkStorageMetadata",
         "Metadata",
@@ -93,7 +95,7 @@ def import_block(source: str) -> str:
     used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
     standard = [f"import {name}" for name in _STANDARD if name.partition(".")[0] in used]
     torch = [line for name, line in _TORCH.items() if name in used]
-    for module, names in _DISTRIBUTED.items():
+    for module, names in sorted(_DISTRIBUTED.items()):
         wanted = [name for name in names if name in used]
         if wanted:
             torch.append(_from(f"torch.distributed.{module}", wanted))

@@ -23,7 +23,7 @@ class CannotWrite(ValueError):
 # A class or a field is listed here when a module of this package writes it out. The order of the ranks is not: real
 # processes run in an order of their own.
 _FIELDS: dict[type, str] = {
-    Scenario: "entries save load writer planner container faults damages",
+    Scenario: "entries save load writer planner container faults damages storage",
     Damage: "kind file metadata byte bit inside other",
     Operation: "world_size coordinator api distributed schedule members no_dist rotated stager",
     Schedule: "order threads_first",

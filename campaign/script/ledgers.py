@@ -14,7 +14,6 @@ from properties.killed_issues import KILLED_ISSUES, KilledIssue
 from properties.rebuilding_issues import REBUILDING_ISSUES, RebuildingIssue
 from properties.route_entry import RouteIssue
 from properties.route_issues import ROUTE_ISSUES
-from properties.safetensors_issues import SAFETENSORS_ISSUES
 from properties.sequence_issues import SEQUENCE_ISSUES, SequenceIssue
 from properties.side_by_side_issues import SIDE_BY_SIDE_ISSUES, SideBySideIssue, find_breach
 from properties.training import TRAINING_ISSUES, TrainingIssue, find_training_issue, judge_training
@@ -51,7 +50,6 @@ REAL_ISSUES: dict[str, RealIssue] = {
     **KILLED_ISSUES,
     **HISTORY_ISSUES,
     **ROUTE_ISSUES,
-    **SAFETENSORS_ISSUES,
     **REBUILDING_ISSUES,
     **SIDE_BY_SIDE_ISSUES,
     **TRAINING_ISSUES,

@@ -6,6 +6,7 @@ from properties.violations import BadChunks, BadStorageIndex, Disagreement, Meta
 
 from .known import CannotWrite
 from .plan import Plan
+from .storage import storage_class
 from .text import Items, quoted, render
 
 __all__ = ["checks_metadata", "metadata_checks"]
@@ -60,11 +61,12 @@ def metadata_checks(plan: Plan) -> list[str]:
     """The statements that read the metadata and check it, after the save."""
     if not plan.scenario.save.coordinated:
         raise CannotWrite("there is no script for the metadata of a save with use_collectives=False yet")
+    reader = storage_class(plan.scenario.storage, "reader").name
     if plan.kind is MetadataUnreadable:
-        return ["dcp.FileSystemReader(path).read_metadata()"]
+        return [f"{reader}(path).read_metadata()"]
     if plan.is_metadata_alone:
         return ["metadata = _create_default_local_metadata(state_dict)", *_checks(plan)]
-    return ["metadata = dcp.FileSystemReader(path).read_metadata()", *_checks(plan)]
+    return [f"metadata = {reader}(path).read_metadata()", *_checks(plan)]
 
 
 def _checks(plan: Plan) -> list[str]:

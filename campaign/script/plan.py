@@ -130,7 +130,7 @@ class Plan:
 
     @property
     def by(self) -> Way | None:
-        """The way in which the state goes, where that is not DCP's own files."""
+        """The way in which the state goes, where that is not by a storage."""
         return None
 
     @property

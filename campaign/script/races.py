@@ -7,6 +7,7 @@ from worlds.outcome import Raised, RankOutcome
 from .faults import failing_class
 from .known import CannotWrite
 from .plan import Plan
+from .storage import storage_class
 
 __all__ = ["late_writer", "late_writer_class", "thread_classes", "thread_order"]
 
@@ -69,7 +70,7 @@ _SECONDS = 10
 
 def late_writer_class(plan: Plan) -> list[str]:
     """The class of writers that makes it certain who comes first: the caller of ``async_save``, or rank 0."""
-    base = failing_class(plan, "save", "writer") or "dcp.FileSystemWriter"
+    base = failing_class(plan, "save", "writer") or storage_class(plan.scenario.storage, "writer").name
     if plan.overwrites:
         return [_LATE_UPLOAD.format(base=base)]
     if plan.in_flight:

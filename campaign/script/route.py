@@ -1,4 +1,4 @@
-"""Scripts of states that go another way: a ``torch.save`` file that ranks read, and files of safetensors."""
+"""Scripts of states that go another way: a ``torch.save`` file that ranks read."""
 
 from __future__ import annotations
 
@@ -26,16 +26,15 @@ class _RoutePlan(Plan):
 
     @property
     def path(self) -> str:
-        """The directory that the ranks share, or the file in it."""
-        return 'f"{path}/saved.pt"' if self.way == "broadcast" else "path"
+        """A file in the directory that the ranks share."""
+        return 'f"{path}/saved.pt"'
 
 
 def write_route_script(breach: RouteBreach) -> str:
     """A Python file that needs torch alone and shows what is wrong with what went another way.
 
-    Files of safetensors need the package of that name too. Raises :class:`CannotWrite`, with one line, for the ways
-    that write DCP's own files.
+    Raises :class:`CannotWrite`, with one line, for the way that writes DCP's own files.
     """
-    if breach.route.by in ("torch_save_to_dcp", "fsspec"):
+    if breach.route.by == "torch_save_to_dcp":
         raise CannotWrite(f"there is no script for a state that goes by {breach.route.by} yet")
     return write_plan(_RoutePlan(breach.verdict, find_route_issue(breach), way=breach.route.by))

@@ -39,7 +39,7 @@ def run_async_sequence(world: ProcessWorld, sequence: SaveSequence) -> SequenceO
 
 def _run(world: ProcessWorld, step: Scenario, path: str) -> Outcome:
     save = partial(world.operate, step, "save", path, job=_save)
-    return round_trip(path, save, partial(world.operate, step, "load", path))
+    return round_trip(step, path, save, partial(world.operate, step, "load", path))
 
 
 def _save(scenario: Scenario, name: str, rank: int, path: str, *, fresh: bool) -> RankOutcome:

@@ -36,7 +36,7 @@ def run_sequence(world: ProcessWorld, sequence: SaveSequence, *, caching: bool) 
 
 def _run(world: ProcessWorld, step: Scenario, path: str, *, fresh: bool, caching: bool) -> Outcome:
     save = partial(world.operate, step, "save", path, fresh=fresh, job=partial(_save, caching))
-    return round_trip(path, save, partial(world.operate, step, "load", path, fresh=False))
+    return round_trip(step, path, save, partial(world.operate, step, "load", path, fresh=False))
 
 
 def _save(caching: bool, scenario: Scenario, name: str, rank: int, path: str, *, fresh: bool) -> RankOutcome | None:

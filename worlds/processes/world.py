@@ -155,7 +155,7 @@ class ProcessWorld:
         # In the same processes, as in the simulated world, what the save has left in DCP is there at the load.
         same = _key(scenario, "save") == _key(scenario, "load")
         load = partial(self.operate, scenario, "load", path, fresh=not same)
-        return round_trip(path, partial(self.operate, scenario, "save", path), load, scenario.damages)
+        return round_trip(scenario, path, partial(self.operate, scenario, "save", path), load)
 
     def operate(
         self,

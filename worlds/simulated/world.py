@@ -98,7 +98,7 @@ class SimulatedWorld:
                     self.operate(replace(scenario, file_faults=()), "save", path, prepare=make_old)
             with self.example():
                 operate = partial(self.operate, scenario, path=path)
-                return round_trip(path, partial(operate, "save"), partial(operate, "load"), scenario.damages)
+                return round_trip(scenario, path, partial(operate, "save"), partial(operate, "load"))
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 

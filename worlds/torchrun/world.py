@@ -119,7 +119,7 @@ class TorchrunWorld:
             self._operate(replace(scenario, file_faults=()), "save", path, fresh=True, prepare=make_old)
         operate = partial(self._operate, scenario, path=path)
         save, load = partial(operate, "save", fresh=True), partial(operate, "load", fresh=False)
-        return round_trip(path, save, load, scenario.damages)
+        return round_trip(scenario, path, save, load)
 
     def _operate(
         self,

@@ -1,0 +1,205 @@
+"""Known issues of files of safetensors: what their writer drops or cannot write, and what becomes one file of all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from worlds.entries import Entry, ObjectEntry, TensorEntry
+from worlds.layouts import ChunkSharding, EnumerableSharding, Plain, Tile
+from worlds.operations import Operation
+from worlds.outcome import ErrorRecord
+from worlds.scenario import Scenario
+
+from ..oracle import names_fault
+from ..verdict import Breach, Verdict
+from ..violations import NotLoaded, WrongBits
+from .entry import KnownIssue, blamed
+
+__all__ = ["ISSUES"]
+
+Predicate = Callable[[Verdict, Breach], bool]
+
+
+def _fails(verdict: Verdict, phase: str, by: Callable[[ErrorRecord], bool]) -> bool:
+    """Whether ranks that every rank blames for that phase failed so, and all others as they were made to."""
+    name, outcome = ("save", verdict.outcome.save) if phase == "write" else ("load", verdict.outcome.load)
+    named = {} if outcome is None else blamed(outcome, phase)
+    others = {rank: error for rank, error in named.items() if not by(error)}
+    return len(others) < len(named) and all(
+        _is_made(verdict.scenario, name, rank, error) for rank, error in others.items()
+    )
+
+
+def _is_made(scenario: Scenario, operation: str, rank: int, error: ErrorRecord) -> bool:
+    return any(
+        (fault.operation, fault.rank) == (operation, rank) and names_fault(scenario, index, error)
+        for index, fault in enumerate(scenario.faults)
+    )
+
+
+def _says(phase: str, text: str) -> Predicate:
+    """Whether that is said in that phase, by whichever rank, and nothing else but what is made to be."""
+    return lambda verdict, breach: _fails(verdict, phase, lambda error: re.search(text, error.message) is not None)
+
+
+def _tensors(verdict: Verdict) -> dict[str, TensorEntry]:
+    """What was saved under each name, of tensors."""
+    leaves = verdict.scenario.leaves("save")
+    return {leaf.fqn: leaf.entry for leaf in leaves if isinstance(leaf.entry, TensorEntry)}
+
+
+def _wrong_tensor(verdict: Verdict, breach: Breach) -> TensorEntry | None:
+    """The tensor whose elements are not what was saved, or were not loaded, if that is what is wrong."""
+    if breach.operation != "load" or breach.kind not in (NotLoaded, WrongBits):
+        return None
+    return _tensors(verdict).get(".".join(map(str, breach.path)))
+
+
+def _has_several_shards(entry: TensorEntry) -> bool:
+    """Whether a rank has more than one shard of it, even if one is empty."""
+    saved = entry.saved
+    return saved is not None and any(
+        len(saved.parts(entry.shape, rank)) > 1 for rank in range(saved.highest_rank() + 1)
+    )
+
+
+def _loses_shards(verdict: Verdict, breach: Breach) -> bool:
+    wrong = _wrong_tensor(verdict, breach)
+    if wrong is not None:
+        return _has_several_shards(wrong)
+    names = {name for name, entry in _tensors(verdict).items() if _has_several_shards(entry)}
+
+    def misses(error: ErrorRecord) -> bool:
+        said = _SIZE_MISMATCH.fullmatch(error.message)
+        return said is not None and said["name"] in names
+
+    return _fails(verdict, "plan", misses)
+
+
+_SIZE_MISMATCH = re.compile(r"Size mismatch between saved .* and current: .* for (?P<name>.*)", re.DOTALL)
+
+
+def _forgets_lazy_bits(verdict: Verdict, breach: Breach) -> bool:
+    wrong = _wrong_tensor(verdict, breach)
+    return wrong is not None and wrong.saved is not None and wrong.saved.memory in ("conjugated", "negated")
+
+
+def _holds_objects(verdict: Verdict, breach: Breach) -> bool:
+    """Whether a file with something else than tensors in it cannot be read, by who makes one of them or who loads."""
+    objects = any(unit.tensor is None for unit in verdict.scenario.units("save"))
+    unreadable = _says("plan", "global metadata read failed: Error while deserializing header")(verdict, breach)
+    # A header that is none says that it is longer than any memory.
+    too_long = _fails(verdict, "write", lambda error: error.type == "MemoryError")
+    return objects and (unreadable or (too_long and verdict.scenario.storage == "consolidated"))
+
+
+def _of(storages: tuple[str, ...], matches: Predicate) -> Predicate:
+    return lambda verdict, breach: verdict.scenario.storage in storages and matches(verdict, breach)
+
+
+def _is_consolidated(matches: Predicate) -> Predicate:
+    return _of(("consolidated",), matches)
+
+
+def _of_safetensors(matches: Predicate) -> Predicate:
+    return _of(("safetensors", "consolidated"), matches)
+
+
+def _halves_complex(verdict: Verdict, breach: Breach) -> bool:
+    """Whether the one file cannot be read, and there is a complex tensor in it."""
+    there = any(entry.dtype.startswith("complex") for entry in _tensors(verdict).values())
+    return there and _says("plan", "global metadata read failed: Error while deserializing header: invalid")(
+        verdict, breach
+    )
+
+
+def _empties_scalars(verdict: Verdict, breach: Breach) -> bool:
+    wrong = _wrong_tensor(verdict, breach)
+    return wrong is not None and wrong.shape == () and all(" seen 00" in line for line in breach.detail)
+
+
+def _holds_no_tensor(verdict: Verdict, breach: Breach) -> bool:
+    empty = not verdict.scenario.units("save")
+    return empty and _says("write", r"max\(\) (arg|iterable argument) is (an empty sequence|empty)")(verdict, breach)
+
+
+def _mixes_with_parts(verdict: Verdict, breach: Breach) -> bool:
+    """Whether a rank takes a part's file for the whole, where both lie in one directory."""
+    together = verdict.scenario.save.api != "legacy"
+    return together and _says("read", r"^req MetadataIndex\(.* mismatch sizes ")(verdict, breach)
+
+
+def _scenario(entry: Entry | None, storage: str = "safetensors", save: Operation | None = None) -> Scenario:
+    save = save or Operation(api="legacy" if storage == "consolidated" else "current")
+    entries = () if entry is None else (entry,)
+    return Scenario(entries=entries, save=save, load=Operation(save.world_size), storage=storage)
+
+
+_TWO_SHARDS = EnumerableSharding((Tile(0, (0,), (1,)), Tile(0, (1,), (1,))))
+ISSUES = (
+    KnownIssue(
+        id="safetensors-one-shard-a-rank",
+        title="HuggingFaceStorageWriter writes one shard of a tensor for each rank, and drops the others",
+        loses="the other shards are silently not in the checkpoint, and are not loaded",
+        scenario=_scenario(TensorEntry("a", (2,), saved=_TWO_SHARDS)),
+        matches=_of_safetensors(_loses_shards),
+    ),
+    KnownIssue(
+        id="safetensors-not-contiguous",
+        title="HuggingFaceStorageWriter cannot save a tensor that is not contiguous",
+        loses="a transposed or strided tensor, which DCP's own files take, cannot be saved",
+        scenario=_scenario(TensorEntry("a", (2, 2), saved=Plain(memory="transposed"))),
+        matches=_of_safetensors(_says("write", "You are trying to save a non contiguous tensor")),
+    ),
+    KnownIssue(
+        id="safetensors-lazy-bits",
+        title="HuggingFaceStorageWriter forgets that a tensor is conjugated or negated lazily",
+        loses="the checkpoint silently holds the conjugate, or the negative, of what was to be saved",
+        scenario=_scenario(TensorEntry("a", saved=Plain(memory="negated"))),
+        matches=_of_safetensors(_forgets_lazy_bits),
+    ),
+    KnownIssue(
+        id="safetensors-with-objects",
+        title="HuggingFaceStorageWriter takes what is no tensor, and writes a file that nothing can read",
+        loses="a checkpoint that was reported as saved cannot be loaded, with none of its tensors",
+        scenario=_scenario(ObjectEntry("a")),
+        matches=_of_safetensors(_holds_objects),
+    ),
+    KnownIssue(
+        id="consolidated-integers",
+        title="with enable_consolidation, integer and bool tensors cannot be saved: torch.finfo is asked for them",
+        loses="a model with an integer buffer cannot be saved, whatever else it holds",
+        upstream="pytorch/pytorch#192485",
+        scenario=_scenario(TensorEntry("a", dtype="int64"), "consolidated"),
+        matches=_is_consolidated(_says("write", r"torch\.finfo\(\) requires a floating point input type")),
+    ),
+    KnownIssue(
+        id="consolidated-complex",
+        title="with enable_consolidation, complex tensors get half their bytes: torch.finfo is asked for them",
+        loses="a checkpoint that was reported as saved cannot be loaded, with none of its tensors",
+        scenario=_scenario(TensorEntry("a", (1,), dtype="complex64"), "consolidated"),
+        matches=_is_consolidated(_halves_complex),
+    ),
+    KnownIssue(
+        id="consolidated-scalars",
+        title="with enable_consolidation, every 0-d tensor is written as zero",
+        loses="a loss scale, a temperature or a step counter silently is 0 in the file that others are given",
+        scenario=_scenario(TensorEntry("a"), "consolidated"),
+        matches=_is_consolidated(_empties_scalars),
+    ),
+    KnownIssue(
+        id="consolidated-nothing",
+        title="with enable_consolidation, a state dict without tensors cannot be saved: max() of an empty sequence",
+        loses="the save of an empty state dict fails, and says nothing that one understands",
+        scenario=_scenario(None, "consolidated"),
+        matches=_is_consolidated(_holds_no_tensor),
+    ),
+    KnownIssue(
+        id="consolidated-beside-its-parts",
+        title="with enable_consolidation, checkpoint_id makes HuggingFaceStorageWriter forget its directory for parts",
+        loses="parts and whole are in one directory, and what reads it takes a part for the whole, and fails",
+        scenario=_scenario(TensorEntry("a", (2,), saved=ChunkSharding(0, (0, 1))), "consolidated", Operation(2)),
+        matches=_is_consolidated(_mixes_with_parts),
+    ),
+)

@@ -1,0 +1,85 @@
+"""Strategies for scenarios on any storage."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from worlds.entries import Entry, Nested, TensorEntry
+from worlds.fitting import fitted, of_dtype
+from worlds.scenario import Scenario
+from worlds.storages import SHIPPED
+
+from ._reused import reused
+from ._telling import tell
+from ._weighted import weighted
+from .features import features
+from .routes import tensors_alone
+from .whole import Failing, scenarios, without_stateful
+
+__all__ = ["storages", "stored_scenarios"]
+
+_FLOATING = {"int64": "float64", "uint64": "float64", "int16": "float16", "uint16": "bfloat16", "int8": "float8_e5m2"}
+_OF_SAFETENSORS = ("safetensors", "consolidated")
+_WEIGHTS = {"safetensors": 2, "consolidated": 3}
+
+
+@reused
+def storages() -> SearchStrategy[str]:
+    """The names of storages; shrinks towards the file system."""
+    return st.sampled_from(tuple(SHIPPED))
+
+
+@reused
+def _by_format() -> SearchStrategy[str]:
+    """The same, but those with a format of their own more often: what other laws judge of DCP's own is true of it."""
+    return weighted(*((_WEIGHTS.get(name, 1), st.just(name)) for name in SHIPPED))
+
+
+@st.composite
+def stored_scenarios(
+    draw: DrawFn,
+    *,
+    names: SearchStrategy[str] | None = None,
+    failing: Failing = "anything",
+    mismatched: bool = False,
+    max_world_size: int = 4,
+    max_entries: int = 3,
+) -> Scenario:
+    """Any scenario, on a storage of those ``names``, by default any; what that does not support gives way.
+
+    To the nearest that it does, see :func:`worlds.fitting.fitted`. Files of safetensors get tensors alone,
+    mostly, since that is all that they can hold; and, where they are made one, mostly floating-point ones and often by
+    a save without ``checkpoint_id``: all else fails in released torch, so that nothing behind it would be seen. Shrinks
+    as :func:`scenarios`, and towards the file system.
+    """
+    usual = _by_format() if failing == "nothing" else storages()
+    storage = draw(usual if names is None else names, label="storage")
+    anything = draw(st.sampled_from((False,) * 9 + (True,)), label="anything, if safetensors")
+    legacy = draw(st.booleans(), label="without checkpoint_id, if consolidated")
+    floating = draw(st.sampled_from((True, True, True, False)), label="floating point alone, if consolidated")
+    scenario = draw(
+        scenarios(failing=failing, mismatched=mismatched, max_world_size=max_world_size, max_entries=max_entries),
+        label="scenario",
+    )
+    scenario = fitted(scenario, storage)
+    if storage in _OF_SAFETENSORS and not anything:
+        scenario = replace(scenario, entries=tensors_alone(scenario.entries))
+    if storage == "consolidated" and floating:
+        scenario = replace(scenario, entries=tuple(map(_floating, scenario.entries)))
+    if storage == "consolidated" and legacy and not anything:
+        save = replace(scenario.save, api="legacy", stager="writer")
+        scenario = replace(scenario, entries=tuple(map(without_stateful, scenario.entries)), save=save)
+    tell(features(scenario))
+    return scenario
+
+
+def _floating(entry: Entry) -> Entry:
+    """The entry with a floating-point dtype in the place of any other, of as many bytes where that is possible."""
+    if isinstance(entry, Nested):
+        return replace(entry, entries=tuple(map(_floating, entry.entries)))
+    if not isinstance(entry, TensorEntry) or "float" in entry.dtype:
+        return entry
+    return of_dtype(entry, _FLOATING.get(entry.dtype, "float32"))

@@ -1,0 +1,113 @@
+"""A bug planted in one storage is found by the laws on storages within the ci profile, named, and shrunk to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+import pytest
+from torch.distributed.checkpoint import _consolidate_hf_safetensors, hf_storage
+
+from properties import judge
+from properties.check import check
+from properties.violations import BadStorageIndex, LostFailure, NotLoaded, UnexpectedFailure, Violation, WrongBits
+from strategies import stored_scenarios
+from tests.planting import planted
+from tests.shrinking import shrunk
+from worlds import SimulatedWorld
+from worlds.backends import FSSPEC
+from worlds.concise import pretty
+
+pytestmark = pytest.mark.thorough
+
+CI_EXAMPLES = {"nothing": 4 * 200, "save": 4 * 150, "load": 4 * 150}
+"""Of the laws on storages, by what fails, in the profile ci."""
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A line of a storage, what to put in its place, how that must break a law and where, and how small it becomes."""
+
+    id: str
+    owner: Any
+    function: str
+    old: str
+    new: str
+    kinds: tuple[type[Violation], ...]
+    storage: str
+    failing: Literal["nothing", "save", "load"] = "nothing"
+    ranks: int = 1
+    entries: int = 1
+    faults: int = 0
+
+
+BUGS = (
+    Bug(
+        "a stream of fsspec that swallows what is raised as it is read",
+        import_module(FSSPEC).FileSystem,
+        "create_stream",
+        "pass\n            raise",
+        "pass",
+        (LostFailure,),
+        "fsspec",
+        failing="load",
+        faults=1,
+    ),
+    Bug(
+        "files of fsspec that share a name",
+        import_module(FSSPEC).FileSystem,
+        "concat_path",
+        "suffix)",
+        'suffix.replace("1", "0"))',
+        (BadStorageIndex,),
+        "fsspec",
+        ranks=2,
+    ),
+    Bug(
+        "a part of a file of safetensors read from its beginning",
+        hf_storage.HuggingFaceStorageReader,
+        "_process_read_request",
+        "slice(offset, offset + length)",
+        "slice(0, length)",
+        (WrongBits,),
+        "safetensors",
+        ranks=2,
+    ),
+    Bug(
+        "one file of safetensors for all ranks",
+        hf_storage.HuggingFaceStorageWriter,
+        "prepare_global_plan",
+        'storage_data["shard_index"] = i',
+        'storage_data["shard_index"] = 1',
+        (NotLoaded, UnexpectedFailure),
+        "safetensors",
+        ranks=2,
+        entries=2,
+    ),
+    Bug(
+        "parts put into one file at the beginning of their tensor",
+        _consolidate_hf_safetensors,
+        "_write_sub_tensor_to_file_optimized",
+        "idx + offset for",
+        "idx for",
+        (WrongBits,),
+        "consolidated",
+        ranks=2,
+    ),
+)
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.id)
+def test_planted_bug_is_found_named_and_shrunk(bug: Bug, world: SimulatedWorld) -> None:
+    with planted(bug.owner, bug.function, bug.old, bug.new):
+        cases, examples = stored_scenarios(failing=bug.failing), CI_EXAMPLES[bug.failing]
+        violation, scenario = shrunk(cases, lambda case: check(case, world), Violation, max_examples=examples)
+        assert isinstance(violation, bug.kinds), violation
+    assert judge(scenario, world.run(scenario)), "without the bug the scenario must pass"
+    text = str(violation)
+    assert f"scenario = {pretty(scenario)}\n" in text
+    assert scenario.storage == bug.storage, text
+    assert max(scenario.save.world_size, scenario.load.world_size) <= bug.ranks, text
+    assert len(scenario.entries) <= bug.entries, text
+    assert len(scenario.faults) <= bug.faults, text

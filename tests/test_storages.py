@@ -1,0 +1,192 @@
+"""Scenarios on any storage: as drawn, as run, as judged, as scripts, and what gives way on one that has limits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import find, given, settings
+from hypothesis import strategies as st
+
+import worlds
+from campaign.script import write_script
+from properties import judge
+from properties.known_issues import KNOWN_ISSUES, KnownIssue, find_known_issue
+from properties.known_issues.safetensors import ISSUES
+from properties.verdict import Verdict
+from strategies import scenarios, stored_scenarios
+from strategies.features import features
+from tests.script_runs import run_script
+from tests.script_texts import check_text
+from tests.test_strategies import count, sample
+from worlds import (
+    ChunkSharding,
+    Damage,
+    Fault,
+    InvalidScenario,
+    Nested,
+    Operation,
+    ProcessWorld,
+    Scenario,
+    SimulatedWorld,
+    TensorEntry,
+    WriterOptions,
+)
+from worlds.fitting import fitted
+from worlds.outcome import ErrorRecord, OperationOutcome, Outcome, Raised, Returned
+from worlds.storages import SHIPPED
+
+HALVES = ChunkSharding(0, (0, 1))
+STATE = (
+    Nested("n", "dict", (TensorEntry("t", (4, 2), saved=HALVES, loaded=ChunkSharding(1, (1, 0))),)),
+    TensorEntry("u", (3,), "float64", loaded=HALVES),
+)
+SAVED = Scenario(STATE, Operation(2, api="legacy"), Operation(2))
+EACH = pytest.mark.parametrize("storage", SHIPPED)
+FEW = settings(database=None, max_examples=200)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "storage", "says"),
+    [
+        (Scenario(save=Operation(api="uncoordinated")), "safetensors", "safetensors takes ranks that coordinate"),
+        (Scenario(writer=WriterOptions(thread_count=2)), "safetensors", "safetensors has no option thread_count"),
+        (Scenario((TensorEntry("a", dtype="complex128"),)), "consolidated", "consolidated cannot hold 'a'"),
+        (Scenario(writer=WriterOptions(cache_staged_state_dict=True)), "fsspec", "fsspec has no option cache_staged"),
+        (Scenario(damages=(Damage("missing"),)), "fsspec", "a checkpoint that is damaged is in DCP's own files"),
+        (Scenario(), "tape", "there is no storage 'tape', only file_system, fsspec, "),
+    ],
+)
+def test_what_a_storage_does_not_support_is_no_scenario(scenario: Scenario, storage: str, says: str) -> None:
+    with pytest.raises(InvalidScenario, match=says):
+        replace(scenario, storage=storage)
+    if storage in SHIPPED and not scenario.damages:
+        assert fitted(scenario, storage).storage == storage, "the nearest one is"
+
+
+@EACH
+def test_any_scenario_fits_a_storage_once(storage: str) -> None:
+    @settings(max_examples=50, database=None)
+    @given(scenario=scenarios())
+    def draw(scenario: Scenario) -> None:
+        once = fitted(scenario, storage)
+        assert fitted(once, storage) == once
+        assert replace(fitted(scenario, "file_system"), storage="file_system") == scenario
+
+    draw()
+
+
+def test_storage_is_a_part_of_the_scenario() -> None:
+    scenario = replace(SAVED, storage="fsspec")
+    assert eval(repr(scenario), vars(worlds)) == scenario == Scenario.from_json(scenario.to_json())
+    assert "storage" not in repr(SAVED) + SAVED.to_json()
+    with pytest.raises(InvalidScenario, match="the scenario is not legal: there is no storage 'tape'"):
+        Scenario.from_json(scenario.to_json().replace("fsspec", "tape"))
+
+
+def test_shrinks_to_nothing_in_the_file_system() -> None:
+    assert find(stored_scenarios(), lambda _: True, settings=FEW) == Scenario()
+
+
+@EACH
+def test_shrinks_to_nothing_on_that_storage(storage: str) -> None:
+    smallest = find(stored_scenarios(names=st.just(storage)), lambda _: True, settings=FEW)
+    assert smallest == Scenario(storage=storage)
+
+
+def test_every_storage_is_drawn_often() -> None:
+    for failing in ("nothing", "save"):
+        counts = count(sample(stored_scenarios(failing=failing)), features)  # type: ignore[arg-type]
+        assert all(counts["storage", name] >= 15 for name in SHIPPED), counts
+
+
+@EACH
+def test_state_is_loaded_as_it_was_saved(storage: str, world: SimulatedWorld, processes: ProcessWorld) -> None:
+    scenario = fitted(SAVED, storage)
+    for where in (world, processes):
+        outcome = where.run(scenario)
+        assert judge(scenario, outcome)
+        assert outcome.load is not None
+        assert outcome.load.returned
+
+
+@EACH
+def test_failure_of_a_storage_is_blamed(storage: str, world: SimulatedWorld, processes: ProcessWorld) -> None:
+    for fault in (Fault("save", 1, "writer.finish"), Fault("save", 1, "writer.write_data", through="future")):
+        scenario = fitted(replace(SAVED, save=Operation(2, coordinator=1, api="legacy"), faults=(fault,)), storage)
+        for where in (world, processes):
+            outcome = where.run(scenario)
+            assert [hit.index for hit in outcome.save.hits] == [0]
+            assert judge(scenario, outcome)
+
+
+@pytest.mark.parametrize("issue", ISSUES, ids=lambda issue: issue.id)
+def test_entry_matches_no_other_failure(issue: KnownIssue) -> None:
+    """Not another error in any phase, and not what a rank was made to fail with."""
+    ranks = issue.scenario.load.world_size
+    saved = OperationOutcome((Returned(()),) * ranks)
+    for phase in ("plan", "write", "read"):
+        failed = Raised(ErrorRecord("CheckpointException", ""), phase, ((0, ErrorRecord("OSError", "disk")),))
+        outcome = OperationOutcome((failed,) * ranks)
+        for seen in (Outcome(outcome), Outcome(saved, outcome)):
+            verdict = judge(issue.scenario, seen)
+            assert not verdict
+            assert find_known_issue(verdict) is None, verdict.violation()
+
+
+@pytest.mark.parametrize("issue", ISSUES, ids=lambda issue: issue.id)
+def test_entry_is_of_that_storage_alone(issue: KnownIssue, world: SimulatedWorld) -> None:
+    verdict = judge(issue.scenario, world.run(issue.scenario))
+    elsewhere = replace(issue.scenario, storage="file_system")
+    assert judge(elsewhere, world.run(elsewhere))
+    assert find_known_issue(replace(verdict, scenario=elsewhere)) is None
+
+
+def test_object_beside_tensors_is_all_that_is_excused() -> None:
+    """A header that cannot be read where all that was saved are tensors is new."""
+    scenario = Scenario((TensorEntry("a", (2,)),), storage="safetensors")
+    message = "metadata is None; global metadata read failed: Error while deserializing header: header too large"
+    failed = Raised(ErrorRecord("CheckpointException", ""), "plan", ((0, ErrorRecord("AssertionError", message)),))
+    verdict = judge(scenario, Outcome(OperationOutcome((Returned(()),)), OperationOutcome((failed,))))
+    assert not verdict
+    assert find_known_issue(verdict) is None
+
+
+def test_known_issue_beside_a_fault_is_known(world: SimulatedWorld) -> None:
+    """A rank that was made to fail is named too; where it alone is, nothing is excused."""
+    issue = KNOWN_ISSUES["safetensors-not-contiguous"]
+    fault = Fault("save", 1, "writer.write_data")
+    scenario = replace(issue.scenario, save=Operation(2), load=Operation(2), faults=(fault,))
+    verdict = judge(scenario, world.run(scenario))
+    assert find_known_issue(verdict) is issue, verdict
+    alone = Raised(ErrorRecord("CheckpointException", ""), "write", ((1, ErrorRecord("OSError", "disk")),))
+    other = judge(scenario, replace(verdict.outcome, save=replace(verdict.outcome.save, ranks=(alone, alone))))
+    assert not other
+    assert find_known_issue(other) is None
+
+
+def verdict_of(scenario: Scenario, world: SimulatedWorld) -> Verdict:
+    return judge(scenario, world.run(scenario))
+
+
+@pytest.mark.parametrize(
+    ("storage", "writer"),
+    [
+        ("fsspec", "FsspecWriter(path, thread_count=2)"),
+        ("safetensors", "dcp.HuggingFaceStorageWriter(path, save_distributed=True)"),
+        ("consolidated", "dcp.HuggingFaceStorageWriter(path, save_distributed=True, enable_consolidation=True)"),
+    ],
+)
+def test_script_has_the_storage(storage: str, writer: str, world: SimulatedWorld, tmp_path: Path) -> None:
+    """With what its writer is given; and where ranks fail, the class that fails is one of it."""
+    scenario = fitted(replace(SAVED, writer=WriterOptions(thread_count=2)), storage)
+    assert writer in write_script(verdict_of(scenario, world))
+    failing = replace(scenario, faults=(Fault("load", 1, "reader.read_data"),))
+    script = write_script(verdict_of(failing, world))
+    check_text(script)
+    kind = writer.partition("(")[0].replace("Writer", "Reader")
+    assert f"class FailingReader({kind}):" in script
+    if storage == "fsspec":  # the others run for each of their known issues
+        run = run_script(script, tmp_path)
+        assert run.status == 0, run.output

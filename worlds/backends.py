@@ -1,0 +1,97 @@
+"""The storages that torch ships, as storages under test."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+
+from .operations import WriterOptions
+from .outcome import FileRecord
+from .storages import Limits, Storage
+
+__all__ = ["FSSPEC", "SAFETENSORS_DTYPES", "Consolidated", "FileSystem", "Fsspec", "Safetensors"]
+
+# Before torch 2.15 it had a name that begins with an underscore, which warns there.
+_MODULES = ("torch.distributed.checkpoint.fsspec_filesystem", "torch.distributed.checkpoint._fsspec_filesystem")
+FSSPEC = next(name for name in _MODULES if find_spec(name) is not None)
+"""The module of torch that has the writer and the reader of fsspec."""
+_fsspec: Any = import_module(FSSPEC)
+
+SAFETENSORS_DTYPES = (
+    *("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"),
+    *("uint16", "uint32", "uint64", "complex64"),
+    *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"),
+)
+"""The dtypes that safetensors 0.8 can write and read."""
+
+_OF_FSSPEC = tuple(field.name for field in fields(WriterOptions) if field.name != "cache_staged_state_dict")
+
+
+class FileSystem(Storage):
+    """``FileSystemWriter`` with every option, and ``FileSystemReader``."""
+
+    def make_writer(self, checkpoint_id: str, options: WriterOptions) -> dcp.StorageWriter:
+        return dcp.FileSystemWriter(checkpoint_id, **self._options(options))
+
+    def make_reader(self, checkpoint_id: str) -> dcp.StorageReader:
+        return dcp.FileSystemReader(checkpoint_id)
+
+    def list_files(self, checkpoint_id: str) -> tuple[FileRecord, ...]:
+        """Without the metadata, which say the path, so that their size differs."""
+        found = []
+        for directory, _, names in os.walk(checkpoint_id):
+            for name in names:
+                if name.endswith(".metadata"):
+                    continue
+                file = os.path.join(directory, name)
+                found.append(FileRecord(os.path.relpath(file, checkpoint_id), os.stat(file).st_size))
+        return tuple(sorted(found, key=lambda file: file.name))
+
+    def clean_up(self, checkpoint_id: str) -> None:
+        """All is below the path."""
+
+    def _options(self, options: WriterOptions) -> dict[str, Any]:
+        names = (field.name for field in fields(options) if self.limits.takes(field.name))
+        return {name: getattr(options, name) for name in names}
+
+
+class Fsspec(FileSystem):
+    """``FsspecWriter`` and ``FsspecReader`` on local files."""
+
+    limits = Limits(options=_OF_FSSPEC)
+
+    def make_writer(self, checkpoint_id: str, options: WriterOptions) -> dcp.StorageWriter:
+        writer: dcp.StorageWriter = _fsspec.FsspecWriter(checkpoint_id, **self._options(options))
+        return writer
+
+    def make_reader(self, checkpoint_id: str) -> dcp.StorageReader:
+        reader: dcp.StorageReader = _fsspec.FsspecReader(checkpoint_id)
+        return reader
+
+
+class Safetensors(FileSystem):
+    """``HuggingFaceStorageWriter``, by which each rank writes a file of safetensors, and ``HuggingFaceStorageReader``.
+
+    The writer leaves no metadata, and the reader makes them up from what the files say.
+    """
+
+    limits = Limits(dtypes=SAFETENSORS_DTYPES, options=(), uncoordinated=False, metadata=False)
+    consolidates = False
+
+    def make_writer(self, checkpoint_id: str, options: WriterOptions) -> dcp.StorageWriter:
+        return HuggingFaceStorageWriter(checkpoint_id, save_distributed=True, enable_consolidation=self.consolidates)
+
+    def make_reader(self, checkpoint_id: str) -> dcp.StorageReader:
+        return HuggingFaceStorageReader(checkpoint_id)
+
+
+class Consolidated(Safetensors):
+    """Both, where the writer has made one file of those and the reader reads it."""
+
+    consolidates = True

@@ -1,0 +1,58 @@
+"""A scenario on a storage that does not support all of it: the nearest one that it does."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+from .entries import Entry, Nested, TensorEntry
+from .layouts import Layout
+from .operations import Operation, WriterOptions
+from .scenario import Scenario
+from .storages import Limits, limits_of
+
+__all__ = ["fitted", "of_dtype"]
+
+_ANY_DTYPE = "uint8"
+
+
+def fitted(scenario: Scenario, storage: str) -> Scenario:
+    """The scenario on that storage: with dtypes that it can hold, and calls and options that it takes.
+
+    What it supports is left as it is; raises :class:`worlds.InvalidScenario` where there is no such storage.
+    """
+    limits = limits_of(storage)
+    return replace(
+        scenario,
+        entries=tuple(_of_dtypes(entry, limits) for entry in scenario.entries),
+        save=_save(scenario.save, limits),
+        writer=_writer(scenario.writer, limits),
+        storage=storage,
+    )
+
+
+def _save(save: Operation, limits: Limits) -> Operation:
+    return save if limits.uncoordinated or save.coordinated else replace(save, api="current")
+
+
+def _writer(options: WriterOptions, limits: Limits) -> WriterOptions:
+    taken = {field.name: getattr(options, field.name) for field in fields(options) if limits.takes(field.name)}
+    return WriterOptions(**taken)
+
+
+def _of_dtypes(entry: Entry, limits: Limits) -> Entry:
+    if isinstance(entry, Nested):
+        return replace(entry, entries=tuple(_of_dtypes(inner, limits) for inner in entry.entries))
+    if limits.dtypes is None or not isinstance(entry, TensorEntry) or entry.dtype in limits.dtypes:
+        return entry
+    return of_dtype(entry, _ANY_DTYPE)
+
+
+def of_dtype(entry: TensorEntry, dtype: str) -> TensorEntry:
+    """The tensor with another dtype, in memory that a tensor of any dtype can have."""
+    return replace(entry, dtype=dtype, saved=_for_any_dtype(entry.saved), loaded=_for_any_dtype(entry.loaded))
+
+
+def _for_any_dtype(layout: Layout | None) -> Layout | None:
+    if layout is None or layout.memory not in ("conjugated", "negated", "gradient"):
+        return layout
+    return replace(layout, memory="contiguous")  # type: ignore[arg-type]

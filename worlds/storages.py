@@ -1,0 +1,85 @@
+"""Storages under test: what each supports, and where the object is that makes its writers and readers.
+
+A scenario names its storage. Nothing of a storage is imported before that, so that this module is plain data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
+
+from .invalid import require
+from .operations import WriterOptions
+from .outcome import FileRecord
+
+if TYPE_CHECKING:
+    from torch.distributed.checkpoint import StorageReader, StorageWriter
+
+__all__ = ["FILE_SYSTEM", "SHIPPED", "Limits", "Storage", "find_storage", "limits_of"]
+
+FILE_SYSTEM = "file_system"
+"""The storage of a scenario that names none."""
+
+SHIPPED = {
+    FILE_SYSTEM: "worlds.backends:FileSystem",
+    "fsspec": "worlds.backends:Fsspec",
+    "safetensors": "worlds.backends:Safetensors",
+    "consolidated": "worlds.backends:Consolidated",
+}
+"""The storages that come with this project, by name: the module and the class of each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a storage supports; what is not said is supported."""
+
+    dtypes: tuple[str, ...] | None = None
+    """The dtypes that it can hold; ``None`` for all."""
+    options: tuple[str, ...] | None = None
+    """The fields of :class:`worlds.operations.WriterOptions` that its writer takes; ``None`` for all."""
+    uncoordinated: bool = True
+    """Whether ranks can save with ``use_collectives=False``."""
+    metadata: bool = True
+    """Whether a new reader reads the metadata that the save returned, which say in which file each item is."""
+
+    def takes(self, option: str) -> bool:
+        """Whether its writer has that option."""
+        return self.options is None or option in self.options
+
+
+class Storage(Protocol):
+    """A storage under test: one small object, of which each rank asks for a writer or a reader of its own."""
+
+    limits: Limits = Limits()
+
+    def checkpoint_id(self, path: str) -> str:
+        """What DCP is to call the checkpoint for which an example has the ``path``, in a directory of its own."""
+        return path
+
+    def make_writer(self, checkpoint_id: str, options: WriterOptions) -> StorageWriter:
+        """A new writer, with those of the ``options`` that the storage takes."""
+
+    def make_reader(self, checkpoint_id: str) -> StorageReader:
+        """A new reader."""
+
+    def list_files(self, checkpoint_id: str) -> tuple[FileRecord, ...]:
+        """The files of the checkpoint in the order of their names, as its metadata call them; without its metadata."""
+
+    def clean_up(self, checkpoint_id: str) -> None:
+        """Remove what is left of the checkpoint elsewhere than below its path, whether or not it was saved."""
+
+
+@lru_cache(maxsize=64)
+def find_storage(name: str) -> Storage:
+    """The storage of that name; raises :class:`InvalidScenario` with one line if there is none."""
+    require(name in SHIPPED, f"there is no storage {name!r}, only {', '.join(SHIPPED)}")
+    module, _, kind = SHIPPED[name].partition(":")
+    made: Storage = getattr(import_module(module), kind)()
+    return made
+
+
+def limits_of(name: str) -> Limits:
+    """What the storage of that name supports; raises as above."""
+    return find_storage(name).limits
