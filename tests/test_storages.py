@@ -97,7 +97,7 @@ def test_shrinks_to_nothing_on_that_storage(storage: str) -> None:
 
 def test_every_storage_is_drawn_often() -> None:
     for failing in ("nothing", "save"):
-        counts = count(sample(stored_scenarios(failing=failing)), features)  # type: ignore[arg-type]
+        counts = count(sample(stored_scenarios(failing=failing)), features)
         assert all(counts["storage", name] >= 15 for name in SHIPPED), counts
 
 

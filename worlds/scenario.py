@@ -171,7 +171,7 @@ class Scenario(Concise):
     def _check_storage(self) -> None:
         """What a storage does not support; see :func:`worlds.fitting.fitted`."""
         limits, name = limits_of(self.storage), self.storage
-        require(not self.file_faults or name == FILE_SYSTEM, "operations on files that fail are those of DCP's own files")
+        require(not self.file_faults or name == FILE_SYSTEM, "operations on files fail in DCP's own files alone")
         require(limits.uncoordinated or self.save.coordinated, f"{name} takes ranks that coordinate")
         for option in fields(self.writer):
             is_default = getattr(self.writer, option.name) == option.default
