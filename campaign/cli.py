@@ -26,9 +26,11 @@ from .files import write_text
 from .finding import Finding
 from .folder import Folder
 from .fuzz import begin, cpus, go_on, seconds_of, shard_of, summary_lines
+from .merge import merged
 from .opened import OpenedWorlds
 from .progress import Progress
 from .replay import again
+from .report import write_report
 from .reproduce import script_of_case, script_of_entry
 from .script import CannotWrite
 from .status import INTERRUPTED, NEWS, NOTHING, TEXT, UNABLE, Refused, Unable
@@ -230,7 +232,37 @@ def fuzz(
     tally, new, status = go_on(folder, Progress())
     for line in summary_lines(tally, new, folder):
         click.echo(line)
+    page, _ = write_report(folder, tally)
+    click.echo(f"{NAME}: the report is {page}", err=True)
     return status
+
+
+@cli.command(epilog=TEXT)
+@click.argument("directory", metavar="DIR")
+def report(directory: str) -> int:
+    """Write the report of a campaign: a page, and a summary in Markdown, which is shown.
+
+    Also of one that is under way, or was killed.
+    """
+    folder = Folder(Path(directory))
+    tally = folder.tally()
+    page, summary = write_report(folder, tally)
+    click.echo(summary.read_text(encoding="utf-8"), nl=False)
+    click.echo(f"{NAME}: the report is {page}", err=True)
+    return NOTHING
+
+
+@cli.command(epilog=TEXT)
+@click.argument("directories", nargs=-1, required=True, metavar="DIR...")
+@click.option("--into", required=True, metavar="DIR", help="The directory of the whole.")
+def merge(directories: Sequence[str], into: str) -> int:
+    """Make one campaign of several, as of the shards of an array of jobs, and report on it."""
+    folder = merged([Folder(Path(directory)) for directory in directories], Folder(Path(into)))
+    tally = folder.tally()
+    page, summary = write_report(folder, tally)
+    click.echo(summary.read_text(encoding="utf-8"), nl=False)
+    click.echo(f"{NAME}: the report is {page}", err=True)
+    return NEWS if tally.is_news else NOTHING
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
