@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import sys
 from collections import Counter
@@ -18,8 +19,10 @@ from properties.choices import WORLDS
 from properties.ledger import LedgerEntry
 from properties.summary import ENTRIES
 from worlds import Scenario, TorchrunWorld
+from worlds.concise import pretty
 from worlds.torchrun import NoJob, job_rank, serve
 
+from .cases import data_of
 from .doctor import examine
 from .entries import STATES, compare_entry, entry_named
 from .files import write_text
@@ -27,9 +30,10 @@ from .finding import Finding
 from .folder import Folder
 from .fuzz import begin, cpus, go_on, seconds_of, shard_of, summary_lines
 from .merge import merged
+from .minimize import minimized
 from .opened import OpenedWorlds
 from .progress import Progress
-from .replay import again
+from .replay import again, sight
 from .report import write_report
 from .reproduce import script_of_case, script_of_entry
 from .script import CannotWrite
@@ -161,6 +165,34 @@ def replay(what: str, world: str, checkpoint_dir: str | None, group_timeout: flo
         sys.stdout.flush()
         os._exit(answer.status)
     return answer.status
+
+
+@cli.command(epilog=TEXT)
+@click.argument("what", metavar="FILE")
+@click.option("-o", "--output", metavar="FILE", help="Where to write the smaller case, as JSON.")
+@click.option("--max-time", metavar="TIME", default="5m", show_default=True, help="As 90s or 10m.")
+@click.option("--world", type=click.Choice(["simulated", "processes"]), default="simulated", show_default=True)
+def minimize(what: str, output: str | None, max_time: str, world: str) -> int:
+    """Make a scenario smaller, as long as it shows the same.
+
+    The FILE is what Scenario.to_json() wrote, or a finding's directory. What `fuzz` finds is shrunk already; this is
+    for what you have written yourself, and for what there was no time to shrink.
+    """
+    about, seconds = subject(what), seconds_of(max_time)
+    if isinstance(about, LedgerEntry):
+        raise Refused(f"{what} is an entry of the ledger, whose case is minimal")
+    case = about.read_case() if isinstance(about, Finding) else about
+    with OpenedWorlds(world) as worlds:
+        wanted = sight(about, case, worlds)
+        if not wanted:
+            raise Unable(f"{what} shows nothing to keep: the laws hold")
+        found = minimized(case, lambda other: sight(about, other, worlds) == wanted, seconds=seconds)
+    click.echo(pretty(found))
+    click.echo(f"{NAME}: {wanted}: {len(repr(case))} letters became {len(repr(found))}", err=True)
+    if output is not None:
+        data = data_of(found)
+        write_text(output, json.dumps(data["json"], indent=2) + "\n" if "json" in data else data["python"] + "\n")
+    return NOTHING
 
 
 @cli.command(epilog=TEXT)
