@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import sys
 from collections import Counter
@@ -18,17 +19,22 @@ from properties.choices import WORLDS
 from properties.ledger import LedgerEntry
 from properties.summary import ENTRIES
 from worlds import Scenario, TorchrunWorld
+from worlds.concise import pretty
 from worlds.torchrun import NoJob, job_rank, serve
 
+from .cases import data_of
 from .doctor import examine
 from .entries import STATES, compare_entry, entry_named
 from .files import write_text
 from .finding import Finding
 from .folder import Folder
 from .fuzz import begin, cpus, go_on, seconds_of, shard_of, summary_lines
+from .merge import merged
+from .minimize import minimized
 from .opened import OpenedWorlds
 from .progress import Progress
-from .replay import again
+from .replay import again, sight
+from .report import write_report
 from .reproduce import script_of_case, script_of_entry
 from .script import CannotWrite
 from .status import INTERRUPTED, NEWS, NOTHING, TEXT, UNABLE, Refused, Unable
@@ -162,6 +168,34 @@ def replay(what: str, world: str, checkpoint_dir: str | None, group_timeout: flo
 
 
 @cli.command(epilog=TEXT)
+@click.argument("what", metavar="FILE")
+@click.option("-o", "--output", metavar="FILE", help="Where to write the smaller case, as JSON.")
+@click.option("--max-time", metavar="TIME", default="5m", show_default=True, help="As 90s or 10m.")
+@click.option("--world", type=click.Choice(["simulated", "processes"]), default="simulated", show_default=True)
+def minimize(what: str, output: str | None, max_time: str, world: str) -> int:
+    """Make a scenario smaller, as long as it shows the same.
+
+    The FILE is what Scenario.to_json() wrote, or a finding's directory. What `fuzz` finds is shrunk already; this is
+    for what you have written yourself, and for what there was no time to shrink.
+    """
+    about, seconds = subject(what), seconds_of(max_time)
+    if isinstance(about, LedgerEntry):
+        raise Refused(f"{what} is an entry of the ledger, whose case is minimal")
+    case = about.read_case() if isinstance(about, Finding) else about
+    with OpenedWorlds(world) as worlds:
+        wanted = sight(about, case, worlds)
+        if not wanted:
+            raise Unable(f"{what} shows nothing to keep: the laws hold")
+        found = minimized(case, lambda other: sight(about, other, worlds) == wanted, seconds=seconds)
+    click.echo(pretty(found))
+    click.echo(f"{NAME}: {wanted}: {len(repr(case))} letters became {len(repr(found))}", err=True)
+    if output is not None:
+        data = data_of(found)
+        write_text(output, json.dumps(data["json"], indent=2) + "\n" if "json" in data else data["python"] + "\n")
+    return NOTHING
+
+
+@cli.command(epilog=TEXT)
 def doctor() -> int:
     """Say what will work here and what will not."""
     status = NOTHING
@@ -230,7 +264,37 @@ def fuzz(
     tally, new, status = go_on(folder, Progress())
     for line in summary_lines(tally, new, folder):
         click.echo(line)
+    page, _ = write_report(folder, tally)
+    click.echo(f"{NAME}: the report is {page}", err=True)
     return status
+
+
+@cli.command(epilog=TEXT)
+@click.argument("directory", metavar="DIR")
+def report(directory: str) -> int:
+    """Write the report of a campaign: a page, and a summary in Markdown, which is shown.
+
+    Also of one that is under way, or was killed.
+    """
+    folder = Folder(Path(directory))
+    tally = folder.tally()
+    page, summary = write_report(folder, tally)
+    click.echo(summary.read_text(encoding="utf-8"), nl=False)
+    click.echo(f"{NAME}: the report is {page}", err=True)
+    return NOTHING
+
+
+@cli.command(epilog=TEXT)
+@click.argument("directories", nargs=-1, required=True, metavar="DIR...")
+@click.option("--into", required=True, metavar="DIR", help="The directory of the whole.")
+def merge(directories: Sequence[str], into: str) -> int:
+    """Make one campaign of several, as of the shards of an array of jobs, and report on it."""
+    folder = merged([Folder(Path(directory)) for directory in directories], Folder(Path(into)))
+    tally = folder.tally()
+    page, summary = write_report(folder, tally)
+    click.echo(summary.read_text(encoding="utf-8"), nl=False)
+    click.echo(f"{NAME}: the report is {page}", err=True)
+    return NEWS if tally.is_news else NOTHING
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

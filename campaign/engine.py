@@ -71,7 +71,7 @@ class Engine:
         with Log(self.folder.path / "log" / f"{self._session}-engine.jsonl") as self._log:
             self._write({"is": "session", "process": os.getpid()})
             try:
-                for _ in range(self.plan.workers):
+                for _ in range(self.plan.workers if self.left > 0 else 0):
                     self._pool.start(next(self._names))
                 self._work()
                 self._pool.finish()

@@ -116,7 +116,10 @@ class Finding:
 
 def read_finding(path: Path) -> Finding:
     """The finding of a directory or of its file; raises :class:`Refused`."""
-    path = path / FILE if path.is_dir() else path
+    if path.is_dir():
+        if not (path / FILE).exists():
+            raise Refused(f"{path} holds no finding: it has no {FILE}")
+        path = path / FILE
     try:
         return Finding.from_data(json.loads(read_text(path)))
     except (TypeError, ValueError) as error:

@@ -84,12 +84,13 @@ class Folder:
     def tally(self) -> Tally:
         """What it has come to, by its logs."""
         tally = Tally()
-        for path in self._logs():
+        for path in self.logs():
             for record in read_log(path):
                 tally.add(record)
         return tally
 
-    def _logs(self) -> Sequence[Path]:
+    def logs(self) -> Sequence[Path]:
+        """The files of records."""
         return sorted((self.path / "log").glob("*.jsonl"))
 
     @contextmanager
@@ -131,7 +132,7 @@ class Folder:
 
     def recover_all(self) -> None:
         """As :meth:`recover`, for each worker of a campaign that was killed."""
-        for path in self._logs():
+        for path in self.logs():
             if not path.stem.endswith("engine"):
                 self.recover(path.stem, "the campaign was killed")
 

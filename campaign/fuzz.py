@@ -8,6 +8,7 @@ import secrets
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from properties.summary import known_issue_lines
@@ -93,16 +94,25 @@ def go_on(folder: Folder, progress: Progress) -> tuple[Tally, set[str], int]:
         folder.recover_all()
         tally = folder.tally()
         earlier = stored(folder, tally)
-        handler = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as a batch system ends a job
-        try:
+        with _interruptible():
             interrupted = Engine(folder, tally, earlier=earlier, show=progress).run()
-        finally:
-            signal.signal(signal.SIGTERM, handler)
         tally = folder.tally()  # what is on the disk is what counts
     new = {*tally.findings} - {finding.id for finding in earlier}
-    if new or tally.lost or tally.errors:
+    if tally.is_news:
         return tally, new, NEWS
     return tally, new, INTERRUPTED if interrupted else NOTHING
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """An interrupt ends the campaign, also where a shell has let it be ignored; so does what a batch system ends by."""
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(each, signal.default_int_handler) for each in signals]
+    try:
+        yield
+    finally:
+        for each, handler in zip(signals, before, strict=True):
+            signal.signal(each, handler)
 
 
 def stored(folder: Folder, tally: Tally) -> list[Finding]:

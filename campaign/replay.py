@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from properties.check import check
 from properties.damage_issues import check_damaged
@@ -11,11 +12,13 @@ from worlds import Scenario
 
 from .entries import show_entry
 from .finding import Finding, State, see_again
+from .grouping import group_of
+from .laws import all_laws
 from .opened import OpenedWorlds
 from .seen import Seen, look
 from .status import DIFFERENT, NEWS, NOTHING
 
-__all__ = ["Answer", "again"]
+__all__ = ["Answer", "again", "sight"]
 
 _STATUS: dict[State, int] = {"still there": NEWS, "fixed": NOTHING, "different": DIFFERENT}
 
@@ -44,6 +47,22 @@ def again(what: LedgerEntry | Finding | Scenario, opened: OpenedWorlds) -> Answe
     judge = check_damaged if what.damages else check
     seen = look(lambda: judge(what, opened.world))
     return _answer(seen, still=not seen.holds)
+
+
+def sight(what: Finding | Scenario, case: Any, opened: OpenedWorlds) -> str:
+    """What the law that ``what`` is judged by sees in a case, in so few words that the same bug has the same ones.
+
+    Nothing where all is well.
+    """
+    if isinstance(what, Finding):
+        name, law = what.law, all_laws()[what.law]
+        seen = look(lambda: law.judge(case, opened))
+    else:
+        name, judge = "", check_damaged if case.damages else check
+        seen = look(lambda: judge(case, opened.world))
+    if seen.violation is not None:
+        return group_of(name, seen.violation).id
+    return ", ".join(sorted(seen.known))
 
 
 def _answer(seen: Seen, *, still: bool) -> Answer:

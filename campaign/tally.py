@@ -53,6 +53,9 @@ class Tally:
     laws: dict[str, LawTally] = field(default_factory=dict)
     features: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
+    drawn: Counter[str] = field(default_factory=Counter)
+    """How many cases had what, as :mod:`campaign.drawn` has it."""
+
     known: Counter[str] = field(default_factory=Counter)
     violations: Counter[str] = field(default_factory=Counter)
     """How often each group was seen, shrinking included."""
@@ -68,12 +71,13 @@ class Tally:
     errors: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How many units of a law the tester itself failed in, with what."""
 
-    ticks: list[Tick] = field(default_factory=list)
     open_units: dict[str, str] = field(default_factory=dict)
     """The law of each unit that has begun and not ended."""
 
-    elapsed: float = 0
     sessions: int = 0
+    _ticks: dict[str, list[Tick]] = field(default_factory=dict)
+    """Of each campaign that was merged into this one, or of this one alone."""
+
     _of_unit: dict[str, tuple[int, float]] = field(default_factory=dict)
     _law_of_unit: dict[str, str] = field(default_factory=dict)
 
@@ -86,6 +90,35 @@ class Tally:
     def behaviours(self) -> int:
         """Of all laws, each counted by itself."""
         return sum(len(law.behaviours) for law in self.laws.values())
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds; of campaigns that are merged, which may have run side by side, those of the longest."""
+        return max((ticks[-1].seconds for ticks in self._ticks.values()), default=0)
+
+    @property
+    def ticks(self) -> list[Tick]:
+        """How far it was when.
+
+        Of campaigns that are merged the examples of all, and at each time the most behaviours and findings of one: how
+        many they had together is known of the end alone.
+        """
+        if not self._ticks:
+            return []
+        last: dict[str, Tick] = {}
+        found = []
+        every = ((tick, source) for source, ticks in self._ticks.items() for tick in ticks)
+        for tick, source in sorted(every, key=lambda each: each[0].seconds):
+            last[source] = tick
+            at = last.values()
+            behaviours, findings = max(each.behaviours for each in at), max(each.findings for each in at)
+            found.append(Tick(tick.seconds, sum(each.examples for each in at), behaviours, findings))
+        return [*found, Tick(self.elapsed, self.examples, self.behaviours, len(self.findings))]
+
+    @property
+    def is_news(self) -> bool:
+        """Whether there is something that somebody has to look at."""
+        return bool(self.findings or self.lost or self.errors)
 
     def add(self, record: Record) -> None:
         """Take a record in; each once, and those of a unit in their order."""
@@ -108,9 +141,9 @@ class Tally:
             case "session":
                 self.sessions += 1
             case "tick":
-                self.elapsed += record["seconds"]
-                told = (record[name] for name in ("examples", "behaviours", "findings"))
-                self.ticks.append(Tick(self.elapsed, *told))
+                ticks = self._ticks.setdefault(record.get("source", ""), [])
+                seconds = record["seconds"] + (ticks[-1].seconds if ticks else 0)
+                ticks.append(Tick(seconds, record["examples"], record["behaviours"], record["findings"]))
 
     def _law(self, unit: str) -> LawTally:
         return self.laws.setdefault(self._law_of_unit[unit], LawTally())
@@ -128,6 +161,7 @@ class Tally:
             (self.faults, "faults"),
             (self.known, "known"),
             (self.violations, "violations"),
+            (self.drawn, "drawn"),
         ):
             mine.update(record[more])
         shown, seconds = self._of_unit.get(record["unit"], (0, 0.0))

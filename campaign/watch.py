@@ -15,6 +15,7 @@ from hypothesis.errors import HypothesisException
 from properties.check import FAULT_HITS, KNOWN_HITS
 from properties.judged import FEATURE_HITS
 
+from .drawn import drawn
 from .grouping import Group, group_of
 from .laws import Law
 from .logs import Record
@@ -77,7 +78,7 @@ class Watch:
 
     def _nothing(self) -> dict[str, Any]:
         self._number += 1
-        counters = {name: Counter[str]() for name in ("features", "faults", "known", "violations")}
+        counters = {name: Counter[str]() for name in ("features", "faults", "known", "violations", "drawn")}
         return {"unit": self._unit.id, "n": self._number, "examples": 0, "behaviours": [], **counters}
 
     def is_over(self) -> bool:
@@ -122,6 +123,7 @@ class Watch:
             error = raised
         group = None if error is None else group_of(self._law.name, error)
         self._count(group)
+        self._pending["drawn"].update(": ".join(key) for key in drawn(case))
         if time.monotonic() - self._written > self._interval:
             self.flush()
         if error is not None and group is not None and self._is_target(group):

@@ -54,7 +54,7 @@ def test_help_tells_the_verbs_and_what_the_exit_status_means(capsys: pytest.Capt
         (["script", "no-such-file"], "dcp-stress: error: 'no-such-file' is neither a file nor a known issue"),
         (["script", "LICENSE"], "dcp-stress: error: LICENSE: the scenario is no JSON"),
         (["script", "int-keys", "-o", "no/x"], "dcp-stress: error: cannot write no/x: No such file or directory"),
-        (["replay", "tests"], "dcp-stress: error: cannot read tests/finding.json: No such file or directory"),
+        (["replay", "tests"], "dcp-stress: error: tests holds no finding: it has no finding.json"),
         (["replay", "int-keys", "--world=real"], "dcp-stress replay: error: Invalid value for '--world': 'real' is"),
         (["replay", "int-keys", "--world=torchrun"], "dcp-stress: error: the torchrun world runs in a job of torchrun"),
         (["known", "none"], "dcp-stress: error: there is no known issue 'none': `dcp-stress known` lists them"),
