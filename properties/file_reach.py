@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from worlds.errors import RAISES_NOTHING
 from worlds.file_faults import FileFault, takes_earlier_save
 from worlds.scenario import Scenario
 
@@ -17,9 +18,13 @@ __all__ = ["may_be_got_over", "reached_files"]
 
 
 def reached_files(scenario: Scenario, name: Literal["save", "load"]) -> Iterator[Reach]:
-    """What can make ranks fail in that operation; what is short is no failure."""
+    """What can make ranks fail in that operation; what raises nothing does not."""
     for index, fault in enumerate(scenario.file_faults):
-        if fault.operation == name and fault.error != "short" and (chance := _chance(scenario, fault)) != "never":
+        if (
+            fault.operation == name
+            and fault.error not in RAISES_NOTHING
+            and (chance := _chance(scenario, fault)) != "never"
+        ):
             certain = chance == "surely" and not may_be_got_over(scenario, fault)
             yield Reach(index, fault.rank, fault.place.step, certain)
 

@@ -66,6 +66,8 @@ class FileFault(Concise):
     - the name of an ``errno``: the call does nothing and raises that
     - ``"short"``: a read or a write does a part of what it is asked for, says so, and nothing is wrong
     - ``"full"``: a write does a part, and each later one raises ``ENOSPC``, as on a disk that has become full
+    - ``"lost"``: an fsync does its work, and what is written to that file after it is lost once the file is closed, as
+      where the power fails when all is done
     """
 
     _positional: ClassVar[int] = 4
@@ -100,9 +102,8 @@ class FileFault(Concise):
 def file_errors(call: str) -> tuple[str, ...]:
     """What that operation on files can fail with."""
     method = call.rpartition(".")[2]
-    if method == "write":
-        return FILE_ERRORS
-    return tuple(error for error in FILE_ERRORS if error != "full" and (error != "short" or method == "read"))
+    special = {"read": ("short",), "write": ("short", "full"), "fsync": ("lost",)}.get(method, ())
+    return tuple(error for error in FILE_ERRORS if error.isupper() or error in special)
 
 
 def takes_earlier_save(faults: Sequence[FileFault]) -> bool:

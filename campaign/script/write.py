@@ -16,6 +16,7 @@ from .known import CannotWrite, check_known
 from .metadata import checks_metadata, metadata_checks
 from .outcomes import compared_call, watchdog
 from .plan import EarlierSave, Name, Plan
+from .power import power_blocks, power_lines
 from .processes import exit_helpers, group_lines, on_its_ranks, set_up
 from .races import late_writer_class, thread_classes, thread_order
 from .state import content_block, state_block, state_helpers
@@ -45,6 +46,7 @@ def write_plan(plan: Plan) -> str:
     for scenario in (plan.scenario, *plan.before):
         check_known(scenario)
     blocks = [
+        *power_blocks(plan),
         *_fault_blocks(plan),
         *thread_classes(plan),
         *late_writer_class(plan),
@@ -105,12 +107,12 @@ def _operation(plan: Plan, name: Name) -> list[str]:
     if name != plan.last:
         done = [] if plan.in_all_ranks(name) else ["dist.barrier()"]
         call = [*state_block(plan, name), *thread_order(plan), call_code(plan, name)]
-        return [*lines, *on_its_ranks(plan, name, call), *done, *damage_lines(plan)]
+        return [*lines, *on_its_ranks(plan, name, call), *done, *power_lines(plan), *damage_lines(plan)]
     if plan.compares_outcome and not checks_metadata(plan):
         return [*lines, *compared_call(plan, state_block(plan, name))]
     threads = thread_order(plan) if name == "save" else []
     head = "returned = " if checks_metadata(plan) and plan.kind is Disagreement else ""
-    checks = metadata_checks(plan) if checks_metadata(plan) else after_call(plan)
+    checks = [*power_lines(plan), *metadata_checks(plan)] if checks_metadata(plan) else after_call(plan)
     ends = unless_it_raises(plan, call_code(plan, name, head=head), checks)
     call = [*state_block(plan, name), *before_call(plan), *threads, *ends]
     return [*lines, *on_its_ranks(plan, name, call)]
