@@ -20,7 +20,7 @@ def test_file_operations(shard: int, world: World, scenario: Scenario) -> None:
 
 
 @only_in("simulated")
-@fewer(30)
+@fewer(40)
 @given(scenario=failing_file_scenarios(max_world_size=2, max_entries=2))
 def test_file_operations_on_real_ranks(processes: ProcessWorld, scenario: Scenario) -> None:
     """On processes, whose writer threads really run at once, too."""

@@ -69,7 +69,8 @@ def test_every_operation_fails_with_everything(
     operation: Literal["save", "load"], call: str, error: str, world: SimulatedWorld
 ) -> None:
     """It is reached on the coordinator, and what is not got over is blamed on that rank alone."""
-    scenario = replace(BASE, file_faults=(FileFault(operation, 0, call, error),))
+    earlier: Literal["nothing", "coordinated"] = "coordinated" if call == "metadata.remove" else "nothing"
+    scenario = replace(BASE, file_faults=(FileFault(operation, 0, call, error),), earlier=earlier)
     outcome = struck(scenario, world)
     assert outcome.hits == (Hit(0),)
     assert outcome.returned == (error in RAISES_NOTHING)
@@ -135,12 +136,35 @@ def test_directory_that_is_there_need_not_be_made(world: SimulatedWorld) -> None
     assert expected(replace(BASE, file_faults=both)).save.must_fail
 
 
-def test_metadata_is_removed_where_an_earlier_save_has_left_some(world: SimulatedWorld) -> None:
-    scenario = replace(BASE, file_faults=(FileFault("save", 0, "metadata.remove", "EACCES"),))
-    outcome = struck(scenario, world)
-    assert outcome.hits
-    assert not outcome.returned
-    assert struck(replace(scenario, file_faults=(FileFault("save", 0, "metadata.remove", skip=1),)), world).returned
+@pytest.mark.parametrize("api", ["current", "uncoordinated"])
+def test_metadata_is_removed_where_an_earlier_save_has_left_some(api: Literal["current", "uncoordinated"]) -> None:
+    """Of the whole, or the rank's own: of the kind that is written now."""
+    faults = (FileFault("save", 0, "metadata.remove", "EACCES"),)
+    for earlier in ("nothing", "coordinated", "uncoordinated"):
+        scenario = replace(BASE, save=Operation(2, api=api), file_faults=faults, earlier=earlier)
+        hits = SimulatedWorld().run(scenario).save.hits
+        assert bool(hits) == (earlier == ("coordinated" if api == "current" else "uncoordinated")), earlier
+
+
+@pytest.mark.parametrize("earlier", ["coordinated", "uncoordinated"])
+@pytest.mark.parametrize("world", ["simulated", "processes"])
+def test_earlier_save_has_other_values_at_the_same_path(
+    earlier: Literal["coordinated", "uncoordinated"], world: str, request: pytest.FixtureRequest
+) -> None:
+    """So that a load shows which of the two it has read; the metadata of each kind are there."""
+    scenario = replace(BASE, earlier=earlier, file_faults=(FileFault("save", 0, "metadata.rename"),))
+    outcome = request.getfixturevalue(world).run(scenario)
+    judge(scenario, outcome).raise_for_violation()
+    assert not outcome.save.returned
+    later = request.getfixturevalue(world).run(replace(scenario, file_faults=()))
+    judge(replace(scenario, file_faults=()), later).raise_for_violation()
+    names = {file.name for file in later.files}
+    assert names == {"__0_0.distcp", "__1_0.distcp"}
+
+
+def test_earlier_save_takes_a_writer_that_overwrites() -> None:
+    with pytest.raises(InvalidScenario, match="over an earlier checkpoint takes a writer that overwrites"):
+        Scenario(writer=WriterOptions(overwrite=False), earlier="coordinated")
 
 
 def test_rank_reads_its_own_metadata_where_it_cannot_look_for_those_of_the_whole(world: SimulatedWorld) -> None:
@@ -208,7 +232,8 @@ def test_real_ranks_see_the_same(operation: Literal["save", "load"], processes: 
     for of, call in FILE_CALLS:
         if of == operation:
             faults = tuple(FileFault(operation, rank, call, "ENOSPC") for rank in (0, 1))
-            scenario = replace(BASE, file_faults=faults)
+            earlier: Literal["nothing", "coordinated"] = "coordinated" if call == "metadata.remove" else "nothing"
+            scenario = replace(BASE, file_faults=faults, earlier=earlier)
             outcome = processes.run(scenario)
             judge(scenario, outcome).raise_for_violation()
             seen = outcome.save if operation == "save" else outcome.load

@@ -53,6 +53,8 @@ SAYS = {
     "dtype-cast": ["load() returned", "expected: raised CheckpointException in 'plan' naming ranks [0]"],
     "object-into-tensor": ["load() returned", "expected: raised CheckpointException in 'plan' naming ranks [0]"],
     "unflattened-objects": ["a: saved None, loaded 'not loaded'"],
+    "falls-back-to-older-metadata": ["[rank 0] still in load():", "[rank 1] still in load():"],
+    "older-metadata-preferred": ["b: 1 elements are not what was saved"],
     "metadata-synced-before-written": ["EOFError: Ran out of input"],
     "uncoordinated-no-shard": ["RuntimeError: Missing key in checkpoint state_dict: a."],
     "uncoordinated-unprotected": [

@@ -6,7 +6,6 @@ the system, as torch 2.13 has them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -15,7 +14,7 @@ from .errors import FILE_ERRORS
 from .hooks import Hook
 from .invalid import require
 
-__all__ = ["FILE_CALLS", "FileFault", "file_errors", "takes_earlier_save"]
+__all__ = ["FILE_CALLS", "FileFault", "file_errors"]
 
 _SAVE = {
     "directory.mkdir": Hook("storage", "mkdir", "plan", "rank", 51),
@@ -104,8 +103,3 @@ def file_errors(call: str) -> tuple[str, ...]:
     method = call.rpartition(".")[2]
     special = {"read": ("short",), "write": ("short", "full"), "fsync": ("lost",)}.get(method, ())
     return tuple(error for error in FILE_ERRORS if error.isupper() or error in special)
-
-
-def takes_earlier_save(faults: Sequence[FileFault]) -> bool:
-    """Whether an earlier save has to have left a checkpoint at the same path, whose metadata is to be removed."""
-    return any(fault.call == "metadata.remove" for fault in faults)

@@ -18,7 +18,7 @@ from .concise import Concise
 from .damage import Damage
 from .entries import Entry, Nested, TensorEntry
 from .faults import Fault
-from .file_faults import FileFault, takes_earlier_save
+from .file_faults import FileFault
 from .invalid import require
 from .layouts import Plain
 from .operations import Operation, PlannerOptions, WriterOptions
@@ -35,7 +35,8 @@ class Scenario(Concise):
 
     ``container`` is what holds the entries: a plain ``"dict"``, or the state dict of a ``"module"`` with the tensors as
     its parameters, buffers and attributes. ``faults`` are at hooks, ``file_faults`` at operations on files; a scenario
-    has one kind. ``damages`` are done to the checkpoint between the save and the load.
+    has one kind. ``damages`` are done to the checkpoint between the save and the load. ``earlier`` says what was saved
+    at the same path before, with older values: the same entries, with or without collectives.
     """
 
     _positional: ClassVar[int] = 0
@@ -49,6 +50,7 @@ class Scenario(Concise):
     faults: tuple[Fault, ...] = ()
     damages: tuple[Damage, ...] = ()
     file_faults: tuple[FileFault, ...] = ()
+    earlier: Literal["nothing", "coordinated", "uncoordinated"] = "nothing"
 
     def __post_init__(self) -> None:
         for name in ("save", "load"):
@@ -60,6 +62,9 @@ class Scenario(Concise):
         self._check_uncoordinated()
         self._check_faults()
         self._check_damages()
+        require(self.earlier in ("nothing", "coordinated", "uncoordinated"), f"unknown earlier save: {self.earlier!r}")
+        over = self.earlier != "nothing"
+        require(self.writer.overwrite or not over, "to save over an earlier checkpoint takes a writer that overwrites")
         staged = self.save.api == "async" and self.save.stager == "writer"
         require(not (staged and self.writer.cache_staged_state_dict), "to cache what is staged takes pinned memory")
 
@@ -152,8 +157,6 @@ class Scenario(Concise):
         calls = [(fault.operation, fault.rank, fault.call, fault.skip) for fault in self.file_faults]
         require(len(set(calls)) == len(calls), "two operations on files that fail are one")
         require(not (self.faults and self.file_faults), "faults are at hooks or at operations on files, not at both")
-        over = takes_earlier_save(self.file_faults)
-        require(self.writer.overwrite or not over, "to remove earlier metadata takes a writer that overwrites")
         for fault in self.all_faults:
             inside = 0 <= fault.rank < self.operation(fault.operation).world_size
             require(inside, f"the {fault.operation} has no rank {fault.rank} to fail")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from worlds.operations import Operation, PlannerOptions, WriterOptions
 
 from .faults import failing_class
+from .files import failing_reader
 from .known import CannotWrite
 from .plan import EarlierSave, Name, Plan
 from .races import late_writer
@@ -127,8 +128,7 @@ def _storage(plan: Plan, name: Name) -> Code | None:
     failing = failing_class(plan, name, prefix)
     # Where it is to stage as well, async_save must be given it: for a path alone, it takes a DefaultStager.
     stages = name == "save" and plan.scenario.save.api == "async" and plan.scenario.save.stager == "writer"
-    if name == "save":
-        failing = late_writer(plan) or failing
+    failing = (late_writer(plan) if name == "save" else failing_reader(plan)) or failing
     if failing is None and not options and not stages:
         return None
     return Items(f"{failing or f'dcp.FileSystem{prefix.capitalize()}'}(", (plan.path, *options))

@@ -24,7 +24,7 @@ class CannotWrite(ValueError):
 # A class or a field is listed here when a module of this package writes it out. The order of the ranks is not: real
 # processes run in an order of their own.
 _FIELDS: dict[type, str] = {
-    Scenario: "entries save load writer planner container faults damages file_faults",
+    Scenario: "entries save load writer planner container faults damages file_faults earlier",
     Damage: "kind file metadata byte bit inside other",
     Operation: "world_size coordinator api distributed schedule members no_dist rotated stager",
     Schedule: "order threads_first",

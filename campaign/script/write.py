@@ -9,14 +9,15 @@ from properties.violations import Disagreement
 from .calls import call_code
 from .content import after_call, before_call, content_helpers
 from .damage import damage_lines, damage_plan, unless_it_raises
+from .earlier import earlier_plan
 from .faults import fault_blocks
+from .files import file_blocks, power_lines
 from .header import header
 from .imports import import_block
 from .known import CannotWrite, check_known
 from .metadata import checks_metadata, metadata_checks
 from .outcomes import compared_call, watchdog
 from .plan import EarlierSave, Name, Plan
-from .power import power_blocks, power_lines
 from .processes import exit_helpers, group_lines, on_its_ranks, set_up
 from .races import late_writer_class, thread_classes, thread_order
 from .state import content_block, state_block, state_helpers
@@ -38,6 +39,8 @@ def write_script(verdict: Verdict) -> str:
     """
     if verdict.scenario.damages:
         return write_plan(damage_plan(verdict))
+    if verdict.scenario.earlier != "nothing":
+        return write_plan(earlier_plan(verdict))
     return write_plan(Plan(verdict, find_known_issue(verdict)))
 
 
@@ -46,7 +49,7 @@ def write_plan(plan: Plan) -> str:
     for scenario in (plan.scenario, *plan.before):
         check_known(scenario)
     blocks = [
-        *power_blocks(plan),
+        *file_blocks(plan),
         *_fault_blocks(plan),
         *thread_classes(plan),
         *late_writer_class(plan),
