@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from worlds.file_faults import FileFault, takes_earlier_save
+from worlds.errors import RAISES_NOTHING
+from worlds.file_faults import FileFault
 from worlds.scenario import Scenario
 
 from .reach import Chance, Reach, chance_of_items, is_called
@@ -17,9 +18,13 @@ __all__ = ["may_be_got_over", "reached_files"]
 
 
 def reached_files(scenario: Scenario, name: Literal["save", "load"]) -> Iterator[Reach]:
-    """What can make ranks fail in that operation; what is short is no failure."""
+    """What can make ranks fail in that operation; what raises nothing does not."""
     for index, fault in enumerate(scenario.file_faults):
-        if fault.operation == name and fault.error != "short" and (chance := _chance(scenario, fault)) != "never":
+        if (
+            fault.operation == name
+            and fault.error not in RAISES_NOTHING
+            and (chance := _chance(scenario, fault)) != "never"
+        ):
             certain = chance == "surely" and not may_be_got_over(scenario, fault)
             yield Reach(index, fault.rank, fault.place.step, certain)
 
@@ -35,7 +40,7 @@ def may_be_got_over(scenario: Scenario, fault: FileFault) -> bool:
     match fault.operation, fault.call:
         case "save", "directory.mkdir":
             unmade = {other.rank for other in scenario.file_faults if other.call == fault.call and not other.skip}
-            return len(unmade) < scenario.save.world_size or takes_earlier_save(scenario.file_faults)
+            return len(unmade) < scenario.save.world_size or scenario.earlier != "nothing"
         case "save", "metadata.exists":
             return scenario.writer.overwrite or fault.skip > 0
         case "load", call if call.startswith("metadata."):
@@ -51,8 +56,8 @@ def _chance(scenario: Scenario, fault: FileFault) -> Chance:
     method = fault.call.rpartition(".")[2]
     if method == "fsync" and not scenario.writer.sync_files:
         return "never"
-    if method == "remove":  # if the earlier save has come to an end
-        return "maybe"
+    if method == "remove":  # metadata of the same kind, if an earlier save has left some
+        return "maybe" if (scenario.earlier == "coordinated") == scenario.save.coordinated else "never"
     if not fault.call.startswith("data."):
         return "surely"
     if method in ("write", "read"):  # an object may be without a byte

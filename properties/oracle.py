@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
-from worlds.errors import NEVER_ARRIVES, NOT_AN_EXCEPTION, fault_message, make_error
+from worlds.errors import NEVER_ARRIVES, NOT_AN_EXCEPTION, RAISES_NOTHING, fault_message, make_error
 from worlds.file_faults import FileFault
 from worlds.hooks import Hook
 from worlds.outcome import ErrorRecord
@@ -99,8 +99,8 @@ def names_fault(scenario: Scenario, index: int, record: ErrorRecord) -> bool:
 
 
 def _names_file_fault(fault: FileFault, index: int, record: ErrorRecord) -> bool:
-    if fault.error == "short":
-        return False  # nothing is raised
+    if fault.error in RAISES_NOTHING:
+        return False
     if (fault.operation, fault.call) == ("save", "data.write") and record.type == "RuntimeError":
         return True  # torch's zip writer says where it stands, and not what it was told
     if record.type == "AssertionError":

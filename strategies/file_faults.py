@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from worlds.file_faults import FILE_CALLS, FileFault, file_errors, takes_earlier_save
+from worlds.file_faults import FILE_CALLS, FileFault, file_errors
 from worlds.scenario import Scenario
 
 from ._bounds import check_bounds, check_rank
@@ -20,16 +20,20 @@ from .whole import scenarios
 __all__ = ["failing_file_scenarios", "file_faults"]
 
 Name = Literal["save", "load"]
+Earlier = Literal["nothing", "coordinated", "uncoordinated"]
+_EARLIER: tuple[Earlier, ...] = ("nothing", "nothing", "coordinated", "uncoordinated")
 
 # Which call, and with which error on the first rank that fails, the simplest first: one that every rank comes to. What
-# is done to files with data is there twice, since most of what a checkpoint takes is that, and so is what is done once.
+# is done to files with data is there more often, since most of what a checkpoint takes is that; and so is what the
+# coordinator alone does, once, and to no other file.
+_OFTEN = {"metadata.remove": 3, "metadata.rename": 3}
 _KINDS: dict[Name, list[tuple[str, str]]] = {
     name: sorted(
         (
             (call, error)
             for of, call in FILE_CALLS
             if of == name
-            for error in file_errors(call) * (1 + call.startswith(("data.", "metadata.re")))
+            for error in file_errors(call) * _OFTEN.get(call, 1 + call.startswith("data."))
         ),
         key=lambda kind: kind[0] not in ("data.write", "data.read"),
     )
@@ -113,11 +117,12 @@ def _in_world(
 def failing_file_scenarios(draw: DrawFn, *, max_world_size: int = 4, max_entries: int = 3) -> Scenario:
     """Scenarios in which operations on files fail, in the save or in the load; shrinks towards one, on rank 0.
 
-    Saves by ``async_save``, with several threads and without collectives are among them. A writer syncs its files where
-    that is to fail, and a save is over an earlier one where that one's metadata are to be removed.
+    Saves by ``async_save``, with several threads and without collectives are among them, and saves over an earlier
+    checkpoint, by the same ranks with or without collectives. A writer syncs its files where that is to fail.
     """
     # First what is the point, since what is drawn behind something with many choices falls back to the simplest.
     name: Name = draw(st.sampled_from(("save", "save", "load")), label="failing")
+    earlier: Earlier = draw(st.sampled_from(_EARLIER), label="earlier save")
     groups = draw(_groups(name, 1, 2), label="operations on files")
     scenario = draw(
         scenarios(failing="nothing", max_world_size=max_world_size, min_entries=1, max_entries=max_entries),
@@ -125,12 +130,14 @@ def failing_file_scenarios(draw: DrawFn, *, max_world_size: int = 4, max_entries
     )
     operation = scenario.operation(name)
     faults = _in_world(groups, name, operation.world_size, operation.coordinator)
+    if any(fault.call == "metadata.remove" for fault in faults):
+        earlier = "coordinated" if scenario.save.coordinated else "uncoordinated"
     synced = any(fault.call.endswith(".fsync") for fault in faults)
     writer = replace(
         scenario.writer,
         sync_files=scenario.writer.sync_files or synced,
-        overwrite=scenario.writer.overwrite or takes_earlier_save(faults),
+        overwrite=scenario.writer.overwrite or earlier != "nothing",
     )
-    failing = replace(scenario, writer=writer, file_faults=faults)
+    failing = replace(scenario, writer=writer, file_faults=faults, earlier=earlier)
     tell(features(failing))
     return failing

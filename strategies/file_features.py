@@ -33,7 +33,8 @@ FILE_FEATURES: dict[str, tuple[str, ...]] = {
         "at a later call",
         "in a thread of a writer with several",
         "in async_save",
-        "over an earlier checkpoint",
+        "over an earlier checkpoint, with collectives",
+        "over an earlier checkpoint, without collectives",
     ),
 }
 """Every feature of them, by group."""
@@ -59,8 +60,9 @@ def _where(scenario: Scenario, fault: FileFault, thread: bool) -> Iterator[str]:
     yield "on the coordinator" if fault.rank == coordinator else "on another rank"
     if fault.skip:
         yield "at a later call"
-    if fault.call == "metadata.remove":
-        yield "over an earlier checkpoint"
+    if scenario.earlier != "nothing":
+        how = "with" if scenario.earlier == "coordinated" else "without"
+        yield f"over an earlier checkpoint, {how} collectives"
     if fault.operation == "save" and scenario.save.api == "async":
         yield "in async_save"
     elif thread and scenario.writer.thread_count > 1:

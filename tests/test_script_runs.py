@@ -53,6 +53,9 @@ SAYS = {
     "dtype-cast": ["load() returned", "expected: raised CheckpointException in 'plan' naming ranks [0]"],
     "object-into-tensor": ["load() returned", "expected: raised CheckpointException in 'plan' naming ranks [0]"],
     "unflattened-objects": ["a: saved None, loaded 'not loaded'"],
+    "falls-back-to-older-metadata": ["[rank 0] still in load():", "[rank 1] still in load():"],
+    "older-metadata-preferred": ["b: 1 elements are not what was saved"],
+    "metadata-synced-before-written": ["EOFError: Ran out of input"],
     "uncoordinated-no-shard": ["RuntimeError: Missing key in checkpoint state_dict: a."],
     "uncoordinated-unprotected": [
         "[rank 1] save() raised OSError(5, 'write_data failed')",
@@ -134,6 +137,12 @@ SAYS = {
 _STATE_DICT = "torch.distributed.checkpoint.state_dict"
 # How torch could be changed so that an issue is gone.
 REPAIRS = {
+    "metadata-synced-before-written": Plant(
+        "torch.distributed.checkpoint.filesystem:_FileSystemWriter",
+        "finish",
+        "pickle.dump(metadata, metadata_file)",
+        "pickle.dump(metadata, metadata_file); metadata_file.flush()",
+    ),
     "cached-plan-dtype": Plant(
         "torch.distributed.checkpoint.planner_helpers",
         "_compare_save_plans",

@@ -7,7 +7,15 @@ import errno
 import threading
 from collections.abc import Callable
 
-__all__ = ["ERRORS", "FILE_ERRORS", "NEVER_ARRIVES", "NOT_AN_EXCEPTION", "fault_message", "make_error"]
+__all__ = [
+    "ERRORS",
+    "FILE_ERRORS",
+    "NEVER_ARRIVES",
+    "NOT_AN_EXCEPTION",
+    "RAISES_NOTHING",
+    "fault_message",
+    "make_error",
+]
 
 
 class StorageError(Exception):
@@ -82,8 +90,11 @@ NOT_AN_EXCEPTION = frozenset({"CheckpointException", "KeyboardInterrupt", "Syste
 """The errors that ``except Exception`` does not catch."""
 
 
-FILE_ERRORS = ("EIO", "ENOSPC", "EACCES", "short", "full")
+FILE_ERRORS = ("EIO", "ENOSPC", "EACCES", "short", "full", "lost")
 """What an operation on files fails with; see :class:`worlds.file_faults.FileFault`."""
+
+RAISES_NOTHING = frozenset({"short", "lost"})
+"""Those of them of which nobody is told."""
 
 
 def make_error(name: str, message: str) -> BaseException:

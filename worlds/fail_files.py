@@ -8,6 +8,7 @@ name, and a file is what lies below its buffer, so that all that DCP, Python and
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,12 +17,17 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
 
+from .errors import RAISES_NOTHING
 from .file_faults import FileFault
 
 __all__ = ["FailingFiles"]
 
-_BUFFER = 256
-"""The size of a file's buffer, in bytes: so small that a small tensor takes several writes, as a large one does."""
+_BUFFERS = {"data": 256, "metadata": io.DEFAULT_BUFFER_SIZE}
+"""The sizes of files' buffers, in bytes.
+
+Of those with data, so small that a small tensor takes several writes, as a large one does. Of the metadata, as usual:
+what has not been written when it is synced depends on it.
+"""
 
 _OF_PATHS = {
     "mkdir": "directory.mkdir",
@@ -67,7 +73,7 @@ class FailingFiles:
                 if done == fault.skip or (done > fault.skip and fault.error == "full"):
                     partly = done == fault.skip and fault.error in ("short", "full")
                     reach, make_error = partial(self._reach, number), partial(self._make_error, number)
-                    struck = Strike(partly, fault.error != "short", reach, make_error)
+                    struck = Strike(partly, fault.error not in RAISES_NOTHING, reach, make_error)
         return struck
 
     def _path(self, path: Any, call: str) -> Path:
@@ -97,7 +103,7 @@ class FailingFiles:
         if not isinstance(stream, io.BufferedReader | io.BufferedWriter):
             return _FailingFile(stream, partial(self._strike_of, kind))
         file = _FailingFile(stream.raw, lambda _: None)
-        buffered: Any = type(stream)(file, _BUFFER)
+        buffered: Any = type(stream)(file, _BUFFERS[kind])
         # Only now, since a buffer that is made looks at its file, which nobody counts.
         file.strike = partial(self._strike_of, kind)
         return buffered
@@ -108,7 +114,10 @@ class FailingFiles:
 
 @dataclass(frozen=True)
 class Strike:
-    """What a call meets: whether it does its work ``partly``, if it has more than a byte, and else whether it fails."""
+    """What a call meets: whether it does its work ``partly``, if it has more than a byte, and else whether it fails.
+
+    Where neither, it does its work, and what comes of that is lost later.
+    """
 
     partly: bool
     fails: bool
@@ -139,6 +148,7 @@ class _FailingFile(io.RawIOBase):
     def __init__(self, file: Any, strike: Callable[[str], Strike | None]) -> None:
         self._file = file
         self.strike = strike
+        self._kept: int | None = None
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
@@ -173,10 +183,12 @@ class _FailingFile(io.RawIOBase):
         return place
 
     def fileno(self) -> Any:
-        return _Descriptor(self._file, partial(self._may_fail, "fsync"))
+        return _Descriptor(self._file, self._sync)
 
     def close(self) -> None:
         if not self.closed:
+            if self._kept is not None:
+                self._file.truncate(self._kept)
             self._file.close()
             super().close()
             self._may_fail("close")
@@ -189,6 +201,15 @@ class _FailingFile(io.RawIOBase):
 
     def seekable(self) -> bool:
         return bool(self._file.seekable())
+
+    def _sync(self) -> None:
+        strike = self.strike("fsync")
+        if strike is not None and strike.fails:
+            strike.fail()
+        if strike is not None or self._kept is not None:
+            self._kept = os.fstat(self._file.fileno()).st_size
+        if strike is not None:
+            strike.reach()
 
     def _may_fail(self, method: str) -> None:
         strike = self.strike(method)

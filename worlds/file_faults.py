@@ -6,7 +6,6 @@ the system, as torch 2.13 has them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -15,7 +14,7 @@ from .errors import FILE_ERRORS
 from .hooks import Hook
 from .invalid import require
 
-__all__ = ["FILE_CALLS", "FileFault", "file_errors", "takes_earlier_save"]
+__all__ = ["FILE_CALLS", "FileFault", "file_errors"]
 
 _SAVE = {
     "directory.mkdir": Hook("storage", "mkdir", "plan", "rank", 51),
@@ -66,6 +65,8 @@ class FileFault(Concise):
     - the name of an ``errno``: the call does nothing and raises that
     - ``"short"``: a read or a write does a part of what it is asked for, says so, and nothing is wrong
     - ``"full"``: a write does a part, and each later one raises ``ENOSPC``, as on a disk that has become full
+    - ``"lost"``: an fsync does its work, and what is written to that file after it is lost once the file is closed, as
+      where the power fails when all is done
     """
 
     _positional: ClassVar[int] = 4
@@ -100,11 +101,5 @@ class FileFault(Concise):
 def file_errors(call: str) -> tuple[str, ...]:
     """What that operation on files can fail with."""
     method = call.rpartition(".")[2]
-    if method == "write":
-        return FILE_ERRORS
-    return tuple(error for error in FILE_ERRORS if error != "full" and (error != "short" or method == "read"))
-
-
-def takes_earlier_save(faults: Sequence[FileFault]) -> bool:
-    """Whether an earlier save has to have left a checkpoint at the same path, whose metadata is to be removed."""
-    return any(fault.call == "metadata.remove" for fault in faults)
+    special = {"read": ("short",), "write": ("short", "full"), "fsync": ("lost",)}.get(method, ())
+    return tuple(error for error in FILE_ERRORS if error.isupper() or error in special)

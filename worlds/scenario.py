@@ -18,7 +18,7 @@ from .concise import Concise
 from .damage import Damage
 from .entries import Entry, Nested, TensorEntry
 from .faults import Fault
-from .file_faults import FileFault, takes_earlier_save
+from .file_faults import FileFault
 from .invalid import require
 from .layouts import Plain
 from .operations import Operation, PlannerOptions, WriterOptions
@@ -36,8 +36,9 @@ class Scenario(Concise):
 
     ``container`` is what holds the entries: a plain ``"dict"``, or the state dict of a ``"module"`` with the tensors as
     its parameters, buffers and attributes. ``faults`` are at hooks, ``file_faults`` at operations on files; a scenario
-    has one kind. ``damages`` are done to the checkpoint between the save and the load. ``storage`` is the name of what
-    keeps it, see :mod:`worlds.storages`.
+    has one kind. ``damages`` are done to the checkpoint between the save and the load. ``earlier`` says what was saved
+    at the same path before, with older values: the same entries, with or without collectives. ``storage`` is the name
+    of what keeps it, see :mod:`worlds.storages`.
     """
 
     _positional: ClassVar[int] = 0
@@ -51,6 +52,7 @@ class Scenario(Concise):
     faults: tuple[Fault, ...] = ()
     damages: tuple[Damage, ...] = ()
     file_faults: tuple[FileFault, ...] = ()
+    earlier: Literal["nothing", "coordinated", "uncoordinated"] = "nothing"
     storage: str = FILE_SYSTEM
 
     def __post_init__(self) -> None:
@@ -64,6 +66,9 @@ class Scenario(Concise):
         self._check_faults()
         self._check_damages()
         self._check_storage()
+        require(self.earlier in ("nothing", "coordinated", "uncoordinated"), f"unknown earlier save: {self.earlier!r}")
+        over = self.earlier != "nothing"
+        require(self.writer.overwrite or not over, "to save over an earlier checkpoint takes a writer that overwrites")
         staged = self.save.api == "async" and self.save.stager == "writer"
         require(not (staged and self.writer.cache_staged_state_dict), "to cache what is staged takes pinned memory")
 
@@ -156,8 +161,6 @@ class Scenario(Concise):
         calls = [(fault.operation, fault.rank, fault.call, fault.skip) for fault in self.file_faults]
         require(len(set(calls)) == len(calls), "two operations on files that fail are one")
         require(not (self.faults and self.file_faults), "faults are at hooks or at operations on files, not at both")
-        over = takes_earlier_save(self.file_faults)
-        require(self.writer.overwrite or not over, "to remove earlier metadata takes a writer that overwrites")
         for fault in self.all_faults:
             inside = 0 <= fault.rank < self.operation(fault.operation).world_size
             require(inside, f"the {fault.operation} has no rank {fault.rank} to fail")
@@ -172,6 +175,7 @@ class Scenario(Concise):
         """What a storage does not support; see :func:`worlds.fitting.fitted`."""
         limits, name = limits_of(self.storage), self.storage
         require(not self.file_faults or name == FILE_SYSTEM, "operations on files fail in DCP's own files alone")
+        require(self.earlier == "nothing" or name == FILE_SYSTEM, "an earlier save is one to DCP's own files")
         require(limits.uncoordinated or self.save.coordinated, f"{name} takes ranks that coordinate")
         for option in fields(self.writer):
             is_default = getattr(self.writer, option.name) == option.default

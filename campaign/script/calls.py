@@ -8,6 +8,7 @@ from worlds.operations import Operation, PlannerOptions, WriterOptions
 from worlds.storages import FILE_SYSTEM
 
 from .faults import failing_class
+from .files import failing_reader
 from .known import CannotWrite
 from .plan import EarlierSave, Name, Plan
 from .races import late_writer
@@ -127,8 +128,7 @@ def _storage(plan: Plan, name: Name) -> Code | None:
     failing = failing_class(plan, name, "writer" if name == "save" else "reader")
     # Where it is to stage as well, async_save must be given it: for a path alone, it takes a DefaultStager.
     stages = name == "save" and plan.scenario.save.api == "async" and plan.scenario.save.stager == "writer"
-    if name == "save":
-        failing = late_writer(plan) or failing
+    failing = (late_writer(plan) if name == "save" else failing_reader(plan)) or failing
     is_taken = plan.scenario.storage == FILE_SYSTEM and failing is None and not options and not stages
     return None if is_taken else Items(f"{failing or kind.name}(", (plan.path, *options))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from worlds.faults import Fault
+from worlds.file_faults import FileFault
 
 from .known import CannotWrite
 
@@ -94,10 +95,11 @@ _SHOWN = {
 }
 
 
-def fault_message(fault: Fault) -> str:
+def fault_message(fault: Fault | FileFault) -> str:
     """What the exception of ``fault`` says in the script; another thing for each fault of a rank."""
     method = fault.hook.split(".")[-1]
-    return f"{method} failed" if fault.through == "call" else f"{method} failed later"
+    later = isinstance(fault, Fault) and fault.through == "future"
+    return f"{method} failed later" if later else f"{method} failed"
 
 
 def error_expression(fault: Fault) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import torch.distributed.checkpoint as dcp
 
 from worlds.faults import Fault
+from worlds.file_faults import FileFault
 from worlds.state import Stateful
 from worlds.storages import FILE_SYSTEM
 
@@ -84,8 +85,11 @@ def stateful_class(plan: Plan, name: Name) -> str:
     return failing_class(plan, name, "stateful") or "Stateful"
 
 
-def hook_text(plan: Plan, fault: Fault) -> str:
-    """The hook as the class and the method that a reader of DCP knows."""
+def hook_text(plan: Plan, fault: Fault | FileFault) -> str:
+    """The hook as the class and the method that a reader of DCP knows; of an operation on files, what fails."""
+    if isinstance(fault, FileFault):
+        file, method = fault.call.split(".")
+        return f"the {method} of {'the metadata' if file == 'metadata' else f'a file with {file}'}"
     prefix, method = fault.hook.split(".")
     return f"{_owner(plan.scenario.storage, fault.operation, prefix).base.__name__}.{method}"
 

@@ -124,7 +124,7 @@ def _when(plan: Plan) -> str:
         for index in faults:
             if index == REFUSAL:
                 continue
-            fault = plan.scenario.faults[index]
+            fault = plan.scenario.all_faults[index]
             failing.setdefault(hook_text(plan, fault), []).append(fault.rank)
     if not failing:
         return ""
@@ -201,7 +201,7 @@ def _plain(kind: str) -> str:
 
 def _as_in_script(plan: Plan, text: str) -> str:
     """``text`` with the messages that the script's own exceptions have."""
-    messages = [fault_message(fault) for fault in plan.scenario.faults]
+    messages = [fault_message(fault) for fault in plan.scenario.all_faults]
     return re.sub(r"injected fault (\d+)", lambda found: messages[int(found[1])], text)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from worlds.damage import Damage
 from worlds.entries import Nested, ObjectEntry, TensorEntry
 from worlds.faults import Fault
+from worlds.file_faults import FileFault
 from worlds.layouts import ChunkSharding, EnumerableSharding, MeshSharding, Plain, Replicate, Shard, StridedShard, Tile
 from worlds.operations import Operation, PlannerOptions, Schedule, WriterOptions
 from worlds.scenario import Scenario
@@ -23,7 +24,7 @@ class CannotWrite(ValueError):
 # A class or a field is listed here when a module of this package writes it out. The order of the ranks is not: real
 # processes run in an order of their own.
 _FIELDS: dict[type, str] = {
-    Scenario: "entries save load writer planner container faults damages storage",
+    Scenario: "entries save load writer planner container faults damages file_faults earlier storage",
     Damage: "kind file metadata byte bit inside other",
     Operation: "world_size coordinator api distributed schedule members no_dist rotated stager",
     Schedule: "order threads_first",
@@ -43,6 +44,7 @@ _FIELDS: dict[type, str] = {
     ),
     WriterOptions: "single_file_per_rank sync_files thread_count per_thread_copy_ahead overwrite",
     Fault: "operation rank hook error through",
+    FileFault: "operation rank call error skip",
 }
 
 

@@ -217,7 +217,7 @@ class Plan:
 
     @property
     def failing(self) -> dict[int, tuple[int, ...]]:
-        """The ranks that must be named: to the faults, as places in ``Scenario.faults``, of which each reports one."""
+        """The ranks that must be named: to the numbers of the faults, of which each reports one."""
         if self.stage is None:
             return {}
         possible = {rank: faults for rank, faults in self.stage.possible.items() if self._reached.intersection(faults)}
@@ -290,8 +290,8 @@ class EarlierSave(Plan):
 
     @property
     def path(self) -> str:
-        """A directory of its own."""
-        return f'f"{{path}}/{self.number}"'
+        """A directory of its own, or the one that is saved over."""
+        return "path" if self.of.scenario.earlier != "nothing" else f'f"{{path}}/{self.number}"'
 
     @property
     def ranks(self) -> int:

@@ -9,7 +9,9 @@ from properties.violations import Disagreement
 from .calls import call_code
 from .content import after_call, before_call, content_helpers
 from .damage import damage_lines, damage_plan, unless_it_raises
+from .earlier import earlier_plan
 from .faults import fault_blocks
+from .files import file_blocks, power_lines
 from .header import header
 from .imports import import_block
 from .known import CannotWrite, check_known
@@ -37,6 +39,8 @@ def write_script(verdict: Verdict) -> str:
     """
     if verdict.scenario.damages:
         return write_plan(damage_plan(verdict))
+    if verdict.scenario.earlier != "nothing":
+        return write_plan(earlier_plan(verdict))
     return write_plan(Plan(verdict, find_known_issue(verdict)))
 
 
@@ -45,6 +49,7 @@ def write_plan(plan: Plan) -> str:
     for scenario in (plan.scenario, *plan.before):
         check_known(scenario)
     blocks = [
+        *file_blocks(plan),
         *_fault_blocks(plan),
         *thread_classes(plan),
         *late_writer_class(plan),
@@ -105,12 +110,12 @@ def _operation(plan: Plan, name: Name) -> list[str]:
     if name != plan.last:
         done = [] if plan.in_all_ranks(name) else ["dist.barrier()"]
         call = [*state_block(plan, name), *thread_order(plan), call_code(plan, name)]
-        return [*lines, *on_its_ranks(plan, name, call), *done, *damage_lines(plan)]
+        return [*lines, *on_its_ranks(plan, name, call), *done, *power_lines(plan), *damage_lines(plan)]
     if plan.compares_outcome and not checks_metadata(plan):
         return [*lines, *compared_call(plan, state_block(plan, name))]
     threads = thread_order(plan) if name == "save" else []
     head = "returned = " if checks_metadata(plan) and plan.kind is Disagreement else ""
-    checks = metadata_checks(plan) if checks_metadata(plan) else after_call(plan)
+    checks = [*power_lines(plan), *metadata_checks(plan)] if checks_metadata(plan) else after_call(plan)
     ends = unless_it_raises(plan, call_code(plan, name, head=head), checks)
     call = [*state_block(plan, name), *before_call(plan), *threads, *ends]
     return [*lines, *on_its_ranks(plan, name, call)]

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from ..ledger import first_match
 from ..verdict import Verdict
-from . import blame, loading, planning, safetensors, staging, uncoordinated
+from . import blame, durability, leftovers, loading, planning, safetensors, staging, uncoordinated
 from .entry import KnownIssue
 
 __all__ = ["KNOWN_ISSUES", "KnownIssue", "find_known_issue"]
 
 KNOWN_ISSUES: dict[str, KnownIssue] = {
     issue.id: issue
-    for module in (planning, loading, staging, uncoordinated, blame, safetensors)
+    for module in (planning, loading, staging, uncoordinated, blame, durability, leftovers, safetensors)
     for issue in module.ISSUES
 }
 """The entries by their id."""

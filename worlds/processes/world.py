@@ -8,7 +8,6 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from ..damage import takes_older_save
 from ..do_damage import older_path
-from ..file_faults import takes_earlier_save
+from ..earlier import earlier_save
 from ..hygiene import forget_examples
 from ..launched import Launched
 from ..older import make_old
@@ -150,8 +149,8 @@ class ProcessWorld:
     def _run(self, scenario: Scenario, path: str) -> Outcome:
         if takes_older_save(scenario.damages):
             self.operate(scenario, "save", older_path(path), prepare=make_old)
-        if takes_earlier_save(scenario.file_faults):
-            self.operate(replace(scenario, file_faults=()), "save", path, prepare=make_old)
+        if (earlier := earlier_save(scenario)) is not None:
+            self.operate(earlier[0], "save", path, prepare=make_old, call=earlier[1])
         # In the same processes, as in the simulated world, what the save has left in DCP is there at the load.
         same = _key(scenario, "save") == _key(scenario, "load")
         load = partial(self.operate, scenario, "load", path, fresh=not same)

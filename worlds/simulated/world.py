@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +17,7 @@ import torch
 from ..abandoned import Abandoned
 from ..damage import takes_older_save
 from ..do_damage import older_path
-from ..file_faults import takes_earlier_save
+from ..earlier import earlier_save
 from ..hygiene import as_if_first, forget_examples, quiet
 from ..launched import Launched
 from ..older import make_old
@@ -93,9 +92,9 @@ class SimulatedWorld:
             if takes_older_save(scenario.damages):
                 with self.example():
                     self.operate(scenario, "save", older_path(path), prepare=make_old)
-            if takes_earlier_save(scenario.file_faults):
+            if (earlier := earlier_save(scenario)) is not None:
                 with self.example():
-                    self.operate(replace(scenario, file_faults=()), "save", path, prepare=make_old)
+                    self.operate(earlier[0], "save", path, prepare=make_old, call=earlier[1])
             with self.example():
                 operate = partial(self.operate, scenario, path=path)
                 return round_trip(scenario, path, partial(operate, "save"), partial(operate, "load"))

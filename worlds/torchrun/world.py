@@ -11,7 +11,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from itertools import count
 from types import TracebackType
@@ -21,7 +20,7 @@ import torch.distributed as dist
 
 from ..damage import takes_older_save
 from ..do_damage import older_path
-from ..file_faults import takes_earlier_save
+from ..earlier import earlier_save
 from ..hygiene import quiet
 from ..launched import Launched
 from ..older import make_old
@@ -30,7 +29,7 @@ from ..outcome import OperationOutcome, Outcome
 from ..processes import jobs
 from ..processes.messages import Broken, Done
 from ..processes.pool import Answers, all_wait, deadlocked, places
-from ..program import round_trip
+from ..program import Call, round_trip
 from ..scenario import Scenario
 from ..state import StateDict
 from .job import Channel, Look, Place, Run, Stop, job_rank, job_size
@@ -115,8 +114,8 @@ class TorchrunWorld:
     def _run(self, scenario: Scenario, path: str) -> Outcome:
         if takes_older_save(scenario.damages):
             self._operate(scenario, "save", older_path(path), fresh=True, prepare=make_old)
-        if takes_earlier_save(scenario.file_faults):
-            self._operate(replace(scenario, file_faults=()), "save", path, fresh=True, prepare=make_old)
+        if (earlier := earlier_save(scenario)) is not None:
+            self._operate(earlier[0], "save", path, fresh=True, prepare=make_old, call=earlier[1])
         operate = partial(self._operate, scenario, path=path)
         save, load = partial(operate, "save", fresh=True), partial(operate, "load", fresh=False)
         return round_trip(scenario, path, save, load)
@@ -129,12 +128,13 @@ class TorchrunWorld:
         *,
         fresh: bool,
         prepare: Callable[[StateDict], None] | None = None,
+        call: Call | None = None,
     ) -> OperationOutcome:
         operation = scenario.operation(name)
         answers = self._on_ranks(
             operation.whole_world,
             operation.distributed,
-            lambda rank: partial(jobs.operate, scenario, name, rank, path, fresh=fresh, prepare=prepare),
+            lambda rank: partial(jobs.operate, scenario, name, rank, path, fresh=fresh, prepare=prepare, call=call),
         )
         answers.raise_broken()
         seen = [answers.ranks[operation.global_rank(rank)] for rank in range(operation.world_size)]
