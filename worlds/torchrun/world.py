@@ -33,6 +33,7 @@ from ..processes.pool import Answers, all_wait, deadlocked, places
 from ..program import round_trip
 from ..scenario import Scenario
 from ..state import StateDict
+from ..storages import require_shared
 from .job import Channel, Look, Place, Run, Stop, job_rank, job_size
 from .member import Member
 
@@ -113,6 +114,7 @@ class TorchrunWorld:
         return Launched(tuple(answers.ranks[rank] for rank in range(world_size)), ())
 
     def _run(self, scenario: Scenario, path: str) -> Outcome:
+        require_shared(scenario.storage)
         if takes_older_save(scenario.damages):
             self._operate(scenario, "save", older_path(path), fresh=True, prepare=make_old)
         if takes_earlier_save(scenario.file_faults):
