@@ -19,7 +19,7 @@ from properties.judged import FEATURE_HITS
 from properties.profiles import COMMON
 from properties.sharding import SHARDS, seed_shard
 from properties.summary import fault_table, feature_table, known_issue_lines
-from strategies import limit_world_sizes
+from strategies import limit_storages, limit_world_sizes
 from worlds import ProcessWorld, SimulatedWorld, TorchrunWorld
 
 ignore_constants_of_modules()
@@ -93,6 +93,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"there is no profile {profile!r}: --hypothesis-profile takes {', '.join(PROFILES)}")
     _register_profiles(WORLDS[chosen_world(config)].examples)
     limit_world_sizes(largest_world(config))
+    limit_storages(shared=chosen_world(config) != SimulatedWorld.name)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

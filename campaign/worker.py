@@ -20,6 +20,8 @@ from hypothesis import Verbosity, seed, settings
 
 from properties.determinism import ignore_constants_of_modules
 from properties.profiles import COMMON
+from strategies import limit_storages
+from worlds import SimulatedWorld
 from worlds.hygiene import quiet
 
 from .finding import Finding, describe, see_again
@@ -130,6 +132,7 @@ def _serve(directory: Path, name: str, world: str) -> None:
         output.write(json.dumps(record) + "\n")
         output.flush()
 
+    limit_storages(shared=world != SimulatedWorld.name)
     with OpenedWorlds(world) as opened, Log(directory / "log" / f"{name}.jsonl") as log, quiet():
         worker = Worker(opened, log, Slot(directory / "slots" / name), tell)
         signal.signal(signal.SIGTERM, lambda *_: setattr(worker, "stopped", True))

@@ -1,12 +1,15 @@
-"""Arguments of strategies, checked when the strategy is made."""
+"""Arguments of strategies, checked when the strategy is made, and limits of what all of them draw."""
 
 from __future__ import annotations
 
 from hypothesis.errors import InvalidArgument
 
-__all__ = ["check_bounds", "check_rank", "limit_world_sizes", "within_limit"]
+from worlds.storages import FILE_SYSTEM, limits_of
+
+__all__ = ["check_bounds", "check_rank", "limit_storages", "limit_world_sizes", "shared_storage", "within_limit"]
 
 _largest: int | None = None
+_shared_only = False
 
 
 def limit_world_sizes(largest: int | None) -> None:
@@ -20,6 +23,17 @@ def limit_world_sizes(largest: int | None) -> None:
 def within_limit(most: int) -> int:
     """``most``, or the limit that was set, if that is less."""
     return most if _largest is None else min(most, _largest)
+
+
+def limit_storages(*, shared: bool) -> None:
+    """From now on, if ``shared``, draw no storage but those on which one process finds what another has saved."""
+    global _shared_only
+    _shared_only = shared
+
+
+def shared_storage(name: str) -> str:
+    """The storage of that name, or within the limit that was set, where it is not shared, the file system."""
+    return FILE_SYSTEM if _shared_only and not limits_of(name).processes else name
 
 
 def check_bounds(name: str, low: int, high: int, *, at_least: int = 0) -> None:

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from worlds.entries import Entry, Nested, TensorEntry
+from worlds.faults import Fault
 from worlds.fitting import fitted, of_dtype
 from worlds.scenario import Scenario
 from worlds.storages import SHIPPED
 
+from ._bounds import shared_storage
 from ._reused import reused
 from ._telling import tell
 from ._weighted import weighted
@@ -23,6 +25,7 @@ __all__ = ["storages", "stored_scenarios"]
 
 _FLOATING = {"int64": "float64", "uint64": "float64", "int16": "float16", "uint16": "bfloat16", "int8": "float8_e5m2"}
 _OF_SAFETENSORS = ("safetensors", "consolidated")
+_AT_LOAD = ("planner.load_bytes", "planner.resolve_tensor", "planner.commit_tensor")
 _WEIGHTS = {"safetensors": 2, "consolidated": 3}
 
 
@@ -52,18 +55,23 @@ def stored_scenarios(
 
     To the nearest that it does, see :func:`worlds.fitting.fitted`. Files of safetensors get tensors alone,
     mostly, since that is all that they can hold; and, where they are made one, mostly floating-point ones and often by
-    a save without ``checkpoint_id``: all else fails in released torch, so that nothing behind it would be seen. Shrinks
-    as :func:`scenarios`, and towards the file system.
+    a save without ``checkpoint_id``: all else fails in released torch, so that nothing behind it would be seen. Where
+    ranks fail, half of them do as the storage asks the planner for an item, since only that is raised within it.
+    Shrinks as :func:`scenarios`, and towards the file system.
     """
     usual = _by_format() if failing == "nothing" else storages()
-    storage = draw(usual if names is None else names, label="storage")
+    storage = shared_storage(draw(usual if names is None else names, label="storage"))
     anything = draw(st.sampled_from((False,) * 9 + (True,)), label="anything, if safetensors")
     legacy = draw(st.booleans(), label="without checkpoint_id, if consolidated")
     floating = draw(st.sampled_from((True, True, True, False)), label="floating point alone, if consolidated")
+    inside = draw(st.booleans(), label="failing within the storage")
+    at_load = draw(st.sampled_from(_AT_LOAD), label="where, if at load")
     scenario = draw(
         scenarios(failing=failing, mismatched=mismatched, max_world_size=max_world_size, max_entries=max_entries),
         label="scenario",
     )
+    if inside:
+        scenario = replace(scenario, faults=_within(scenario.faults, at_load))
     scenario = fitted(scenario, storage)
     if storage in _OF_SAFETENSORS and not anything:
         scenario = replace(scenario, entries=tensors_alone(scenario.entries))
@@ -74,6 +82,13 @@ def stored_scenarios(
         scenario = replace(scenario, entries=tuple(map(without_stateful, scenario.entries)), save=save)
     tell(features(scenario))
     return scenario
+
+
+def _within(faults: tuple[Fault, ...], at_load: str) -> tuple[Fault, ...]:
+    """The same exceptions on the same ranks, where the storage asks the planner for an item or hands it one."""
+    hooks = {"save": "planner.resolve_data", "load": at_load}
+    by_rank = {fault.rank: replace(fault, hook=hooks[fault.operation], through="call") for fault in reversed(faults)}
+    return tuple(by_rank[rank] for rank in sorted(by_rank))
 
 
 def _floating(entry: Entry) -> Entry:

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
-from hypothesis import find, given, settings
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 import worlds
-from campaign.script import write_script
+from campaign.script import CannotWrite, write_script
 from properties import judge
 from properties.known_issues import KNOWN_ISSUES, KnownIssue, find_known_issue
 from properties.known_issues.safetensors import ISSUES
 from properties.verdict import Verdict
-from strategies import scenarios, stored_scenarios
+from strategies import limit_storages, scenarios, stored_scenarios
 from strategies.features import features
 from tests.script_runs import run_script
 from tests.script_texts import check_text
-from tests.test_strategies import count, sample
 from worlds import (
     ChunkSharding,
     Damage,
     Fault,
     InvalidScenario,
     Nested,
+    ObjectEntry,
     Operation,
     ProcessWorld,
     Scenario,
@@ -35,7 +37,8 @@ from worlds import (
 )
 from worlds.fitting import fitted
 from worlds.outcome import ErrorRecord, OperationOutcome, Outcome, Raised, Returned
-from worlds.storages import SHIPPED
+from worlds.reference import CHECKPOINTS
+from worlds.storages import SHIPPED, find_storage, limits_of
 
 HALVES = ChunkSharding(0, (0, 1))
 STATE = (
@@ -43,6 +46,7 @@ STATE = (
     TensorEntry("u", (3,), "float64", loaded=HALVES),
 )
 SAVED = Scenario(STATE, Operation(2, api="legacy"), Operation(2))
+COORDINATED_BY_1 = Operation(2, coordinator=1, api="legacy")
 EACH = pytest.mark.parametrize("storage", SHIPPED)
 FEW = settings(database=None, max_examples=200)
 
@@ -54,6 +58,8 @@ FEW = settings(database=None, max_examples=200)
         (Scenario(writer=WriterOptions(thread_count=2)), "safetensors", "safetensors has no option thread_count"),
         (Scenario((TensorEntry("a", dtype="complex128"),)), "consolidated", "consolidated cannot hold 'a'"),
         (Scenario(writer=WriterOptions(cache_staged_state_dict=True)), "fsspec", "fsspec has no option cache_staged"),
+        (Scenario(save=Operation(api="async")), "reference", "the writer of reference is no stager"),
+        (Scenario(writer=WriterOptions(sync_files=True)), "memory", "memory has no option sync_files"),
         (Scenario(damages=(Damage("missing"),)), "fsspec", "a checkpoint that is damaged is in DCP's own files"),
         (Scenario(), "tape", "there is no storage 'tape', only file_system, fsspec, "),
     ],
@@ -61,7 +67,7 @@ FEW = settings(database=None, max_examples=200)
 def test_what_a_storage_does_not_support_is_no_scenario(scenario: Scenario, storage: str, says: str) -> None:
     with pytest.raises(InvalidScenario, match=says):
         replace(scenario, storage=storage)
-    if storage in SHIPPED and not scenario.damages:
+    if storage in SHIPPED:
         assert fitted(scenario, storage).storage == storage, "the nearest one is"
 
 
@@ -95,16 +101,80 @@ def test_shrinks_to_nothing_on_that_storage(storage: str) -> None:
     assert smallest == Scenario(storage=storage)
 
 
-def test_every_storage_is_drawn_often() -> None:
+def drawn(strategy: st.SearchStrategy[Scenario]) -> list[Scenario]:
+    found: list[Scenario] = []
+
+    @settings(FEW, max_examples=150, phases=[Phase.generate])
+    @given(strategy)
+    def draw(scenario: Scenario) -> None:
+        found.append(scenario)
+
+    draw()
+    return found
+
+
+def test_every_storage_is_drawn_often_and_fails_within() -> None:
     for failing in ("nothing", "save"):
-        counts = count(sample(stored_scenarios(failing=failing)), features)
-        assert all(counts["storage", name] >= 15 for name in SHIPPED), counts
+        scenarios = drawn(stored_scenarios(failing=failing, max_entries=1))
+        counts = Counter(feature for scenario in scenarios for feature in features(scenario))
+        assert all(counts["storage", name] >= 5 for name in SHIPPED), counts
+    hooks = Counter(fault.hook for scenario in scenarios for fault in scenario.faults)
+    assert hooks["planner.resolve_data"] >= 50
+
+
+def test_ranks_that_share_no_memory_get_the_file_system() -> None:
+    """In the place of a storage that keeps all in one process; a world of processes refuses that one."""
+    in_one = {name for name in SHIPPED if not limits_of(name).processes}
+    assert in_one == {"memory", "reference"}
+    limit_storages(shared=True)
+    try:
+        scenarios = drawn(stored_scenarios(names=st.sampled_from(("memory", "reference")), max_entries=1))
+        assert {scenario.storage for scenario in scenarios} == {"file_system"}
+    finally:
+        limit_storages(shared=False)
+
+
+@pytest.mark.parametrize("storage", ["memory", "reference"])
+def test_world_of_processes_refuses_what_is_kept_in_one(storage: str, processes: ProcessWorld) -> None:
+    with pytest.raises(InvalidScenario, match=f"{storage} keeps what is saved in one process, and here each rank is"):
+        processes.run(Scenario(storage=storage))
+
+
+def test_every_byte_of_the_reference_lies_open(world: SimulatedWorld) -> None:
+    """While the example runs, and not after it; a save that fails leaves what was there before."""
+    scenario = fitted(replace(SAVED, entries=(*STATE, ObjectEntry("o", 1))), "reference")
+    failing = replace(scenario, entries=STATE[:1], faults=(Fault("save", 1, "writer.finish"),), save=COORDINATED_BY_1)
+    with world.example():
+        assert world.operate(scenario, "save", "id").returned
+        assert {name[:4] for name in CHECKPOINTS["id"].files} == {"0/0/", "0/1/"}, "of the first save, by each rank"
+        before, metadata = dict(CHECKPOINTS["id"].files), CHECKPOINTS["id"].metadata
+        assert not world.operate(failing, "save", "id").returned
+        assert CHECKPOINTS["id"].metadata == metadata
+        assert before.items() < CHECKPOINTS["id"].files.items(), "what was written is there, and nothing points to it"
+        assert world.operate(scenario, "load", "id").returned
+        assert world.operate(replace(failing, faults=()), "save", "id").returned
+        assert sorted(CHECKPOINTS["id"].files) == ["2/0/0", "2/1/0"], "and nothing of what was there before"
+    find_storage("reference").clean_up("id")
+    world.run(scenario)
+    assert CHECKPOINTS == {}
+
+
+def test_memory_is_empty_after_an_example(world: SimulatedWorld) -> None:
+    memory = import_module("fsspec").filesystem("memory")
+    directories = set(memory.pseudo_dirs)
+    assert world.run(fitted(SAVED, "memory")).files
+    assert memory.store == {}
+    assert {path for path in set(memory.pseudo_dirs) - directories if "dcp-stress" in path} == set()
+
+
+def worlds_for(storage: str, *some: SimulatedWorld | ProcessWorld) -> list[SimulatedWorld | ProcessWorld]:
+    return [where for where in some if where.name == "simulated" or limits_of(storage).processes]
 
 
 @EACH
 def test_state_is_loaded_as_it_was_saved(storage: str, world: SimulatedWorld, processes: ProcessWorld) -> None:
     scenario = fitted(SAVED, storage)
-    for where in (world, processes):
+    for where in worlds_for(storage, world, processes):
         outcome = where.run(scenario)
         assert judge(scenario, outcome)
         assert outcome.load is not None
@@ -114,8 +184,8 @@ def test_state_is_loaded_as_it_was_saved(storage: str, world: SimulatedWorld, pr
 @EACH
 def test_failure_of_a_storage_is_blamed(storage: str, world: SimulatedWorld, processes: ProcessWorld) -> None:
     for fault in (Fault("save", 1, "writer.finish"), Fault("save", 1, "writer.write_data", through="future")):
-        scenario = fitted(replace(SAVED, save=Operation(2, coordinator=1, api="legacy"), faults=(fault,)), storage)
-        for where in (world, processes):
+        scenario = fitted(replace(SAVED, save=COORDINATED_BY_1, faults=(fault,)), storage)
+        for where in worlds_for(storage, world, processes):
             outcome = where.run(scenario)
             assert [hit.index for hit in outcome.save.hits] == [0]
             assert judge(scenario, outcome)
@@ -187,6 +257,8 @@ def test_script_has_the_storage(storage: str, writer: str, world: SimulatedWorld
     check_text(script)
     kind = writer.partition("(")[0].replace("Writer", "Reader")
     assert f"class FailingReader({kind}):" in script
+    with pytest.raises(CannotWrite, match=r"^there is no script for a scenario on the storage 'memory' yet$"):
+        write_script(verdict_of(fitted(scenario, "memory"), world))
     if storage == "fsspec":  # the others run for each of their known issues
         run = run_script(script, tmp_path)
         assert run.status == 0, run.output

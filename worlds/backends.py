@@ -1,4 +1,4 @@
-"""The storages that torch ships, as storages under test."""
+"""The storages that torch ships, and the reference storage, as storages under test."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, Hu
 
 from .operations import WriterOptions
 from .outcome import FileRecord
+from .reference import CHECKPOINTS, Checkpoint, ReferenceReader, ReferenceWriter
 from .storages import Limits, Storage
 
-__all__ = ["FSSPEC", "SAFETENSORS_DTYPES", "Consolidated", "FileSystem", "Fsspec", "Safetensors"]
+__all__ = ["FSSPEC", "SAFETENSORS_DTYPES", "Consolidated", "FileSystem", "Fsspec", "Memory", "Reference", "Safetensors"]
 
 # Before torch 2.15 it had a name that begins with an underscore, which warns there.
 _MODULES = ("torch.distributed.checkpoint.fsspec_filesystem", "torch.distributed.checkpoint._fsspec_filesystem")
 FSSPEC = next(name for name in _MODULES if find_spec(name) is not None)
 """The module of torch that has the writer and the reader of fsspec."""
 _fsspec: Any = import_module(FSSPEC)
+_memory: Any = import_module("fsspec").filesystem("memory")
 
 SAFETENSORS_DTYPES = (
     *("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"),
@@ -73,6 +75,53 @@ class Fsspec(FileSystem):
     def make_reader(self, checkpoint_id: str) -> dcp.StorageReader:
         reader: dcp.StorageReader = _fsspec.FsspecReader(checkpoint_id)
         return reader
+
+
+class Memory(Fsspec):
+    """``FsspecWriter`` and ``FsspecReader`` on ``memory://``, a store that a process has and that is one for all of it.
+
+    Without ``sync_files``: where a file has no descriptor, as here, torch 2.13 makes the system write out all that it
+    has for any disk (pytorch/pytorch#183878).
+    """
+
+    limits = Limits(options=tuple(name for name in _OF_FSSPEC if name != "sync_files"), processes=False)
+
+    def checkpoint_id(self, path: str) -> str:
+        return f"memory://{path}"
+
+    def list_files(self, checkpoint_id: str) -> tuple[FileRecord, ...]:
+        """Without the metadata."""
+        start = f"{_memory._strip_protocol(checkpoint_id)}/"
+        sizes = _memory.du(checkpoint_id, total=False)
+        found = (FileRecord(name.removeprefix(start), size) for name, size in sorted(sizes.items()))
+        return tuple(file for file in found if not file.name.endswith(".metadata"))
+
+    def clean_up(self, checkpoint_id: str) -> None:
+        """With the directory that it is in, which it may have made, once that is empty."""
+        if _memory.exists(checkpoint_id):
+            _memory.rm(checkpoint_id, recursive=True)
+        directory = checkpoint_id.rpartition("/")[0]
+        if _memory.exists(directory) and not _memory.ls(directory):
+            _memory.rmdir(directory)
+
+
+class Reference(Storage):
+    """The storage in memory of :mod:`worlds.reference`, for ranks that share a process."""
+
+    limits = Limits(options=(), uncoordinated=False, stages=False, processes=False)
+
+    def make_writer(self, checkpoint_id: str, options: WriterOptions) -> dcp.StorageWriter:
+        return ReferenceWriter(checkpoint_id)
+
+    def make_reader(self, checkpoint_id: str) -> dcp.StorageReader:
+        return ReferenceReader(checkpoint_id)
+
+    def list_files(self, checkpoint_id: str) -> tuple[FileRecord, ...]:
+        files = CHECKPOINTS.get(checkpoint_id, Checkpoint()).files
+        return tuple(FileRecord(name, len(content)) for name, content in sorted(files.items()))
+
+    def clean_up(self, checkpoint_id: str) -> None:
+        CHECKPOINTS.pop(checkpoint_id, None)
 
 
 class Safetensors(FileSystem):

@@ -8,7 +8,7 @@ from .entries import Entry, Nested, TensorEntry
 from .layouts import Layout
 from .operations import Operation, WriterOptions
 from .scenario import Scenario
-from .storages import Limits, limits_of
+from .storages import FILE_SYSTEM, Limits, limits_of
 
 __all__ = ["fitted", "of_dtype"]
 
@@ -18,9 +18,12 @@ _ANY_DTYPE = "uint8"
 def fitted(scenario: Scenario, storage: str) -> Scenario:
     """The scenario on that storage: with dtypes that it can hold, and calls and options that it takes.
 
-    What it supports is left as it is; raises :class:`worlds.InvalidScenario` where there is no such storage.
+    Damage, and operations on files that fail, are for the file system alone. What the storage supports is left as it
+    is; raises :class:`worlds.InvalidScenario` where there is no such storage.
     """
     limits = limits_of(storage)
+    if storage != FILE_SYSTEM:
+        scenario = replace(scenario, damages=(), file_faults=())
     return replace(
         scenario,
         entries=tuple(_of_dtypes(entry, limits) for entry in scenario.entries),
@@ -31,7 +34,10 @@ def fitted(scenario: Scenario, storage: str) -> Scenario:
 
 
 def _save(save: Operation, limits: Limits) -> Operation:
-    return save if limits.uncoordinated or save.coordinated else replace(save, api="current")
+    if not (limits.uncoordinated or save.coordinated):
+        save = replace(save, api="current")
+    is_stager = save.api == "async" and save.stager == "writer"
+    return replace(save, stager="default") if is_stager and not limits.stages else save
 
 
 def _writer(options: WriterOptions, limits: Limits) -> WriterOptions:

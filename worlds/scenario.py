@@ -177,6 +177,8 @@ class Scenario(Concise):
         require(not self.file_faults or name == FILE_SYSTEM, "operations on files fail in DCP's own files alone")
         require(self.earlier == "nothing" or name == FILE_SYSTEM, "an earlier save is one to DCP's own files")
         require(limits.uncoordinated or self.save.coordinated, f"{name} takes ranks that coordinate")
+        staged = self.save.api == "async" and self.save.stager == "writer"
+        require(limits.stages or not staged, f"the writer of {name} is no stager")
         for option in fields(self.writer):
             is_default = getattr(self.writer, option.name) == option.default
             require(is_default or limits.takes(option.name), f"{name} has no option {option.name}")

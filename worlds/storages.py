@@ -17,7 +17,7 @@ from .outcome import FileRecord
 if TYPE_CHECKING:
     from torch.distributed.checkpoint import StorageReader, StorageWriter
 
-__all__ = ["FILE_SYSTEM", "SHIPPED", "Limits", "Storage", "find_storage", "limits_of"]
+__all__ = ["FILE_SYSTEM", "SHIPPED", "Limits", "Storage", "find_storage", "limits_of", "require_shared"]
 
 FILE_SYSTEM = "file_system"
 """The storage of a scenario that names none."""
@@ -25,6 +25,8 @@ FILE_SYSTEM = "file_system"
 SHIPPED = {
     FILE_SYSTEM: "worlds.backends:FileSystem",
     "fsspec": "worlds.backends:Fsspec",
+    "memory": "worlds.backends:Memory",
+    "reference": "worlds.backends:Reference",
     "safetensors": "worlds.backends:Safetensors",
     "consolidated": "worlds.backends:Consolidated",
 }
@@ -41,6 +43,10 @@ class Limits:
     """The fields of :class:`worlds.operations.WriterOptions` that its writer takes; ``None`` for all."""
     uncoordinated: bool = True
     """Whether ranks can save with ``use_collectives=False``."""
+    stages: bool = True
+    """Whether its writer is the stager of ``async_save`` where there is no other."""
+    processes: bool = True
+    """Whether one process finds what another has saved."""
     metadata: bool = True
     """Whether a new reader reads the metadata that the save returned, which say in which file each item is."""
 
@@ -83,3 +89,8 @@ def find_storage(name: str) -> Storage:
 def limits_of(name: str) -> Limits:
     """What the storage of that name supports; raises as above."""
     return find_storage(name).limits
+
+
+def require_shared(name: str) -> None:
+    """Raise :class:`InvalidScenario` unless one process finds on that storage what another has saved."""
+    require(limits_of(name).processes, f"{name} keeps what is saved in one process, and here each rank is one")

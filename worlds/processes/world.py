@@ -24,6 +24,7 @@ from ..operations import Schedule
 from ..outcome import OperationOutcome, Outcome, RankOutcome
 from ..program import Call, round_trip
 from ..scenario import Scenario
+from ..storages import require_shared
 from . import jobs
 from .pool import Answers, Pool
 from .spawner import Spawner
@@ -147,6 +148,7 @@ class ProcessWorld:
         return pool
 
     def _run(self, scenario: Scenario, path: str) -> Outcome:
+        require_shared(scenario.storage)
         if takes_older_save(scenario.damages):
             self.operate(scenario, "save", older_path(path), prepare=make_old)
         if (earlier := earlier_save(scenario)) is not None:

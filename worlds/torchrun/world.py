@@ -32,6 +32,7 @@ from ..processes.pool import Answers, all_wait, deadlocked, places
 from ..program import Call, round_trip
 from ..scenario import Scenario
 from ..state import StateDict
+from ..storages import require_shared
 from .job import Channel, Look, Place, Run, Stop, job_rank, job_size
 from .member import Member
 
@@ -112,6 +113,7 @@ class TorchrunWorld:
         return Launched(tuple(answers.ranks[rank] for rank in range(world_size)), ())
 
     def _run(self, scenario: Scenario, path: str) -> Outcome:
+        require_shared(scenario.storage)
         if takes_older_save(scenario.damages):
             self._operate(scenario, "save", older_path(path), fresh=True, prepare=make_old)
         if (earlier := earlier_save(scenario)) is not None:
