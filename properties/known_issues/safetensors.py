@@ -13,7 +13,7 @@ from worlds.scenario import Scenario
 
 from ..oracle import names_fault
 from ..verdict import Breach, Verdict
-from ..violations import NotLoaded, WrongBits
+from ..violations import NotLoaded, UnexpectedFailure, WrongBits
 from .entry import KnownIssue, blamed
 
 __all__ = ["ISSUES"]
@@ -21,9 +21,11 @@ __all__ = ["ISSUES"]
 Predicate = Callable[[Verdict, Breach], bool]
 
 
-def _fails(verdict: Verdict, phase: str, by: Callable[[ErrorRecord], bool]) -> bool:
+def _fails(verdict: Verdict, breach: Breach, phase: str, by: Callable[[ErrorRecord], bool]) -> bool:
     """Whether ranks that every rank blames for that phase failed so, and all others as they were made to."""
     name, outcome = ("save", verdict.outcome.save) if phase == "write" else ("load", verdict.outcome.load)
+    if breach.operation != name or not (breach.kind is UnexpectedFailure or breach.kind.law == "blame"):
+        return False
     named = {} if outcome is None else blamed(outcome, phase)
     others = {rank: error for rank, error in named.items() if not by(error)}
     return len(others) < len(named) and all(
@@ -40,7 +42,9 @@ def _is_made(scenario: Scenario, operation: str, rank: int, error: ErrorRecord) 
 
 def _says(phase: str, text: str) -> Predicate:
     """Whether that is said in that phase, by whichever rank, and nothing else but what is made to be."""
-    return lambda verdict, breach: _fails(verdict, phase, lambda error: re.search(text, error.message) is not None)
+    return lambda verdict, breach: _fails(
+        verdict, breach, phase, lambda error: re.search(text, error.message) is not None
+    )
 
 
 def _tensors(verdict: Verdict) -> dict[str, TensorEntry]:
@@ -74,7 +78,7 @@ def _loses_shards(verdict: Verdict, breach: Breach) -> bool:
         said = _SIZE_MISMATCH.fullmatch(error.message)
         return said is not None and said["name"] in names
 
-    return _fails(verdict, "plan", misses)
+    return _fails(verdict, breach, "plan", misses)
 
 
 _SIZE_MISMATCH = re.compile(r"Size mismatch between saved .* and current: .* for (?P<name>.*)", re.DOTALL)
@@ -90,7 +94,7 @@ def _holds_objects(verdict: Verdict, breach: Breach) -> bool:
     objects = any(unit.tensor is None for unit in verdict.scenario.units("save"))
     unreadable = _says("plan", "global metadata read failed: Error while deserializing header")(verdict, breach)
     # A header that is none says that it is longer than any memory.
-    too_long = _fails(verdict, "write", lambda error: error.type == "MemoryError")
+    too_long = _fails(verdict, breach, "write", lambda error: error.type == "MemoryError")
     return objects and (unreadable or (too_long and verdict.scenario.storage == "consolidated"))
 
 
