@@ -101,6 +101,19 @@ def test_dict_without_a_tensor_on_one_rank_is_asked_for_like_one_of_objects(worl
     assert judge(whole, world.run(whole))
 
 
+def test_dict_whose_tensors_are_in_a_tuple_is_one_of_objects(world: SimulatedWorld) -> None:
+    """A tuple is one object, whatever is in it; in a list a tensor is one."""
+    elsewhere = TensorEntry("e", (1,), loaded=ChunkSharding(0, (0,)))
+    scenario = Scenario((Nested("o", "dict", (Nested("p", "tuple", (TensorEntry("t"),)),)), elsewhere))
+    scenario = replace(scenario, save=Operation(2), load=Operation(2))
+    verdict = judge(scenario, world.run(scenario))
+    known = find_known_issue(verdict)
+    assert known is not None, verdict.violation()
+    assert known.id == "mistaken-for-2.3"
+    in_a_list = replace(scenario, entries=(Nested("o", "dict", (Nested("p", "list", (TensorEntry("t"),)),)), elsewhere))
+    assert find_known_issue(replace(verdict, scenario=in_a_list)) is None
+
+
 def test_rank_that_raised_in_reset_is_not_excused_for_another_exception(world: SimulatedWorld) -> None:
     scenario = KNOWN_ISSUES["reset-unprotected"].scenario
     outcome = world.run(scenario)

@@ -10,7 +10,7 @@ from worlds.layouts import ChunkSharding
 from worlds.operations import Operation, PlannerOptions
 from worlds.outcome import Raised, Returned
 from worlds.scenario import Scenario
-from worlds.state_tree import Unit, children, leaves
+from worlds.state_tree import Unit, children, units
 
 from ..expected_state import expected_state
 from ..reach import refusals, saved_units
@@ -200,14 +200,13 @@ def _takes_checkpoint_for_an_old_one(verdict: Verdict, breach: Breach) -> bool:
 
 
 def _without_tensors(scenario: Scenario, rank: int) -> set[str]:
-    """The names of the containers that have no tensor on that rank."""
+    """The names of the containers that have no tensor on that rank; what is in a tuple is one object, tensors too."""
+    flattened = units(scenario.entries, "load", flatten=True, flatten_sharded=True)
+    tensors = [unit.path for unit in flattened if unit.tensor is not None and unit.is_on("load", rank)]
     return {
         ".".join(map(str, path))
-        for path, nested in _containers(scenario)
-        if not any(
-            isinstance(leaf.entry, TensorEntry) and leaf.entry.loaded is not None and leaf.entry.loaded.is_on(rank)
-            for leaf in leaves((nested,), "load")
-        )
+        for path, _ in _containers(scenario)
+        if not any(inside[: len(path)] == path for inside in tensors)
     }
 
 
