@@ -296,7 +296,9 @@ def test_law_whose_units_are_lost_or_fail_does_not_have_all_the_time() -> None:
             tally.add({"is": "lost", "unit": unit.id, "law": "a", "how": "killed", "case": None})
             schedule.lost(unit.id)
         else:
-            counted: dict[str, object] = dict.fromkeys(("features", "faults", "known", "violations", "drawn", "behaviours"), ())
+            counted: dict[str, object] = dict.fromkeys(
+                ("features", "faults", "known", "violations", "drawn", "behaviours"), ()
+            )
             tally.add({"is": "progress", "unit": unit.id, "n": 1, "examples": 1, "seconds": 5.0, **counted})
             tally.add({"is": "end", "unit": unit.id, "error": "it fails" if unit.law == "b" else ""})
             schedule.ended(unit.id)
