@@ -37,8 +37,9 @@ _MANY = 10**9
 """Examples: a slice ends by its time."""
 
 
-def prepare() -> None:
-    """Set Hypothesis up for a campaign; before the laws are imported, which go by it."""
+def prepare(world: str) -> None:
+    """Set Hypothesis and the strategies up for a campaign; before the laws are imported, which go by it."""
+    limit_storages(shared=world != SimulatedWorld.name)
     ignore_constants_of_modules()
     settings.register_profile(
         "campaign",
@@ -126,7 +127,7 @@ def _serve(directory: Path, name: str, world: str) -> None:
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver's affair
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    prepare()
+    prepare(world)
 
     def tell(record: Record) -> None:
         output.write(json.dumps(record) + "\n")

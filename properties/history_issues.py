@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from strategies.case_features import case_features
@@ -21,6 +21,7 @@ from .judge_killed import MixedCheckpoint
 from .judged import count_judged
 from .known_issues import find_known_issue
 from .ledger import LedgerEntry, first_match
+from .oracle import mentions_fault
 from .side_by_side_issues import SIDE_BY_SIDE_ISSUES
 
 __all__ = [
@@ -90,20 +91,24 @@ def _saves_another_state(breach: HistoryBreach) -> bool:
     return any(set(step.without) != without for step in _saves_before(breach))
 
 
-def fails_without_final_plan(save: OperationOutcome) -> bool:
-    """Whether ranks fail as they take a final plan out of their caches that never came into them."""
-    return all(
-        isinstance(rank, Raised)
-        and rank.phase == "write"
-        and {(error.type, error.message) for _, error in rank.failures or ()} == {("KeyError", "'DefaultSavePlanner'")}
-        for rank in save.ranks
-    )
+def fails_without_final_plan(save: OperationOutcome, faults: Sequence[Fault] = ()) -> bool:
+    """Whether ranks fail as they take a final plan out of their caches that never came into them.
+
+    Beside them those may be named, for what they were made to raise, of the ``faults`` of the save.
+    """
+    made = {fault.rank for fault in faults}
+    return all(isinstance(rank, Raised) and rank.phase == "write" and _lacks(rank, made) for rank in save.ranks)
+
+
+def _lacks(seen: Raised, made: set[int]) -> bool:
+    others = [error for rank, error in seen.failures or () if not (rank in made and mentions_fault(error))]
+    return {(error.type, error.message) for error in others} == {("KeyError", "'DefaultSavePlanner'")}
 
 
 def _lacks_final_plan(breach: HistoryBreach) -> bool:
-    seen = breach.outcome.steps[breach.step]
+    step, seen = breach.history.steps[breach.step], breach.outcome.steps[breach.step]
     after_failure = any(before.faults for before in _saves_before(breach))
-    return breach.goes_without_caching and after_failure and fails_without_final_plan(seen.operation)
+    return breach.goes_without_caching and after_failure and fails_without_final_plan(seen.operation, step.faults)
 
 
 def _has_another_coordinator(breach: HistoryBreach) -> bool:

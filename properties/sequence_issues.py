@@ -46,7 +46,8 @@ def find_sequence_issue(breach: SequenceBreach) -> LedgerEntry | None:
     known = first_match(SEQUENCE_ISSUES.values(), lambda issue: issue.matches(breach))
     if known is None and any(step.faults for step in breach.sequence.steps[: breach.step]):
         after_failure = HISTORY_ISSUES["cached-plans-after-failure"]
-        return first_match([after_failure], lambda _: fails_without_final_plan(breach.cached.save))
+        faults = breach.sequence.steps[breach.step].faults
+        return first_match([after_failure], lambda _: fails_without_final_plan(breach.cached.save, faults))
     return known
 
 

@@ -310,6 +310,17 @@ def test_caching_is_blamed_where_nothing_breaks_without_it(world: SimulatedWorld
     assert find_history_issue(breach) is issue
 
 
+def test_rank_that_fails_by_itself_beside_one_without_a_plan_is_the_same_issue(world: SimulatedWorld) -> None:
+    """Found by a campaign. One that is not made to fail is not excused."""
+    first = Save(operation=Operation(2), faults=(Fault("save", 0, "planner.finish_plan"),))
+    second = Save(operation=Operation(2), faults=(Fault("save", 1, "writer.write_data"),))
+    history = History((TensorEntry("a"),), (first, second), planner=PlannerOptions(enable_plan_caching=True))
+    (breach,) = find_history_breaches(history, world)
+    assert find_history_issue(breach) is HISTORY_ISSUES["cached-plans-after-failure"]
+    without = replace(history, steps=(first, replace(second, faults=())))
+    assert find_history_issue(replace(breach, history=without)) is None
+
+
 def test_saves_that_follow_each_other_know_the_issue_too(processes: ProcessWorld) -> None:
     step = Scenario((TensorEntry("a"),))
     sequence = SaveSequence((replace(step, faults=(Fault("save", 0, "writer.prepare_global_plan"),)), step))
