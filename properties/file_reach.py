@@ -5,16 +5,18 @@ As ``torch.distributed.checkpoint.filesystem`` of torch 2.13 asks for them; a ca
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from worlds.errors import RAISES_NOTHING
+from worlds.faults import Fault
 from worlds.file_faults import FileFault
+from worlds.outcome import Hit
 from worlds.scenario import Scenario
 
 from .reach import Chance, Reach, chance_of_items, is_called
 
-__all__ = ["may_be_got_over", "reached_files"]
+__all__ = ["may_be_got_over", "reached_files", "told_hits"]
 
 
 def reached_files(scenario: Scenario, name: Literal["save", "load"]) -> Iterator[Reach]:
@@ -27,6 +29,15 @@ def reached_files(scenario: Scenario, name: Literal["save", "load"]) -> Iterator
         ):
             certain = chance == "surely" and not may_be_got_over(scenario, fault)
             yield Reach(index, fault.rank, fault.place.step, certain)
+
+
+def told_hits(scenario: Scenario, hits: Sequence[Hit]) -> list[Hit]:
+    """Those of the hits of which somebody must hear: no short reads or writes, and nothing that may be got over."""
+    return [hit for hit in hits if not _may_pass(scenario, scenario.all_faults[hit.index])]
+
+
+def _may_pass(scenario: Scenario, fault: Fault | FileFault) -> bool:
+    return isinstance(fault, FileFault) and (fault.error in RAISES_NOTHING or may_be_got_over(scenario, fault))
 
 
 def may_be_got_over(scenario: Scenario, fault: FileFault) -> bool:

@@ -227,6 +227,20 @@ def test_writer_thread_fails_too(call: str, world: SimulatedWorld) -> None:
     assert outcome.save.hits == (Hit(0, thread=True),)
 
 
+def test_lost_thread_is_the_same_issue_where_a_write_is_short(world: SimulatedWorld) -> None:
+    """Nobody is to hear of a short write; of a failure that is lost beside it, that is no excuse."""
+    faults = (FileFault("save", 0, "data.write"), FileFault("save", 0, "metadata.write", "short"))
+    writer = WriterOptions(thread_count=2)
+    scenario = Scenario((ObjectEntry("a"),), Operation(schedule=Schedule(threads_first=True)), writer=writer)
+    scenario = replace(scenario, file_faults=faults)
+    verdict = judge(scenario, world.run(scenario))
+    known = find_known_issue(verdict)
+    assert known is not None, verdict.violation()
+    assert known.id == "second-writer-thread"
+    fails = replace(scenario, file_faults=(faults[0], replace(faults[1], error="EIO")))
+    assert find_known_issue(replace(verdict, scenario=fails)) is None
+
+
 @pytest.mark.parametrize("operation", ["save", "load"])
 def test_real_ranks_see_the_same(operation: Literal["save", "load"], processes: ProcessWorld) -> None:
     for of, call in FILE_CALLS:

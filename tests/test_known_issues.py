@@ -40,6 +40,8 @@ def test_real_ranks_show_the_issue_too(issue: KnownIssue, processes: ProcessWorl
 @ISSUES
 def test_entry_does_not_match_what_else_goes_wrong_there(issue: KnownIssue, world: SimulatedWorld) -> None:
     """The predicate names the failure: something else that is wrong with what is held or written is new."""
+    if not issue.affects(torch_release()):
+        pytest.skip(f"fixed in torch {issue.fixed_in}")
     verdict = judge(issue.scenario, world.run(issue.scenario))
     assert verdict.breach is not None
     for kind in Violation.__subclasses__():

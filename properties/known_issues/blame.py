@@ -8,6 +8,7 @@ from worlds.operations import Operation, Schedule, WriterOptions
 from worlds.outcome import ErrorRecord, Hit, OperationOutcome, Raised
 from worlds.scenario import Scenario
 
+from ..file_reach import told_hits
 from ..oracle import names_fault
 from ..verdict import Breach, Verdict
 from ..violations import LostFailure, PassedFailure, UnexpectedFailure, WrongException, WrongRanks
@@ -26,7 +27,8 @@ def _loses_second_thread(verdict: Verdict, breach: Breach) -> bool:
     if breach.kind is not LostFailure:
         return False
     named = {rank for seen in outcome.ranks if isinstance(seen, Raised) for rank, _ in seen.failures or ()}
-    lost = [hit for hit in outcome.hits if scenario.all_faults[hit.index].rank not in named]
+    hits = told_hits(scenario, outcome.hits)
+    lost = [hit for hit in hits if scenario.all_faults[hit.index].rank not in named]
     return bool(lost) and all(_is_of_second_thread(scenario, hit) for hit in lost)
 
 
@@ -34,7 +36,7 @@ def _fails_after_lost_thread(scenario: Scenario, outcome: OperationOutcome) -> b
     """Whether a save went on after it had lost what a thread raised, and failed of what was reached next alone."""
     named = blamed(outcome, "write")
     told = [hit for hit in outcome.hits if _is_blamed(scenario, hit, named)]
-    lost = [hit for hit in outcome.hits if hit not in told]
+    lost = [hit for hit in told_hits(scenario, outcome.hits) if hit not in told]
     explained = {scenario.all_faults[hit.index].rank for hit in told}
     return set(named) == explained and bool(told and lost) and all(_is_of_second_thread(scenario, hit) for hit in lost)
 

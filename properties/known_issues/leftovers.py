@@ -8,6 +8,7 @@ from worlds.operations import Operation
 from worlds.outcome import Raised, Returned
 from worlds.scenario import Scenario
 
+from ..file_reach import told_hits
 from ..verdict import Breach, Verdict
 from ..violations import WrongBits, WrongException, WrongObject, WrongRanks
 from .entry import FAILED, KnownIssue, operation_outcome
@@ -25,7 +26,8 @@ def _reads_its_own(verdict: Verdict, breach: Breach) -> bool:
     if scenario.earlier != "uncoordinated":
         return False
     outcome = operation_outcome(verdict, breach)
-    struck = [scenario.file_faults[hit.index] for hit in outcome.hits if scenario.file_faults]
+    hits = told_hits(scenario, outcome.hits) if scenario.file_faults else []
+    struck = [scenario.file_faults[hit.index] for hit in hits]
     failing = {fault.rank for fault in struck}
     went_on = {fault.rank for fault in struck if fault.call.startswith("metadata.")}
     for seen in outcome.ranks:
