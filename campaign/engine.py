@@ -50,7 +50,7 @@ class Engine:
         self._schedule = Schedule(self.plan, tally, list(self._stored))
         self._pool = Pool(folder.path, self.plan.world)
         self._ticked = self.started
-        self._written: dict[str, int] = {}
+        self._written: dict[str, Finding] = {}
         self._ending = False
 
     @property
@@ -125,9 +125,9 @@ class Engine:
         self.tally.add(record)
         if record["is"] == "finding":
             finding = self.tally.findings[record["finding"]["id"]]
-            if self._written.get(finding.id) != finding.size:
+            if self._written.get(finding.id) is not finding:
                 finding.store(self._findings)
-                self._written[finding.id] = finding.size
+                self._written[finding.id] = finding
         elif record["is"] == "end":
             self._schedule.ended(record["unit"])
         elif record["is"] == "lost":
