@@ -345,6 +345,18 @@ def test_law_whose_units_are_lost_or_fail_does_not_have_all_the_time() -> None:
     assert given.count("a") <= 16
 
 
+def test_campaign_whose_workers_cannot_start_ends_in_one_line(
+    into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nif 'campaign.worker' in sys.orig_argv: sys.exit('no memory')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert fuzz(into, "round_trip") == 3
+    assert capsys.readouterr().err.endswith("dcp-stress: error: no worker can start: SystemExit: no memory\n")
+    assert len(list((into / "log").glob("*.stderr"))) == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
