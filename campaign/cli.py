@@ -261,7 +261,9 @@ def fuzz(
         f"seed {plan.seed}, into {folder.path}",
         err=True,
     )
-    tally, new, status = go_on(folder, Progress())
+    progress = Progress()
+    tally, new, status = go_on(folder, progress)
+    progress.erase()
     for line in summary_lines(tally, new, folder):
         click.echo(line)
     page, _ = write_report(folder, tally)

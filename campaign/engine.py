@@ -22,6 +22,9 @@ _TICK = 2.0
 _GRACE = 15.0
 """Seconds that a worker has, after it was asked to stop, to describe what it has just found."""
 
+_STARTS = 3
+"""After so many workers, one after the other, that die before they are ready, there is no use in another one."""
+
 
 class Engine:
     """Drives the workers of one process, from :meth:`run` on. ``show`` is called about once a second."""
@@ -50,8 +53,9 @@ class Engine:
         self._schedule = Schedule(self.plan, tally, list(self._stored))
         self._pool = Pool(folder.path, self.plan.world)
         self._ticked = self.started
-        self._written: dict[str, int] = {}
+        self._written: dict[str, Finding] = {}
         self._ending = False
+        self._not_started = 0
 
     @property
     def new(self) -> set[str]:
@@ -67,22 +71,27 @@ class Engine:
 
     def run(self) -> bool:
         """Work until the time is over, or an interrupt; whether it was that. What is under way is ended, and kept."""
-        interrupted = False
         with Log(self.folder.path / "log" / f"{self._session}-engine.jsonl") as self._log:
             self._write({"is": "session", "process": os.getpid()})
             try:
-                for _ in range(self.plan.workers if self.left > 0 else 0):
-                    self._pool.start(next(self._names))
-                self._work()
-                self._pool.finish()
-                self._hear_until(time.monotonic() + self.plan.shrink_seconds + _GRACE)
-            except KeyboardInterrupt:
-                interrupted = True
-            with suppress(KeyboardInterrupt):  # asked twice
-                self._pool.stop()
-                self._hear_until(time.monotonic() + _GRACE)
-            self._cut_off()
-            self._tick()
+                return self._run()
+            finally:
+                self._cut_off()
+                self._tick()
+
+    def _run(self) -> bool:
+        interrupted = False
+        try:
+            for _ in range(self.plan.workers if self.left > 0 else 0):
+                self._pool.start(next(self._names))
+            self._work()
+            self._pool.finish()
+            self._hear_until(time.monotonic() + self.plan.shrink_seconds + _GRACE)
+        except KeyboardInterrupt:
+            interrupted = True
+        with suppress(KeyboardInterrupt):  # asked twice
+            self._pool.stop()
+            self._hear_until(time.monotonic() + _GRACE)
         return interrupted
 
     def _work(self) -> None:
@@ -113,6 +122,7 @@ class Engine:
                 self._bury(worker)
             elif record["is"] == "ready":
                 worker.ready = True
+                self._not_started = 0
                 if not self._running:
                     self._running = True
                     self.started = self._ticked = time.monotonic()
@@ -125,9 +135,9 @@ class Engine:
         self.tally.add(record)
         if record["is"] == "finding":
             finding = self.tally.findings[record["finding"]["id"]]
-            if self._written.get(finding.id) != finding.size:
+            if self._written.get(finding.id) is not finding:
                 finding.store(self._findings)
-                self._written[finding.id] = finding.size
+                self._written[finding.id] = finding
         elif record["is"] == "end":
             self._schedule.ended(record["unit"])
         elif record["is"] == "lost":
@@ -140,7 +150,8 @@ class Engine:
             self._take(record)
         if self._ending:
             return
-        if not worker.ready:
+        self._not_started += not worker.ready
+        if self._not_started == _STARTS:
             errors = (self.folder.path / "log" / f"{worker.name}.stderr").read_text(errors="replace").strip()
             raise Unable(f"no worker can start: {errors.rpartition(chr(10))[2] or how}")
         self._pool.start(next(self._names))

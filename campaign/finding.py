@@ -17,7 +17,7 @@ from worlds.codec import to_json
 
 from .cases import case_of, data_of, pasted
 from .files import read_text, write_whole
-from .grouping import Group, group_of
+from .grouping import group_of
 from .laws import Law, all_laws
 from .opened import OpenedWorlds
 from .reproduce import script_of_case
@@ -25,7 +25,7 @@ from .script import CannotWrite
 from .seen import look
 from .status import Refused
 
-__all__ = ["FILE", "Finding", "State", "describe", "read_finding", "see_again", "versions"]
+__all__ = ["FILE", "Finding", "State", "describe", "read_finding", "see_again", "sighted", "versions"]
 
 State = Literal["still there", "fixed", "different"]
 
@@ -72,6 +72,10 @@ class Finding:
         """What is wrong, in one line."""
         return f"{self.group['kind']}: {self.violation.strip().partition(chr(10))[0]}"
 
+    def is_better_than(self, other: Finding) -> bool:
+        """Whether it is the one to keep, of two of one group."""
+        return (not self.shrunk, self.size) < (not other.shrunk, other.size)
+
     @property
     def size(self) -> int:
         """Less is better."""
@@ -109,6 +113,10 @@ class Finding:
             files["outcome.json"] = json.dumps(self.outcome, indent=2) + "\n"
         if self.script is not None:
             files["reproduce.py"] = self.script
+        if own.is_dir():
+            for path in own.iterdir():  # of the larger case that it was
+                if path.name not in files:
+                    path.unlink(missing_ok=True)
         files[FILE] = json.dumps(self.to_data(), indent=2) + "\n"  # the last, since it is what says that it is there
         for name, text in files.items():
             write_whole(own / name, text)
@@ -126,10 +134,10 @@ def read_finding(path: Path) -> Finding:
         raise Refused(f"{path} holds no finding: {' '.join(str(error).split())[:200]}") from None
 
 
-def describe(law: Law, case: Any, error: Exception, opened: OpenedWorlds, *, seed: int, shrunk: bool) -> Finding:
-    """All that there is to keep of a violation, with the script that shows it and the outcome on every rank."""
-    group: Group = group_of(law.name, error)
-    finding = Finding(
+def sighted(law: Law, case: Any, error: Exception, *, world: str, seed: int) -> Finding:
+    """What there is to keep of a violation at once, before it is shrunk, for which nothing is run."""
+    group = group_of(law.name, error)
+    return Finding(
         id=group.id,
         law=law.name,
         node=law.node,
@@ -137,13 +145,20 @@ def describe(law: Law, case: Any, error: Exception, opened: OpenedWorlds, *, see
         case=data_of(case),
         python=pasted(law.argument, case),
         violation=str(error) or type(error).__name__,
-        world=opened.chosen,
+        world=world,
         versions=versions(),
         seed=seed,
-        shrunk=shrunk,
+        shrunk=False,
+        no_script="it was not made as small as it goes",
     )
+
+
+def describe(law: Law, case: Any, error: Exception, opened: OpenedWorlds, *, seed: int, shrunk: bool) -> Finding:
+    """All that there is to keep of a violation, with the script that shows it and the outcome on every rank."""
+    finding = sighted(law, case, error, world=opened.chosen, seed=seed)
     state, _ = see_again(finding, opened)
-    finding = replace(finding, flaky=state != "still there", outcome=_outcome(case, opened.simulated))
+    outcome = _outcome(case, opened.simulated)
+    finding = replace(finding, shrunk=shrunk, flaky=state != "still there", outcome=outcome, no_script="")
     try:
         return replace(finding, script=script_of_case(case, opened, lambda _: None))
     except CannotWrite as why:

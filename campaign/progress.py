@@ -69,18 +69,20 @@ class Progress:
         if not self._live:
             self._say(status_line(engine))
             return
-        height = max(4, shutil.get_terminal_size().lines - 2)
-        lines = [status_line(engine), *law_lines(engine.tally)][:height]
-        self._erase()
-        self._stream.write("".join(f"{line}\n" for line in lines))
+        size = shutil.get_terminal_size()
+        lines = [status_line(engine), *law_lines(engine.tally)][: max(4, size.lines - 2)]
+        self.erase()
+        # A line that the terminal breaks would be two to go up.
+        self._stream.write("".join(f"{line[: size.columns - 1]}\n" for line in lines))
         self._stream.flush()
         self._drawn = len(lines)
 
-    def _erase(self) -> None:
+    def erase(self) -> None:
+        """Take the table away."""
         if self._drawn:
             self._stream.write(f"\x1b[{self._drawn}A\x1b[J")
             self._drawn = 0
 
     def _say(self, line: str) -> None:
-        self._erase()
+        self.erase()
         click.echo(line, file=self._stream)

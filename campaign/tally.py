@@ -163,7 +163,7 @@ class Tally:
             (self.violations, "violations"),
             (self.drawn, "drawn"),
         ):
-            mine.update(record[more])
+            mine.update(record.get(more, ()))
         shown, seconds = self._of_unit.get(record["unit"], (0, 0.0))
         self._of_unit[record["unit"]] = shown + len(new), seconds + record["seconds"]
 
@@ -172,7 +172,7 @@ class Tally:
         before = self.findings.get(finding.id)
         if before is None:
             self.first_seen[finding.id] = record["unit"]
-        if before is None or finding.size < before.size:
+        if before is None or finding.is_better_than(before):
             self.findings[finding.id] = finding
 
     def _end(self, record: Record) -> None:

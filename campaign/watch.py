@@ -14,8 +14,10 @@ from hypothesis.errors import HypothesisException
 
 from properties.check import FAULT_HITS, KNOWN_HITS
 from properties.judged import FEATURE_HITS
+from worlds import SimulatedWorld
 
 from .drawn import drawn
+from .finding import sighted
 from .grouping import Group, group_of
 from .laws import Law
 from .logs import Record
@@ -53,6 +55,7 @@ class Watch:
         write: Callable[[Record], None],
         seen: set[int],
         *,
+        world: str = SimulatedWorld.name,
         is_stopped: Callable[[], bool] = lambda: False,
         interval: float = 1,
     ) -> None:
@@ -66,6 +69,7 @@ class Watch:
         self._slot = slot
         self._write = write
         self._seen = seen
+        self._world = world
         self._is_stopped = is_stopped
         self._interval = interval
         self._known = set(unit.known)
@@ -126,15 +130,19 @@ class Watch:
         self._pending["drawn"].update(": ".join(key) for key in drawn(case))
         if time.monotonic() - self._written > self._interval:
             self.flush()
-        if error is not None and group is not None and self._is_target(group):
-            self._keep(case, error)
-            raise error
+        if error is not None and group is not None:
+            if self.target is None and group.id not in self._known:
+                self._begin_to_shrink(group, case, error)
+            if group == self.target:
+                self._keep(case, error)
+                raise error
 
-    def _is_target(self, group: Group) -> bool:
-        if self.target is None and group.id not in self._known:
-            self.target = group
-            self._since = time.monotonic()
-        return group == self.target
+    def _begin_to_shrink(self, group: Group, case: Any, error: Exception) -> None:
+        """From now on it is this group; what is known of it is written down first, lest it be lost with the worker."""
+        self.target = group
+        self._since = time.monotonic()
+        finding = sighted(self._law, case, error, world=self._world, seed=self._unit.seed)
+        self._write({"is": "finding", "unit": self._unit.id, "finding": finding.to_data()})
 
     def _keep(self, case: Any, error: Exception) -> None:
         self._last = Broken(case, error, shrunk=True)

@@ -37,9 +37,8 @@ _MANY = 10**9
 """Examples: a slice ends by its time."""
 
 
-def prepare(world: str) -> None:
-    """Set Hypothesis and the strategies up for a campaign; before the laws are imported, which go by it."""
-    limit_storages(shared=world != SimulatedWorld.name)
+def prepare() -> None:
+    """Set Hypothesis up for a campaign; before the laws are imported, which go by it."""
     ignore_constants_of_modules()
     settings.register_profile(
         "campaign",
@@ -79,8 +78,9 @@ class Worker:
         """Run the law until the slice is over, and write down what came of it."""
         law = self._laws[unit.law]
         unit = Unit.from_data({**unit.to_data(), "known": sorted({*unit.known, *self._found})})
+        seen = self._seen.setdefault(law.name, set())
         watch = Watch(
-            law, unit, self._slot, self.write, self._seen.setdefault(law.name, set()), is_stopped=lambda: self.stopped
+            law, unit, self._slot, self.write, seen, world=self._opened.chosen, is_stopped=lambda: self.stopped
         )
         self.write({"is": "begin", "unit": unit.id, "law": law.name, "seed": unit.seed})
         law.function.hypothesis.inner_test = wraps(law.inner)(lambda **arguments: watch(**arguments))
@@ -127,7 +127,7 @@ def _serve(directory: Path, name: str, world: str) -> None:
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver's affair
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    prepare(world)
+    prepare()
 
     def tell(record: Record) -> None:
         output.write(json.dumps(record) + "\n")

@@ -18,17 +18,23 @@ from torch.distributed.checkpoint import planner_helpers
 
 from campaign.cli import main
 from campaign.engine import Engine
-from campaign.finding import read_finding
+from campaign.finding import Finding, read_finding
 from campaign.folder import Folder, Plan
+from campaign.laws import Law
+from campaign.logs import Record
 from campaign.schedule import Schedule, shares
+from campaign.slot import Slot, read_slot
 from campaign.tally import LawTally, Tally
 from campaign.unit import Unit
+from campaign.watch import Watch
+from properties.planning.breach import WrongItems, WrongRead
 from tests.planted_bugs import CORE_BUGS, Bug
 from tests.planted_workers import plant_in_processes
 from tests.planting import planted
 from tests.script_runs import Plant, run_script
 from worlds import Outcome, Scenario
 from worlds.codec import from_json
+from worlds.plans import Box
 
 ROOT = Path(__file__).parents[1]
 DROPPED = next(bug for bug in CORE_BUGS if bug.id == "a dropped write item")
@@ -254,6 +260,39 @@ def _drawn(tally: Tally) -> object:
     return {name: (law.examples, law.behaviours, law.known) for name, law in tally.laws.items()}, tally.features
 
 
+def test_finding_is_written_down_before_it_is_shrunk_and_only_its_group_is_raised(tmp_path: Path) -> None:
+    """So that a worker which is killed while it shrinks takes nothing with it."""
+    raised = {Box((0,), (1,)): "1 is lost", Box((1,), (1,)): "2 is lost", Box((2,), (1,)): ""}
+
+    def inner(case: Box) -> None:
+        text = raised[case]
+        raise (WrongItems(text) if text else WrongRead("3 is read twice"))
+
+    records: list[Record] = []
+    law = Law("boxes", "properties.planning.test_boxes", None, inner)
+    watch = Watch(law, Unit("boxes-0", "boxes", 5, 60), Slot(tmp_path / "slot"), records.append, set())
+    with pytest.raises(WrongItems):
+        watch(case=Box((0,), (1,)))
+    [record] = records
+    finding = Finding.from_data(record["finding"])
+    assert (finding.law, finding.violation, finding.shrunk) == ("boxes", "1 is lost", False)
+    assert finding.python == "@example(case=Box((0,), (1,)))"
+    watch(case=Box((2,), (1,)))  # of another group, which is not to get in the way
+    with pytest.raises(WrongItems):
+        watch(case=Box((1,), (1,)))
+    assert watch.found().case == Box((1,), (1,))
+    with pytest.raises(WrongRead):
+        watch(case=Box((2,), (1,)))
+    watch.found()
+    for case in raised:
+        watch(case=case)
+    at = read_slot(tmp_path / "slot")
+    assert at is not None
+    assert (at.case, at.pending["examples"]) == (Box((2,), (1,)), 7)
+    watch.flush()
+    assert records[-1]["violations"] == {finding.id: 4, Finding.from_data(records[1]["finding"]).id: 3}
+
+
 PLAN = Plan(("a", "b", "c"), "simulated", 600, 2, 0)
 
 
@@ -304,6 +343,18 @@ def test_law_whose_units_are_lost_or_fail_does_not_have_all_the_time() -> None:
             schedule.ended(unit.id)
     assert given.count("b") == 3, "in which the tester itself failed"
     assert given.count("a") <= 16
+
+
+def test_campaign_whose_workers_cannot_start_ends_in_one_line(
+    into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nif 'campaign.worker' in sys.orig_argv: sys.exit('no memory')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert fuzz(into, "round_trip") == 3
+    assert capsys.readouterr().err.endswith("dcp-stress: error: no worker can start: SystemExit: no memory\n")
+    assert len(list((into / "log").glob("*.stderr"))) == 3
 
 
 @pytest.mark.parametrize(
