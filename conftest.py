@@ -13,12 +13,22 @@ from hypothesis import settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from properties.check import FAULT_HITS, KNOWN_HITS, World
-from properties.choices import WORLDS, add_world_option, chosen_world, largest_world, serve_rank_0, skip_in_other_world
+from properties.choices import (
+    NOT_OF_STORAGES,
+    WORLDS,
+    add_world_option,
+    chosen_storage,
+    chosen_world,
+    largest_world,
+    serve_rank_0,
+    skip_in_other_world,
+    skip_on_storage,
+)
 from properties.determinism import ignore_constants_of_modules
 from properties.judged import FEATURE_HITS
 from properties.profiles import COMMON
 from properties.sharding import SHARDS, seed_shard
-from properties.summary import fault_table, feature_table, known_issue_lines
+from properties.summary import fault_table, feature_table, known_issue_lines, storage_lines
 from strategies import limit_storages, limit_world_sizes
 from worlds import ProcessWorld, SimulatedWorld, TorchrunWorld
 
@@ -93,14 +103,16 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"there is no profile {profile!r}: --hypothesis-profile takes {', '.join(PROFILES)}")
     _register_profiles(WORLDS[chosen_world(config)].examples)
     limit_world_sizes(largest_world(config))
-    limit_storages(shared=chosen_world(config) != SimulatedWorld.name)
+    limit_storages(shared=chosen_world(config) != SimulatedWorld.name, only=chosen_storage(config))
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     profile = settings.get_current_profile_name()
     examples = settings.default.max_examples if settings.default is not None else 0
+    storage = chosen_storage(config)
+    on = "" if storage is None else f"storage {storage}, "
     return (
-        f"dcp-stress: torch {torch.__version__}, world {chosen_world(config)}, profile {profile} "
+        f"dcp-stress: torch {torch.__version__}, world {chosen_world(config)}, {on}profile {profile} "
         f"({SHARDS} × {examples} examples for each law), hypothesis {hypothesis.__version__}"
     )
 
@@ -109,6 +121,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("thorough") and settings.get_current_profile_name() == "quick":
         pytest.skip("runs with --hypothesis-profile=ci")
     skip_in_other_world(item)
+    skip_on_storage(item)
     seed_shard(item)
 
 
@@ -119,6 +132,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
         options = f"--hypothesis-profile={settings.get_current_profile_name()}"
         if (name := chosen_world(item.config)) != SimulatedWorld.name:
             options = f"--world={name} {options}"
+        if (storage := chosen_storage(item.config)) is not None:
+            options = f"--storage={storage} {options}"
         report.sections.append(("Run just this again", f"pytest {options} '{item.nodeid}'"))
     return report
 
@@ -148,8 +163,21 @@ def _add(known: Counter[str], faults: Counter[Any], features: Counter[Any]) -> N
     _features.update(features)
 
 
+def _skipped(terminalreporter: pytest.TerminalReporter) -> set[str]:
+    """The laws that were skipped since they are not of storages."""
+    skipped = (
+        report for report in terminalreporter.stats.get("skipped", ()) if NOT_OF_STORAGES in str(report.longrepr)
+    )
+    return {report.nodeid.rpartition("::")[2].partition("[")[0] for report in skipped}
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     in_detail = settings.get_current_profile_name() != "quick"
+    storage = chosen_storage(terminalreporter.config)
+    if storage is not None:
+        terminalreporter.section(f"the storage {storage}")
+        for line in storage_lines(storage, _skipped(terminalreporter)):
+            terminalreporter.write_line(line)
     if _features and in_detail:
         terminalreporter.section("what was judged")
         for line in feature_table(_features):

@@ -9,19 +9,24 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import settings
 
-from worlds import ProcessWorld, SimulatedWorld, TorchrunWorld
+from worlds import InvalidScenario, ProcessWorld, SimulatedWorld, TorchrunWorld
+from worlds.storages import SHIPPED, find_storage, require_shared
 from worlds.torchrun import NoJob, job_rank, job_size, serve
 
 __all__ = [
+    "NOT_OF_STORAGES",
     "WORLDS",
     "WorldChoice",
     "add_world_option",
+    "chosen_storage",
     "chosen_world",
     "fewer",
     "largest_world",
+    "on_storages",
     "only_in",
     "serve_rank_0",
     "skip_in_other_world",
+    "skip_on_storage",
 ]
 
 
@@ -43,6 +48,13 @@ only_in = pytest.mark.only_in
 """Marks a law that makes sense in the worlds of these names alone."""
 
 
+on_storages = pytest.mark.on_storages
+"""Marks a law that holds on any storage, and so runs where one is chosen."""
+
+NOT_OF_STORAGES = "is not of storages: leave out --storage"
+"""Why a law is skipped where one was chosen."""
+
+
 def fewer(divisor: int) -> settings:
     """Of a law whose examples cost that many times what those of others do, in the simulated world.
 
@@ -59,6 +71,8 @@ def add_world_option(parser: pytest.Parser) -> None:
     names = ", ".join(WORLDS)
     group = parser.getgroup("dcp-stress")
     group.addoption("--world", metavar="WORLD", default=SimulatedWorld.name, help=f"where the laws run: {names}")
+    where = f"where the laws save to: {', '.join(SHIPPED)}, or module:name of your own"
+    group.addoption("--storage", metavar="STORAGE", help=where)
     group.addoption("--max-world-size", metavar="N", type=int, help="draw no world of more ranks")
     group.addoption("--checkpoint-dir", metavar="DIR", help="where the checkpoints of a job go")
     group.addoption("--group-timeout", metavar="S", type=float, default=120, help="of a job's groups, in seconds")
@@ -69,6 +83,20 @@ def chosen_world(config: pytest.Config) -> str:
     name: str = config.getoption("--world")
     if name not in WORLDS:
         raise pytest.UsageError(f"there is no world {name!r}: --world takes {', '.join(WORLDS)}")
+    return name
+
+
+def chosen_storage(config: pytest.Config) -> str | None:
+    """The storage that was chosen, if one was; raises ``pytest.UsageError`` with one line if it cannot be had."""
+    name: str | None = config.getoption("--storage")
+    if name is None:
+        return None
+    try:
+        find_storage(name)
+        if chosen_world(config) != SimulatedWorld.name:
+            require_shared(name)
+    except InvalidScenario as error:
+        raise pytest.UsageError(f"--storage: {error}") from None
     return name
 
 
@@ -95,6 +123,13 @@ def serve_rank_0(config: pytest.Config) -> int | None:
     if config.getoption("--world") != TorchrunWorld.name or "RANK" not in os.environ or job_rank() == 0:
         return None
     return serve(timeout=config.getoption("--group-timeout"))
+
+
+def skip_on_storage(item: pytest.Item) -> None:
+    """Skip a law that is not of storages where one was chosen."""
+    is_law = item.nodeid.startswith("properties/")
+    if is_law and chosen_storage(item.config) is not None and item.get_closest_marker("on_storages") is None:
+        pytest.skip(NOT_OF_STORAGES)
 
 
 def skip_in_other_world(item: pytest.Item) -> None:

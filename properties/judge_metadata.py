@@ -93,7 +93,7 @@ def _overlap(one: ChunkRecord, other: ChunkRecord) -> bool:
     )
 
 
-def _storage(metadata: MetadataRecord, files: Sequence[FileRecord]) -> Iterator[Breach]:
+def _storage(metadata: MetadataRecord, files: Sequence[FileRecord] | None) -> Iterator[Breach]:
     if not metadata.storage:  # a storage without such an index, unless something was saved into this one
         return
     wanted = {(record.fqn, chunk.offsets) for record in metadata.tensors for chunk in record.chunks}
@@ -105,7 +105,8 @@ def _storage(metadata: MetadataRecord, files: Sequence[FileRecord]) -> Iterator[
     for fqn, offsets in sorted(listed - places, key=str):
         what = repr(fqn) if offsets is None else f"a chunk of {fqn!r} at {list(offsets)}"
         yield Breach(BadStorageIndex, f"metadata: the storage's index has {what}, which was not saved", "save")
-    yield from _ranges(metadata.storage, {file.name: file.size for file in files})
+    if files is not None:
+        yield from _ranges(metadata.storage, {file.name: file.size for file in files})
 
 
 def _ranges(storage: Sequence[StorageRecord], sizes: dict[str, int]) -> Iterator[Breach]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from worlds.hooks import HOOKS
+from worlds.storages import limits_of
 
 from .damage_issues import DAMAGE_ISSUES
 from .history_issues import HISTORY_ISSUES
@@ -20,7 +21,7 @@ from .sequence_issues import SEQUENCE_ISSUES
 from .side_by_side_issues import SIDE_BY_SIDE_ISSUES
 from .training.known_issues import TRAINING_ISSUES
 
-__all__ = ["ENTRIES", "fault_table", "feature_table", "known_issue_lines", "known_issue_table"]
+__all__ = ["ENTRIES", "fault_table", "feature_table", "known_issue_lines", "known_issue_table", "storage_lines"]
 
 ENTRIES: Mapping[str, LedgerEntry] = {
     **KNOWN_ISSUES,
@@ -62,8 +63,34 @@ def feature_table(hits: Mapping[tuple[str, str], int]) -> Iterator[str]:
     yield "| what | how often it was judged |"
     yield "| --- | --- |"
     for group, names in JUDGED.items():
-        counted = ", ".join(f"{name} {hits.get((group, name), 0)}" for name in names)
+        others = (name for of, name in sorted(hits) if of == group and name not in names)  # storages from elsewhere
+        counted = ", ".join(f"{name} {hits.get((group, name), 0)}" for name in (*names, *others))
         yield f"| {group} | {counted} |"
+
+
+_LIMITS = {
+    "dtypes": "tensors of other dtypes than",
+    "objects": "what is no tensor",
+    "options": "options of a writer other than",
+    "uncoordinated": "saves with use_collectives=False",
+    "stages": "async_save without a stager of its own",
+    "processes": "ranks that are processes",
+    "metadata": "the law on metadata",
+}
+"""What is not judged on a storage, by the limit that it declares."""
+
+
+def storage_lines(name: str, skipped: Collection[str]) -> Iterator[str]:
+    """What was not judged on the storage that a run has chosen: what it does not support, and laws of other things."""
+    limits = limits_of(name)
+    for limit, text in _LIMITS.items():
+        value = getattr(limits, limit)
+        if isinstance(value, tuple):
+            yield f"not supported: {text} {', '.join(value) or 'none'}"
+        elif value is False:
+            yield f"not supported: {text}"
+    if skipped:
+        yield f"not of storages, and so skipped: {', '.join(sorted(skipped))}"
 
 
 def fault_table(hits: Counter[tuple[str, str, str, str]]) -> Iterator[str]:

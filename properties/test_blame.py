@@ -5,11 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 
 from properties.check import World, check
+from properties.choices import on_storages
 from properties.sharding import sharded
 from strategies import scenarios
 from worlds import Scenario
 
 
+@on_storages
 @sharded
 @given(scenario=scenarios(failing="save"))
 def test_blame_at_save(shard: int, world: World, scenario: Scenario) -> None:
@@ -17,6 +19,7 @@ def test_blame_at_save(shard: int, world: World, scenario: Scenario) -> None:
     check(scenario, world)
 
 
+@on_storages
 @sharded
 @given(scenario=scenarios(failing="load"))
 def test_blame_at_load(shard: int, world: World, scenario: Scenario) -> None:

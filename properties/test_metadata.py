@@ -7,6 +7,7 @@ from functools import partial
 from hypothesis import given
 
 from properties.check import World, check, pass_or_raise
+from properties.choices import on_storages
 from properties.judge import judge_default_metadata
 from properties.sharding import sharded
 from strategies import scenarios
@@ -15,6 +16,7 @@ from worlds.outcome import Deadlocked, Died
 from worlds.program import default_metadata
 
 
+@on_storages
 @sharded
 @given(scenario=scenarios(failing="nothing", min_entries=2, max_entries=6, max_world_size=4))
 def test_metadata(shard: int, world: World, scenario: Scenario) -> None:

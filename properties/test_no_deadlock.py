@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 
 from properties.check import World, check
-from properties.choices import fewer, only_in
+from properties.choices import fewer, on_storages, only_in
 from properties.judge import judge
 from properties.known_issues import find_known_issue
 from properties.sharding import sharded
@@ -16,6 +16,7 @@ from worlds import Scenario, Schedule
 from worlds.outcome import Returned
 
 
+@on_storages
 @sharded
 @given(scenario=scenarios(min_world_size=2))
 def test_no_deadlock(shard: int, world: World, scenario: Scenario) -> None:
@@ -23,6 +24,7 @@ def test_no_deadlock(shard: int, world: World, scenario: Scenario) -> None:
     check(scenario, world)
 
 
+@on_storages
 @only_in("simulated")  # elsewhere the order is the system's
 @sharded
 @fewer(2)  # an example runs twice

@@ -5,11 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 
 from properties.check import World, check
+from properties.choices import on_storages
 from properties.sharding import sharded
 from strategies import scenarios
 from worlds import Scenario
 
 
+@on_storages
 @sharded
 @given(scenario=scenarios(failing="nothing"))
 def test_round_trip(shard: int, world: World, scenario: Scenario) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 
 from properties.check import World, check
-from properties.choices import fewer
+from properties.choices import fewer, on_storages
 from properties.sharding import sharded
 from strategies import stored_scenarios
 from worlds import Scenario
 
 
+@on_storages
 @sharded
 @fewer(3)
 @given(scenario=stored_scenarios(failing="nothing"))
@@ -19,6 +20,7 @@ def test_round_trip_on_storages(shard: int, world: World, scenario: Scenario) ->
     check(scenario, world)
 
 
+@on_storages
 @sharded
 @fewer(4)
 @given(scenario=stored_scenarios(failing="save"))
@@ -27,6 +29,7 @@ def test_blame_at_save_on_storages(shard: int, world: World, scenario: Scenario)
     check(scenario, world)
 
 
+@on_storages
 @sharded
 @fewer(4)
 @given(scenario=stored_scenarios(failing="load"))
@@ -35,6 +38,7 @@ def test_blame_at_load_on_storages(shard: int, world: World, scenario: Scenario)
     check(scenario, world)
 
 
+@on_storages
 @sharded
 @fewer(10)
 @given(scenario=stored_scenarios(failing="nothing", mismatched=True))

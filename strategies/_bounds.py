@@ -6,10 +6,11 @@ from hypothesis.errors import InvalidArgument
 
 from worlds.storages import FILE_SYSTEM, limits_of
 
-__all__ = ["check_bounds", "check_rank", "limit_storages", "limit_world_sizes", "shared_storage", "within_limit"]
+__all__ = ["check_bounds", "check_rank", "limit_storages", "limit_world_sizes", "within_limit", "within_storages"]
 
 _largest: int | None = None
 _shared_only = False
+_only: str | None = None
 
 
 def limit_world_sizes(largest: int | None) -> None:
@@ -25,14 +26,19 @@ def within_limit(most: int) -> int:
     return most if _largest is None else min(most, _largest)
 
 
-def limit_storages(*, shared: bool) -> None:
-    """From now on, if ``shared``, draw no storage but those on which one process finds what another has saved."""
-    global _shared_only
-    _shared_only = shared
+def limit_storages(*, shared: bool = False, only: str | None = None) -> None:
+    """From now on, if ``shared``, draw no storage but those on which one process finds what another has saved.
+
+    With ``only``, that is the storage of every scenario, those that are drawn in the file system too.
+    """
+    global _shared_only, _only
+    _shared_only, _only = shared, only
 
 
-def shared_storage(name: str) -> str:
-    """The storage of that name, or within the limit that was set, where it is not shared, the file system."""
+def within_storages(name: str) -> str:
+    """The storage of that name, or what the limits that were set have in its place."""
+    if _only is not None:
+        return _only
     return FILE_SYSTEM if _shared_only and not limits_of(name).processes else name
 
 

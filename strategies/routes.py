@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
 from worlds.entries import Entry, Nested, TensorEntry
+from worlds.fitting import tensors_alone
 from worlds.layouts import Plain
 from worlds.routes import Route, Way, from_torch_save
 from worlds.scenario import Scenario
@@ -16,7 +17,7 @@ from ._telling import tell
 from .case_features import case_features
 from .whole import scenarios
 
-__all__ = ["routes", "tensors_alone"]
+__all__ = ["routes"]
 
 _WAYS: tuple[Way, ...] = ("torch_save_to_dcp", "broadcast", "broadcast")
 
@@ -41,20 +42,6 @@ def routes(draw: DrawFn, *, max_world_size: int = 6, max_entries: int = 3) -> Ro
     route = Route(scenario, by)
     tell(case_features(route))
     return route
-
-
-def tensors_alone(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-    """The entries, without objects and what DCP saves as one."""
-    return tuple(kept for entry in entries for kept in _only_tensors(entry))
-
-
-def _only_tensors(entry: Entry) -> list[Entry]:
-    if isinstance(entry, TensorEntry):
-        return [entry]
-    if not isinstance(entry, Nested) or entry.container == "tuple":
-        return []
-    inside = tuple(kept for inner in entry.entries for kept in _only_tensors(inner))
-    return [replace(entry, entries=inside)] if inside else []
 
 
 def _by_everyone(scenario: Scenario) -> Scenario:

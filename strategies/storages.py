@@ -9,16 +9,15 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from worlds.entries import Entry, Nested, TensorEntry
 from worlds.faults import Fault
-from worlds.fitting import fitted, of_dtype
+from worlds.fitting import fitted, of_dtype, tensors_alone
 from worlds.scenario import Scenario
 from worlds.storages import SHIPPED
 
-from ._bounds import shared_storage
+from ._bounds import within_storages
 from ._reused import reused
 from ._telling import tell
 from ._weighted import weighted
 from .features import features
-from .routes import tensors_alone
 from .whole import Failing, scenarios, without_stateful
 
 __all__ = ["storages", "stored_scenarios"]
@@ -60,7 +59,7 @@ def stored_scenarios(
     Shrinks as :func:`scenarios`, and towards the file system.
     """
     usual = _by_format() if failing == "nothing" else storages()
-    storage = shared_storage(draw(usual if names is None else names, label="storage"))
+    storage = within_storages(draw(usual if names is None else names, label="storage"))
     anything = draw(st.sampled_from((False,) * 9 + (True,)), label="anything, if safetensors")
     legacy = draw(st.booleans(), label="without checkpoint_id, if consolidated")
     floating = draw(st.sampled_from((True, True, True, False)), label="floating point alone, if consolidated")

@@ -12,11 +12,13 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from worlds.entries import Entry, Nested, ObjectEntry
 from worlds.faults import Fault
+from worlds.fitting import fitted
 from worlds.layouts import Plain
 from worlds.operations import Operation, PlannerOptions
 from worlds.scenario import Scenario
+from worlds.storages import FILE_SYSTEM
 
-from ._bounds import check_bounds
+from ._bounds import check_bounds, within_storages
 from ._telling import tell
 from .calls import operations, planner_options, schedules, writer_options
 from .failures import faults
@@ -90,6 +92,9 @@ def scenarios(
     save = replace(save, schedule=draw(schedules(world_size=save.world_size), label="schedule of the save"))
     load = replace(load, schedule=draw(schedules(world_size=load.world_size), label="schedule of the load"))
     scenario = Scenario(entries, save, load, writer, planner, container, failures)  # type: ignore[arg-type]
+    storage = within_storages(FILE_SYSTEM)
+    if storage != FILE_SYSTEM:
+        scenario = fitted(scenario, storage)
     tell(features(scenario))
     return scenario
 

@@ -10,13 +10,13 @@ from .operations import Operation, WriterOptions
 from .scenario import Scenario
 from .storages import FILE_SYSTEM, Limits, limits_of
 
-__all__ = ["fitted", "of_dtype"]
+__all__ = ["fitted", "of_dtype", "tensors_alone"]
 
 _ANY_DTYPE = "uint8"
 
 
 def fitted(scenario: Scenario, storage: str) -> Scenario:
-    """The scenario on that storage: with dtypes that it can hold, and calls and options that it takes.
+    """The scenario on that storage: with entries that it can hold, and calls and options that it takes.
 
     Damage, and operations on files that fail, are for the file system alone. What the storage supports is left as it
     is; raises :class:`worlds.InvalidScenario` where there is no such storage.
@@ -24,6 +24,9 @@ def fitted(scenario: Scenario, storage: str) -> Scenario:
     limits = limits_of(storage)
     if storage != FILE_SYSTEM:
         scenario = replace(scenario, damages=(), file_faults=())
+    if not limits.objects:
+        options = replace(scenario.planner, flatten_state_dict=True)  # without it, a dict is an object
+        scenario = replace(scenario, entries=tensors_alone(scenario.entries), planner=options)
     return replace(
         scenario,
         entries=tuple(_of_dtypes(entry, limits) for entry in scenario.entries),
@@ -51,6 +54,20 @@ def _of_dtypes(entry: Entry, limits: Limits) -> Entry:
     if limits.dtypes is None or not isinstance(entry, TensorEntry) or entry.dtype in limits.dtypes:
         return entry
     return of_dtype(entry, _ANY_DTYPE)
+
+
+def tensors_alone(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """The entries, without objects and what DCP saves as one."""
+    return tuple(kept for entry in entries for kept in _only_tensors(entry))
+
+
+def _only_tensors(entry: Entry) -> list[Entry]:
+    if isinstance(entry, TensorEntry):
+        return [entry]
+    if not isinstance(entry, Nested) or entry.container == "tuple":
+        return []
+    inside = tuple(kept for inner in entry.entries for kept in _only_tensors(inner))
+    return [replace(entry, entries=inside)] if inside else []
 
 
 def of_dtype(entry: TensorEntry, dtype: str) -> TensorEntry:

@@ -196,7 +196,7 @@ class StepOutcome:
     operation: OperationOutcome
     metadata: MetadataRecord | None = None
     metadata_error: ErrorRecord | None = None
-    files: tuple[FileRecord, ...] = ()
+    files: tuple[FileRecord, ...] | None = ()
     contents: tuple[tuple[str, str], ...] = ()
     """As :class:`SaveAlone` has them, of the checkpoint of this step."""
     changed: tuple[str, ...] = ()

@@ -31,11 +31,19 @@ def _tensor(fqn: str, value: TensorStorageMetadata) -> TensorRecord:
 def _storage(data: object) -> tuple[StorageRecord, ...]:
     if not isinstance(data, dict):
         return ()
-    records = [_place(index, info) for index, info in data.items() if isinstance(index, MetadataIndex)]
+    records = [_place(index, info) for index, info in data.items() if isinstance(index, MetadataIndex) and _says(info)]
     return tuple(sorted(records, key=lambda record: (record.fqn, record.offsets or (), record.file)))
+
+
+_PLACE = ("relative_path", "offset", "length")
+
+
+def _says(info: object) -> bool:
+    """Whether it says a place in a file, as the storages of torch have it; others keep there what they like."""
+    return all(hasattr(info, name) for name in _PLACE)
 
 
 def _place(index: MetadataIndex, info: object) -> StorageRecord:
     offsets: Sequence[int] | None = index.offset
-    file, start, length = (getattr(info, name) for name in ("relative_path", "offset", "length"))
+    file, start, length = (getattr(info, name) for name in _PLACE)
     return StorageRecord(index.fqn, None if offsets is None else tuple(offsets), file, start, length)

@@ -239,6 +239,7 @@ class Outcome:
     """The metadata as a new reader reads it after the save."""
     metadata_error: ErrorRecord | None = None
     """What reading the metadata after the save raised."""
-    files: tuple[FileRecord, ...] = ()
+    files: tuple[FileRecord, ...] | None = ()
+    """``None`` where the storage does not tell."""
     damaged: tuple[DamagedFile, ...] = ()
     """The files that damage has been done to after that, in the order of their names."""

@@ -146,7 +146,7 @@ def read_metadata(path: str, storage: str = FILE_SYSTEM) -> tuple[MetadataRecord
         return None, record_error(error, path=path)
 
 
-def list_files(path: str, storage: str = FILE_SYSTEM) -> tuple[FileRecord, ...]:
-    """The files of the checkpoint, by name, without its metadata."""
+def list_files(path: str, storage: str = FILE_SYSTEM) -> tuple[FileRecord, ...] | None:
+    """The files of the checkpoint, by name, without its metadata; ``None`` where the storage does not tell."""
     made = find_storage(storage)
     return made.list_files(made.checkpoint_id(path))

@@ -185,6 +185,8 @@ class Scenario(Concise):
         for leaf in (leaf for operation in ("save", "load") for leaf in self.leaves(operation)):
             fits = limits.dtypes is None or not isinstance(leaf.entry, TensorEntry) or leaf.entry.dtype in limits.dtypes
             require(fits, f"{name} cannot hold {leaf.entry.key!r}")
+        for unit in (unit for operation in ("save", "load") for unit in self.units(operation)):
+            require(limits.objects or unit.tensor is not None, f"{name} cannot hold {unit.fqn!r}, which is no tensor")
 
 
 def _check_keys(entries: tuple[Entry, ...], name: Name) -> None:

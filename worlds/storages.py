@@ -39,6 +39,8 @@ class Limits:
 
     dtypes: tuple[str, ...] | None = None
     """The dtypes that it can hold; ``None`` for all."""
+    objects: bool = True
+    """Whether it holds what is no tensor."""
     options: tuple[str, ...] | None = None
     """The fields of :class:`worlds.operations.WriterOptions` that its writer takes; ``None`` for all."""
     uncoordinated: bool = True
@@ -70,8 +72,11 @@ class Storage(Protocol):
     def make_reader(self, checkpoint_id: str) -> StorageReader:
         """A new reader."""
 
-    def list_files(self, checkpoint_id: str) -> tuple[FileRecord, ...]:
-        """The files of the checkpoint in the order of their names, as its metadata call them; without its metadata."""
+    def list_files(self, checkpoint_id: str) -> tuple[FileRecord, ...] | None:
+        """The files of the checkpoint in the order of their names, as its metadata call them; without its metadata.
+
+        ``None`` where it cannot be told.
+        """
 
     def clean_up(self, checkpoint_id: str) -> None:
         """Remove what is left of the checkpoint elsewhere than below its path, whether or not it was saved."""
@@ -79,8 +84,12 @@ class Storage(Protocol):
 
 @lru_cache(maxsize=64)
 def find_storage(name: str) -> Storage:
-    """The storage of that name; raises :class:`InvalidScenario` with one line if there is none."""
-    require(name in SHIPPED, f"there is no storage {name!r}, only {', '.join(SHIPPED)}")
+    """The storage of that name, or ``module:name``; raises :class:`InvalidScenario` with one line if there is none."""
+    if ":" in name:
+        from .foreign import import_storage
+
+        return import_storage(name)
+    require(name in SHIPPED, f"there is no storage {name!r}, only {', '.join(SHIPPED)}, and module:name of your own")
     module, _, kind = SHIPPED[name].partition(":")
     made: Storage = getattr(import_module(module), kind)()
     return made

@@ -1,0 +1,100 @@
+"""Storages from elsewhere: an object of another package, found by ``module:name``, as a storage under test."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from importlib import import_module
+from typing import Any
+
+from torch.distributed.checkpoint import StorageReader, StorageWriter
+from torch.distributed.checkpoint.staging import AsyncStager
+
+from .hooks import HOOKS
+from .invalid import InvalidScenario, require
+from .operations import WriterOptions
+from .outcome import FileRecord
+from .storages import Limits, Storage
+
+__all__ = ["import_storage"]
+
+_NEEDED = ("make_writer", "make_reader", "clean_up")
+_PROBE = "dcp-stress-probe"
+"""The checkpoint id of a writer and a reader that are only looked at."""
+
+
+def import_storage(name: str) -> Storage:
+    """The storage ``module:name``; raises :class:`InvalidScenario`, with one line that says what is missing.
+
+    What is named is an object, or a class or function that makes one without arguments.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(import_module(module), attribute)
+        made = found() if callable(found) else found
+    except Exception as error:  # whatever the author's module raises
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InvalidScenario(f"the storage {name} cannot be made: {said}") from None
+    missing = [method for method in _NEEDED if not callable(getattr(made, method, None))]
+    require(not missing, f"the storage {name} lacks {' and '.join(missing)}")
+    return _Foreign(name, made)
+
+
+class _Foreign(Storage):
+    """``made``, with what it leaves out: it supports what it says nothing of."""
+
+    def __init__(self, name: str, made: Any) -> None:
+        self._made = made
+        self._takes_options = len(inspect.signature(made.make_writer).parameters) > 1
+        writer = _looked_at(name, "make_writer", lambda: self._new_writer(_PROBE, WriterOptions()), "writer.")
+        _looked_at(name, "make_reader", lambda: made.make_reader(_PROBE), "reader.")
+        self.limits = _limits(name, made, takes_options=self._takes_options, stages=isinstance(writer, AsyncStager))
+
+    def checkpoint_id(self, path: str) -> str:
+        return str(self._made.checkpoint_id(path)) if hasattr(self._made, "checkpoint_id") else path
+
+    def make_writer(self, checkpoint_id: str, options: WriterOptions) -> StorageWriter:
+        return self._new_writer(checkpoint_id, options)
+
+    def make_reader(self, checkpoint_id: str) -> StorageReader:
+        reader: StorageReader = self._made.make_reader(checkpoint_id)
+        return reader
+
+    def list_files(self, checkpoint_id: str) -> tuple[FileRecord, ...] | None:
+        if not hasattr(self._made, "list_files"):
+            return None
+        sizes: dict[str, int] = self._made.list_files(checkpoint_id)
+        return tuple(FileRecord(name, size) for name, size in sorted(sizes.items()))
+
+    def clean_up(self, checkpoint_id: str) -> None:
+        self._made.clean_up(checkpoint_id)
+
+    def _new_writer(self, checkpoint_id: str, options: WriterOptions) -> StorageWriter:
+        arguments = (checkpoint_id, options) if self._takes_options else (checkpoint_id,)
+        writer: StorageWriter = self._made.make_writer(*arguments)
+        return writer
+
+
+def _looked_at(name: str, method: str, make: Callable[[], Any], prefix: str) -> Any:
+    """A writer or a reader, if it has every method that DCP calls."""
+    try:
+        made = make()
+    except Exception as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InvalidScenario(f"{method} of the storage {name} fails: {said}") from None
+    hooks = dict.fromkeys(hook.removeprefix(prefix) for _, hook in HOOKS if hook.startswith(prefix))
+    missing = [hook for hook in hooks if not callable(getattr(made, hook, None))]
+    require(not missing, f"what {method} of the storage {name} returns lacks {' and '.join(missing)}")
+    return made
+
+
+def _limits(name: str, made: Any, *, takes_options: bool, stages: bool) -> Limits:
+    said = getattr(made, "limits", {})
+    known = [field.name for field in fields(Limits)]
+    if isinstance(said, Limits):
+        said = {limit: getattr(said, limit) for limit in known}
+    unknown = [limit for limit in said if limit not in known]
+    require(not unknown, f"the storage {name} has limits that are none: {', '.join(unknown)}; {', '.join(known)} are")
+    inferred = {"stages": stages, **({} if takes_options else {"options": ()})}
+    return Limits(**{**inferred, **said})
