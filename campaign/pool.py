@@ -18,7 +18,7 @@ from typing import Any
 
 from .logs import Record
 
-__all__ = ["Pool", "WorkerProcess"]
+__all__ = ["Pool", "WorkerProcess", "sweep"]
 
 _ROOT = Path(__file__).parents[1]
 
@@ -101,7 +101,7 @@ class Pool:
             if stream is not None:
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
-        _sweep(worker.process.pid)
+        sweep(worker.process.pid)
 
     def finish(self) -> None:
         """Let all end when they have done what they are at."""
@@ -122,8 +122,8 @@ class Pool:
         self._selector.close()
 
 
-def _sweep(process: int) -> None:
-    """Remove the checkpoints that a killed worker has left; one that ended by itself has left none."""
+def sweep(process: int) -> None:
+    """Remove the checkpoints that a worker leaves which is ended in the midst of an example."""
     for directory in {"/dev/shm", tempfile.gettempdir()}:
         for left in Path(directory).glob(f"dcp-stress-{process}-*"):
             shutil.rmtree(left, ignore_errors=True)

@@ -5,6 +5,7 @@ What it writes down goes to its log, and the same lines to its standard output f
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -27,11 +28,15 @@ from worlds.hygiene import quiet
 from .finding import Finding, describe, see_again
 from .logs import Log, Record
 from .opened import OpenedWorlds
+from .pool import sweep
 from .slot import Slot
 from .unit import Unit
 from .watch import Broken, SliceIsOver, Watch
 
 __all__ = ["Worker", "prepare"]
+
+_GRACE = 10
+"""Seconds that a worker has to end by itself when its driver is dead."""
 
 _MANY = 10**9
 """Examples: a slice ends by its time."""
@@ -130,8 +135,9 @@ def _serve(directory: Path, name: str, world: str) -> None:
     prepare()
 
     def tell(record: Record) -> None:
-        output.write(json.dumps(record) + "\n")
-        output.flush()
+        with contextlib.suppress(BrokenPipeError):  # nobody is there any more; the log has it
+            output.write(json.dumps(record) + "\n")
+            output.flush()
 
     limit_storages(shared=world != SimulatedWorld.name)
     with OpenedWorlds(world) as opened, Log(directory / "log" / f"{name}.jsonl") as log, quiet():
@@ -149,9 +155,12 @@ def _serve(directory: Path, name: str, world: str) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End with the process that has started this one, whatever ends it."""
+    """End with the process that has started this one, whatever ends it: after this example, if that does not hang."""
     while os.getppid() == parent:
         time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GRACE)
+    sweep(os.getpid())
     os._exit(1)
 
 

@@ -193,7 +193,8 @@ def test_nothing_is_lost_when_a_worker_is_killed_and_then_the_campaign(
         while Path(f"/proc/{second}").exists():
             assert time.monotonic() < end, "a worker ends with its campaign"
             time.sleep(0.05)
-    assert not list(Path("/dev/shm").glob(f"dcp-stress-{worker}-*")), "no checkpoint of the worker is left"
+    left = [path for each in (worker, second) for path in Path("/dev/shm").glob(f"dcp-stress-{each}-*")]
+    assert not left, "no checkpoint of a worker is left"
     stopped_at = ran()
     shorten(into, Folder(into).tally().elapsed + 1)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "planted"))
@@ -204,7 +205,11 @@ def test_nothing_is_lost_when_a_worker_is_killed_and_then_the_campaign(
     # Each kill may come between the note that an example begins and its beginning.
     assert ran() <= tally.examples <= ran() + 2, said
     assert f"\n{tally.examples} examples in " in said
-    assert [lost.how for lost in tally.lost] == ["killed by signal 9", "the campaign was killed"]
+    # The second worker ends by itself, unless it is slow.
+    assert [lost.how for lost in tally.lost] in (
+        ["killed by signal 9"],
+        ["killed by signal 9", "the campaign was killed"],
+    )
     assert all(lost.case for lost in tally.lost)
     assert not tally.open_units
     judged = sum(tally.features[f"api: {name}"] for name in ("save", "save_state_dict", "async_save"))
