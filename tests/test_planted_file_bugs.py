@@ -37,7 +37,7 @@ class FileBug:
     faults: tuple[FileFault, ...]
 
 
-_EXCEPT = "except (AttributeError, UnsupportedOperation):"
+_EXCEPT = "except (AttributeError, UnsupportedOperation)"
 _OPEN = "with path.open(mode) as stream:"
 _RENAME = "self.fs.rename(tmp_path, metadata_path)"
 _IGNORE = "    except OSError:\n        pass\n"
@@ -47,7 +47,7 @@ BUGS = (
         filesystem,
         "_write_files_from_queue",
         _EXCEPT,
-        "except (AttributeError, OSError):",
+        "except (AttributeError, OSError)",
         (LostFailure,),
         (FileFault("save", 0, "data.fsync"),),
     ),

@@ -41,10 +41,13 @@ class Bug:
     faults: int = 0
 
 
+_FSSPEC: Any = import_module(FSSPEC)
+FSSPEC_FILES = _FSSPEC.FileSystem if hasattr(_FSSPEC, "FileSystem") else _FSSPEC._FileSystem  # as torch 2.15 calls it
+
 BUGS = (
     Bug(
         "a stream of fsspec that swallows what is raised as it is read",
-        import_module(FSSPEC).FileSystem,
+        FSSPEC_FILES,
         "create_stream",
         "pass\n            raise",
         "pass",
@@ -55,7 +58,7 @@ BUGS = (
     ),
     Bug(
         "files of fsspec that share a name",
-        import_module(FSSPEC).FileSystem,
+        FSSPEC_FILES,
         "concat_path",
         "suffix)",
         'suffix.replace("1", "0"))',
