@@ -91,12 +91,15 @@ def scenarios(
         planner = replace(planner, flatten_state_dict=True)
     save = replace(save, schedule=draw(schedules(world_size=save.world_size), label="schedule of the save"))
     load = replace(load, schedule=draw(schedules(world_size=load.world_size), label="schedule of the load"))
-    scenario = Scenario(entries, save, load, writer, planner, container, failures)  # type: ignore[arg-type]
-    storage = within_storages(FILE_SYSTEM)
-    if storage != FILE_SYSTEM:
-        scenario = fitted(scenario, storage)
+    scenario = _on_storage(Scenario(entries, save, load, writer, planner, container, failures))  # type: ignore[arg-type]
     tell(features(scenario))
     return scenario
+
+
+def _on_storage(scenario: Scenario) -> Scenario:
+    """The scenario on the file system, or on what was chosen for all."""
+    storage = within_storages(FILE_SYSTEM)
+    return scenario if storage == FILE_SYSTEM else fitted(scenario, storage)
 
 
 def _as_load(save: Operation) -> Operation:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import Phase, given, seed, settings
 
 from properties import judge
 from strategies import scenarios
@@ -23,13 +23,13 @@ pytestmark = pytest.mark.slow
 
 _ONE_THOUSAND = """
 import conftest, hashlib
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import Phase, given, seed, settings
 from properties import judge
 from strategies import scenarios
 from worlds import SimulatedWorld
 
 @seed(6)
-@settings(max_examples=1000, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=HealthCheck)
+@settings(max_examples=1000, database=None, phases=[Phase.generate])
 @given(scenario=scenarios())
 def show(scenario):
     outcome = world.run(scenario)
@@ -61,13 +61,7 @@ def test_ten_thousand_examples_leave_nothing() -> None:
     with SimulatedWorld() as world:
 
         @seed(6)
-        @settings(
-            max_examples=2000,
-            database=None,
-            deadline=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
+        @settings(max_examples=2000, database=None, phases=[Phase.generate])
         @given(scenario=scenarios())
         def run(scenario: Scenario) -> None:
             str(judge(scenario, world.run(scenario)))
