@@ -212,6 +212,7 @@ def doctor() -> int:
 @click.option("--max-time", metavar="TIME", default="10m", show_default=True, help="As 90s, 10m, 8h or 1h30m.")
 @click.option("--workers", metavar="N", type=click.IntRange(1), help="Processes; by default one for each CPU.")
 @click.option("--world", type=click.Choice(["simulated", "processes"]), default="simulated", show_default=True)
+@click.option("--storage", metavar="STORAGE", default="", help="Save to this: a name, or module:name of your own.")
 @click.option("--seed", metavar="N", type=int, help="Draw what a campaign with the same seed and laws drew.")
 @click.option("--shard", metavar="I/N", default="1/1", help="Do the i-th of n parts, as one job of an array does.")
 @click.option("--units", metavar="N", type=click.IntRange(1), help="End after so many slices of each law.")
@@ -225,6 +226,7 @@ def fuzz(
     max_time: str,
     workers: int | None,
     world: str,
+    storage: str,
     seed: int | None,
     shard: str,
     units: int | None,
@@ -251,13 +253,15 @@ def fuzz(
             seed=seed,
             shard=shard_of(shard),
             patience=seconds_of(patience),
+            storage=storage,
             findings=findings,
             units=units,
             unit_examples=max_examples,
         )
     plan = folder.plan()
+    on = f" on the storage {plan.storage}" if plan.storage else ""
     click.echo(
-        f"{len(plan.laws)} laws in the {plan.world} world of torch {torch.__version__}, {plan.workers} workers, "
+        f"{len(plan.laws)} laws{on} in the {plan.world} world of torch {torch.__version__}, {plan.workers} workers, "
         f"seed {plan.seed}, into {folder.path}",
         err=True,
     )
