@@ -31,6 +31,7 @@ from .folder import Folder
 from .fuzz import begin, cpus, go_on, seconds_of, shard_of, summary_lines
 from .merge import merged
 from .minimize import minimized
+from .new_storage import write_template
 from .opened import OpenedWorlds
 from .progress import Progress
 from .replay import again, sight
@@ -301,6 +302,16 @@ def merge(directories: Sequence[str], into: str) -> int:
     click.echo(summary.read_text(encoding="utf-8"), nl=False)
     click.echo(f"{NAME}: the report is {page}", err=True)
     return NEWS if tally.is_news else NOTHING
+
+
+@cli.command(epilog=TEXT)
+@click.argument("directory", metavar="DIR")
+def new_storage(directory: str) -> int:
+    """Write a template for a storage of your own into DIR: the storage, its test, and its job of GitHub Actions."""
+    for path in write_template(Path(directory)):
+        click.echo(path)
+    click.echo(f"{NAME}: the laws on it: cd {directory} && pytest test_my_storage.py", err=True)
+    return NOTHING
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
