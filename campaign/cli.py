@@ -23,6 +23,7 @@ from worlds.concise import pretty
 from worlds.torchrun import NoJob, job_rank, serve
 
 from .cases import data_of
+from .contract import contract_lines
 from .doctor import examine
 from .entries import STATES, compare_entry, entry_named
 from .files import write_text
@@ -311,6 +312,14 @@ def new_storage(directory: str) -> int:
     for path in write_template(Path(directory)):
         click.echo(path)
     click.echo(f"{NAME}: the laws on it: cd {directory} && pytest test_my_storage.py", err=True)
+    return NOTHING
+
+
+@cli.command(epilog=TEXT)
+def contract() -> int:
+    """Print what DCP asks of a storage, hook by hook, and what holds of every storage."""
+    for line in contract_lines():
+        click.echo(line)
     return NOTHING
 
 
