@@ -76,8 +76,9 @@ def begin(
             seed=secrets.randbelow(2**32) if seed is None else seed,
             shard=shard[0],
             shards=shard[1],
-            # Each law comes up several times in a campaign, and a slice is long enough to get somewhere.
-            unit_seconds=min(60, max(2, seconds * workers / (4 * len(names)))),
+            # Each law comes up several times in a campaign, and a slice is long enough to get somewhere. One that is
+            # to end after so many examples does not end by the clock, or no two campaigns would be the same.
+            unit_seconds=seconds if unit_examples else min(60, max(2, seconds * workers / (4 * len(names)))),
             unit_examples=unit_examples,
             units=units,
             patience=patience,
@@ -127,7 +128,8 @@ def summary_lines(tally: Tally, new: set[str], folder: Folder) -> Iterator[str]:
     """What a campaign tells at its end: new first, then known, then fixed."""
     yield from law_lines(tally)
     yield ""
-    yield f"{tally.examples} examples in {tally.elapsed:.0f} s, {tally.behaviours} behaviours"
+    shrinking = f", {tally.shrinking} cases to make findings smaller" if tally.shrinking else ""
+    yield f"{tally.examples} examples in {tally.elapsed:.0f} s, {tally.behaviours} behaviours{shrinking}"
     for name in sorted(new):
         finding = tally.findings[name]
         yield f"NEW {name}, {tally.violations[name]} times: {finding.headline}"

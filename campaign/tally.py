@@ -58,7 +58,10 @@ class Tally:
 
     known: Counter[str] = field(default_factory=Counter)
     violations: Counter[str] = field(default_factory=Counter)
-    """How often each group was seen, shrinking included."""
+    """How often each group was drawn."""
+
+    shrinking: int = 0
+    """How many cases were run to make findings smaller, which are no examples."""
 
     findings: dict[str, Finding] = field(default_factory=dict)
     first_seen: dict[str, str] = field(default_factory=dict)
@@ -151,6 +154,7 @@ class Tally:
     def _progress(self, record: Record) -> None:
         law = self._law(record["unit"])
         law.examples += record["examples"]
+        self.shrinking += record.get("shrinking", 0)
         law.seconds += record["seconds"]
         law.known.update(record["known"])
         law.violations.update(record["violations"])

@@ -90,15 +90,13 @@ class Worker:
         self.write({"is": "begin", "unit": unit.id, "law": law.name, "seed": unit.seed})
         law.function.hypothesis.inner_test = wraps(law.inner)(lambda **arguments: watch(**arguments))
         fixtures = law.fixtures(self._opened)
-        error, runs = "", 0
+        error = ""
         while not watch.is_over() and not error:
-            # The n-th run of a unit comes where the one before it has found something, or has drawn all that there is.
-            seed(unit.seed + (runs << 32))(law.function)
-            before, runs = watch.examples, runs + 1
+            seed(unit.seed + (watch.run << 32))(law.function)
             error = self._run(law.function, fixtures, watch)
             if watch.target is not None:
                 self._describe(unit, watch.found())
-            elif watch.examples == before:
+            elif not watch.draw_others():
                 break
         watch.flush()
         self.write({"is": "end", "unit": unit.id, "error": error, "stopped": self.stopped})

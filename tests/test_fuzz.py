@@ -164,10 +164,12 @@ def test_what_an_earlier_campaign_found_is_tried_first_and_is_not_new(
     blind = Bug("", planner_helpers, "_compare_save_plans", "return False", "return True", "", ())
     monkeypatch.setenv("PYTHONPATH", str(plant_in_processes([blind], tmp_path / "planted")))
     assert fuzz(into, *arguments) == 1
-    [name] = Folder(into).tally().findings
+    names = Folder(into).tally().findings
+    assert len(names) == 2, "plans are taken for those that are not the same, and for placeholders"
     capsys.readouterr()
     assert fuzz(tmp_path / "next", *arguments) == 0
-    assert f"still there: {name}, found before: WrongComparison: " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert all(f"still there: {name}, found before: WrongComparison: " in said for name in names)
     assert not Folder(tmp_path / "next").tally().findings
 
 
@@ -261,8 +263,26 @@ def test_campaign_draws_the_same_with_any_number_of_workers(tmp_path: Path) -> N
     assert tallies[0].examples == 3 * 2 * 40
 
 
+@pytest.mark.thorough
+def test_shards_together_are_one_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With findings too, which the second unit of the whole knows, and that of a shard does not."""
+    blind = Bug("", planner_helpers, "_compare_save_plans", "return False", "return True", "", ())
+    monkeypatch.setenv("PYTHONPATH", str(plant_in_processes([blind], tmp_path / "planted")))
+    arguments = ["comparison", "chunk_spec", "--max-examples=40"]
+    assert fuzz(tmp_path / "whole", *arguments, "--units=3") == 1
+    shards = [tmp_path / str(number) for number in (1, 2, 3)]
+    for number, shard in enumerate(shards):
+        assert fuzz(shard, *arguments, "--units=1", f"--shard={number + 1}/3") == 1
+    assert main(["merge", *map(str, shards), "--into", str(tmp_path / "merged")]) == 1
+    whole, merged = Folder(tmp_path / "whole").tally(), Folder(tmp_path / "merged").tally()
+    assert whole.examples == 2 * 3 * 40
+    assert len(whole.findings) == 2
+    assert _drawn(merged) == _drawn(whole)
+
+
 def _drawn(tally: Tally) -> object:
-    return {name: (law.examples, law.behaviours, law.known) for name, law in tally.laws.items()}, tally.features
+    laws = {name: (law.examples, law.behaviours, law.known, law.violations) for name, law in tally.laws.items()}
+    return laws, tally.features, tally.drawn, set(tally.findings)
 
 
 def test_finding_is_written_down_before_it_is_shrunk_and_only_its_group_is_raised(tmp_path: Path) -> None:
@@ -286,16 +306,17 @@ def test_finding_is_written_down_before_it_is_shrunk_and_only_its_group_is_raise
     with pytest.raises(WrongItems):
         watch(case=Box((1,), (1,)))
     assert watch.found().case == Box((1,), (1,))
+    watch(case=Box((0,), (1,)))  # drawn again, and counted already
     with pytest.raises(WrongRead):
         watch(case=Box((2,), (1,)))
     watch.found()
-    for case in raised:
+    for case in (Box((0,), (1,)), Box((2,), (1,)), *raised):
         watch(case=case)
     at = read_slot(tmp_path / "slot")
     assert at is not None
-    assert (at.case, at.pending["examples"]) == (Box((2,), (1,)), 7)
+    assert (at.case, at.pending["examples"], at.pending["shrinking"]) == (Box((2,), (1,)), 5, 2)
     watch.flush()
-    assert records[-1]["violations"] == {finding.id: 4, Finding.from_data(records[1]["finding"]).id: 3}
+    assert records[-1]["violations"] == {finding.id: 3, Finding.from_data(records[1]["finding"]).id: 2}
 
 
 PLAN = Plan(("a", "b", "c"), "simulated", 600, 2, 0)
