@@ -28,7 +28,7 @@ from .entries import STATES, compare_entry, entry_named
 from .files import write_text
 from .finding import Finding
 from .folder import Folder
-from .fuzz import begin, cpus, go_on, seconds_of, shard_of, summary_lines
+from .fuzz import begin, go_on, seconds_of, shard_of, summary_lines
 from .merge import merged
 from .minimize import minimized
 from .opened import OpenedWorlds
@@ -211,6 +211,8 @@ def doctor() -> int:
 @click.argument("laws", nargs=-1, metavar="[LAW]...")
 @click.option("--max-time", metavar="TIME", default="10m", show_default=True, help="As 90s, 10m, 8h or 1h30m.")
 @click.option("--workers", metavar="N", type=click.IntRange(1), help="Processes; by default one for each CPU.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Where the workers are.")
+@click.option("--address", metavar="HOST:PORT", default="", help="Of a Ray cluster; by default the one that is here.")
 @click.option("--world", type=click.Choice(["simulated", "processes"]), default="simulated", show_default=True)
 @click.option("--seed", metavar="N", type=int, help="Draw what a campaign with the same seed and laws drew.")
 @click.option("--shard", metavar="I/N", default="1/1", help="Do the i-th of n parts, as one job of an array does.")
@@ -224,6 +226,8 @@ def fuzz(
     laws: tuple[str, ...],
     max_time: str,
     workers: int | None,
+    engine: str,
+    address: str,
     world: str,
     seed: int | None,
     shard: str,
@@ -247,7 +251,9 @@ def fuzz(
             laws=laws,
             world=world,
             seconds=seconds_of(max_time),
-            workers=workers or cpus(),
+            workers=workers,
+            engine=engine,
+            address=address,
             seed=seed,
             shard=shard_of(shard),
             patience=seconds_of(patience),

@@ -33,6 +33,9 @@ FILE = "finding.json"
 """What a finding's directory has it in; the other files there are for people."""
 
 
+_SIGHTED = "it was not made as small as it goes"
+
+
 def versions() -> dict[str, str]:
     """Of what a violation may depend on."""
     return {"torch": torch.__version__, "hypothesis": hypothesis.__version__, "python": platform.python_version()}
@@ -66,6 +69,11 @@ class Finding:
 
     flaky: bool = False
     """Whether the case did not show it when it was run once more."""
+
+    @property
+    def is_sighting(self) -> bool:
+        """Whether it is as :func:`sighted` has it, and whoever was to make more of it has not come to that."""
+        return self.no_script == _SIGHTED
 
     @property
     def headline(self) -> str:
@@ -149,7 +157,7 @@ def sighted(law: Law, case: Any, error: Exception, *, world: str, seed: int) -> 
         versions=versions(),
         seed=seed,
         shrunk=False,
-        no_script="it was not made as small as it goes",
+        no_script=_SIGHTED,
     )
 
 

@@ -17,7 +17,9 @@ from .engine import Engine
 from .finding import FILE, Finding, read_finding, versions
 from .folder import Folder, Plan
 from .laws import chosen_laws
+from .pool import Pool
 from .progress import Progress, law_lines
+from .ray_pool import RayPool, cluster_cpus
 from .status import INTERRUPTED, NEWS, NOTHING, Refused
 from .tally import Tally
 
@@ -54,7 +56,9 @@ def begin(
     laws: tuple[str, ...],
     world: str,
     seconds: float,
-    workers: int,
+    workers: int | None,
+    engine: str,
+    address: str,
     seed: int | None,
     shard: tuple[int, int],
     patience: float,
@@ -63,10 +67,14 @@ def begin(
     unit_examples: int | None,
 ) -> Folder:
     """Make the directory of a new campaign; raises :class:`Refused`."""
+    if address and engine != "ray":
+        raise Refused("--address is of a Ray cluster: say --engine=ray")
     names = tuple(law.name for law in chosen_laws(laws, world))
     folder = Folder(path or Path(f"campaign-{time.strftime('%Y%m%d-%H%M%S')}"))
     if shard[1] > 1 and seed is None:
         raise Refused("the shards of a campaign need one seed: say --seed=N in each of them")
+    address = address or ("auto" if engine == "ray" else "")
+    workers = workers or (cluster_cpus(address) if engine == "ray" else cpus())
     folder.create(
         Plan(
             laws=names,
@@ -82,6 +90,8 @@ def begin(
             unit_examples=unit_examples,
             units=units,
             patience=patience,
+            engine=engine,
+            address=address,
             findings=str(Path(findings).resolve()) if findings else "",
             versions=tuple(versions().items()),
         )
@@ -94,14 +104,24 @@ def go_on(folder: Folder, progress: Progress) -> tuple[Tally, set[str], int]:
     with folder.held():
         folder.recover_all()
         tally = folder.tally()
+        keep(folder, tally)  # which a worker may have found that nobody has heard any more
         earlier = stored(folder, tally)
+        pool = _pool(folder)  # before interrupts are ours, since Ray takes them too
         with _interruptible():
-            interrupted = Engine(folder, tally, earlier=earlier, show=progress).run()
+            interrupted = Engine(folder, tally, pool, earlier=earlier, show=progress).run()
         tally = folder.tally()  # what is on the disk is what counts
+        keep(folder, tally)
     new = {*tally.findings} - {finding.id for finding in earlier}
     if tally.is_news:
         return tally, new, NEWS
     return tally, new, INTERRUPTED if interrupted else NOTHING
+
+
+def _pool(folder: Folder) -> Pool | RayPool:
+    plan = folder.plan()
+    if plan.engine == "ray":
+        return RayPool(folder.path, plan.world, plan.address)
+    return Pool(folder.path, plan.world)
 
 
 @contextmanager
@@ -114,6 +134,14 @@ def _interruptible() -> Iterator[None]:
     finally:
         for each, handler in zip(signals, before, strict=True):
             signal.signal(each, handler)
+
+
+def keep(folder: Folder, tally: Tally) -> None:
+    """Store each finding that is not there, or in another form."""
+    for finding in tally.findings.values():
+        path = folder.findings() / finding.id
+        if not (path / FILE).exists() or read_finding(path) != finding:
+            finding.store(folder.findings())
 
 
 def stored(folder: Folder, tally: Tally) -> list[Finding]:

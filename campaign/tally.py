@@ -70,6 +70,9 @@ class Tally:
     again: dict[str, tuple[str, str]] = field(default_factory=dict)
     """What earlier findings showed when they were run again, and in one line what was seen."""
 
+    finishing: set[str] = field(default_factory=set)
+    """Findings that were taken up again, since whoever found them died before they were small."""
+
     lost: list[Lost] = field(default_factory=list)
     errors: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How many units of a law the tester itself failed in, with what."""
@@ -119,6 +122,11 @@ class Tally:
         return [*found, Tick(self.elapsed, self.examples, self.behaviours, len(self.findings))]
 
     @property
+    def unfinished(self) -> list[Finding]:
+        """The findings that nobody has made small, or tried to once more."""
+        return [each for each in self.findings.values() if each.is_sighting and each.id not in self.finishing]
+
+    @property
     def is_news(self) -> bool:
         """Whether there is something that somebody has to look at."""
         return bool(self.findings or self.lost or self.errors)
@@ -135,6 +143,8 @@ class Tally:
                 self._finding(record)
             case "again":
                 self.again[record["finding"]] = (record["state"], record["headline"])
+            case "finishing":
+                self.finishing.add(record["finding"])
             case "end":
                 self._end(record)
             case "lost":

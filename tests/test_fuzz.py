@@ -218,6 +218,48 @@ def test_nothing_is_lost_when_a_worker_is_killed_and_then_the_campaign(
     assert judged > tally.examples / 2, "what was counted since the last line of the log is not lost either"
 
 
+def test_finding_is_not_lost_when_whoever_shrinks_it_is_killed(
+    into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """First the worker, and then the campaign, in which another worker shrinks the next one; a third one ends it."""
+    count = plant_counter(tmp_path / "planted", more="time.sleep(0.03)")
+    plant = (tmp_path / "planted" / "sitecustomize.py").read_text()
+    plant_in_processes([DROPPED], tmp_path / "planted")
+    with (tmp_path / "planted" / "sitecustomize.py").open("a") as stream:
+        stream.write(plant)
+
+    def shrinking() -> set[str]:
+        return {finding.id for finding in Folder(into).tally().findings.values() if finding.is_sighting}
+
+    arguments = ["round_trip", "--into", str(into), "--workers=1", "--max-time=5m", "--seed=1"]
+    with campaign(arguments, tmp_path / "planted") as process:
+        until(lambda: bool((into / "log").is_dir() and shrinking()), process)
+        [first] = shrinking()
+        os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+        until(lambda: first in Folder(into).tally().finishing, process)
+        until(lambda: bool(shrinking() - {first}), process)
+        sightings = shrinking()
+        process.kill()
+        process.wait()
+        time.sleep(1)  # in which its worker ends, or goes on without being heard
+    shorten(into, 1)
+    (tmp_path / "planted" / "sitecustomize.py").write_text("")
+    plant_in_processes([DROPPED], tmp_path / "planted")
+    ran = count.stat().st_size
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "planted"))
+    assert main(["fuzz", "--resume", str(into)]) == 1
+    said = capsys.readouterr().out
+    tally = Folder(into).tally()
+    assert sightings <= set(tally.findings)
+    assert not shrinking(), said
+    for name in sightings:
+        finding = read_finding(into / "findings" / name)
+        assert finding == tally.findings[name]
+        assert finding.script is not None
+    assert len(tally.findings[first].read_case().entries) == 1
+    assert 0 < tally.examples + tally.shrinking <= ran + 2
+
+
 def shorten(into: Path, seconds: float) -> None:
     """Let the campaign have so much time and no more."""
     plan = replace(Folder(into).plan(), seconds=seconds)
