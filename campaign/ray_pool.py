@@ -41,7 +41,7 @@ def _join(address: str) -> Any:
     ray = _ray()
     if not ray.is_initialized():
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=True)
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         except Exception as error:
             said = str(error).strip().partition("\n")[0]
             raise Unable(f"no Ray cluster at {address}: {said} (`ray start --head` begins one)") from None
