@@ -160,6 +160,12 @@ class Engine:
             if record["is"] == "lost":
                 mine = (each for each in self.tally.unfinished if self.tally.first_seen[each.id] == record["unit"])
                 self._unfinished.extend(mine)
+        if worker.busy in self.tally.open_units:
+            # It has ended by itself when whoever stood between it and the driver died: its unit was not done.
+            law = self.tally.open_units[worker.busy]
+            record = {"is": "lost", "unit": worker.busy, "law": law, "how": how, "case": None}
+            self._write(record)
+            self._schedule.lost(worker.busy)
         if self._ending:
             return
         self._not_started += not worker.ready
