@@ -33,11 +33,12 @@ from .merge import merged
 from .minimize import minimized
 from .opened import OpenedWorlds
 from .progress import Progress
-from .replay import again, sight
+from .replay import Answer, again, sight
 from .report import write_report
 from .reproduce import script_of_case, script_of_entry
 from .script import CannotWrite
 from .status import INTERRUPTED, NEWS, NOTHING, TEXT, UNABLE, Refused, Unable
+from .stored import judge_stored
 from .subject import subject
 
 __all__ = ["cli", "main"]
@@ -149,19 +150,25 @@ def _script(about: LedgerEntry | Finding | Scenario, worlds: OpenedWorlds, tell:
 
 @cli.command(epilog=TEXT)
 @click.argument("what", metavar="ID|FILE")
+@click.option("--stored", is_flag=True, help="Judge what was seen of a finding then, and run nothing.")
 @world_options
-def replay(what: str, world: str, checkpoint_dir: str | None, group_timeout: float) -> int:
+def replay(what: str, stored: bool, world: str, checkpoint_dir: str | None, group_timeout: float) -> int:
     """Run it again: still there, fixed, or different.
 
     An entry of the ledger by its ID, a finding by its directory, or a scenario by the FILE that Scenario.to_json()
     wrote. `git bisect run` can go by the exit status.
     """
     about = subject(what)
-    with opened(world, checkpoint_dir, group_timeout) as worlds:
-        answer = again(about, worlds)
+    if stored:
+        if not isinstance(about, Finding):
+            raise Refused(f"{what} is no finding: nothing is stored of it, so leave out --stored")
+        answer = Answer(*judge_stored(about))
+    else:
+        with opened(world, checkpoint_dir, group_timeout) as worlds:
+            answer = again(about, worlds)
     click.echo(f"{what}: {answer.state}")
     click.echo(answer.text)
-    if world == TorchrunWorld.name:  # a rank that hangs would keep the process from ending as usual
+    if world == TorchrunWorld.name and not stored:  # a rank that hangs would keep the process from ending as usual
         sys.stdout.flush()
         os._exit(answer.status)
     return answer.status

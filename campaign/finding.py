@@ -23,7 +23,7 @@ from .opened import OpenedWorlds
 from .reproduce import script_of_case
 from .script import CannotWrite
 from .seen import look
-from .status import Refused
+from .status import Refused, Unable
 
 __all__ = ["FILE", "Finding", "State", "describe", "read_finding", "see_again", "sighted", "versions"]
 
@@ -181,6 +181,8 @@ def see_again(finding: Finding, opened: OpenedWorlds) -> tuple[State, str]:
     case = finding.read_case()
     try:
         seen = look(lambda: law.judge(case, opened))
+    except Unable:
+        raise
     except Exception as error:  # the tester itself fails, which can be what was found
         same = group_of(law.name, error).id == finding.id
         return "still there" if same else "different", f"{type(error).__name__}: {error}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,10 +20,11 @@ from torch.distributed.checkpoint import planner_helpers
 
 from campaign.cli import main
 from campaign.engine import Engine
-from campaign.finding import Finding, read_finding
+from campaign.finding import Finding, read_finding, see_again
 from campaign.folder import Folder, Plan
 from campaign.laws import Law
 from campaign.logs import Record
+from campaign.opened import OpenedWorlds
 from campaign.schedule import Schedule, shares
 from campaign.slot import Slot, read_slot
 from campaign.tally import LawTally, Tally
@@ -37,6 +40,7 @@ from worlds.codec import from_json
 from worlds.plans import Box
 
 ROOT = Path(__file__).parents[1]
+judge_module = importlib.import_module("properties.judge")  # whose name the package gives to its function
 DROPPED = next(bug for bug in CORE_BUGS if bug.id == "a dropped write item")
 
 # Each process that has this counts, in a file, the scenarios that it begins to run, and does what else a test wants.
@@ -134,6 +138,7 @@ def test_planted_bug_is_found_once_kept_and_shown(
     assert (own / "violation.txt").read_text().startswith("MetadataWrong: metadata: names tensors [] and objects []")
     assert from_json((own / "outcome.json").read_text(), Outcome).save.returned
     _check_replays(own, capsys)
+    _check_stored(finding, into / "findings", capsys, monkeypatch)
     _check_script((own / "reproduce.py").read_text(), tmp_path)
 
 
@@ -146,6 +151,44 @@ def _check_replays(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
             assert "still there\n" in capsys.readouterr().out
         assert main(["script", str(own)]) == 0
     assert capsys.readouterr().out == (own / "reproduce.py").read_text()
+
+
+def _check_stored(
+    finding: Finding, findings: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was seen then, in a torch that has no bug now; and an oracle that takes another view of it."""
+    own = str(findings / finding.id)
+    assert main(["replay", own, "--stored"]) == 1
+    assert capsys.readouterr().out.startswith(f"{own}: still there\nMetadataWrong: metadata: names tensors []")
+    with monkeypatch.context() as newer:
+        newer.setattr(judge_module, "judge_metadata", lambda *_: iter(()))
+        assert main(["replay", own, "--stored"]) == 4
+        assert ": different\n" in capsys.readouterr().out
+    assert main(["replay", str(findings / finding.id / "scenario.json"), "--stored"]) == 2
+    assert "nothing is stored of it" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_replay_of_every_finding_gives_the_same_verdict_each_time(
+    into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred times, in the world in which it was found: of what is lost, wrong, and waits for ever."""
+    bugs = [DROPPED, *(bug for bug in CORE_BUGS if bug.failing != "nothing")]
+    found = 0
+    for number, bug in enumerate(bugs):
+        with monkeypatch.context() as planting:
+            planting.setenv("PYTHONPATH", str(plant_in_processes([bug], tmp_path / f"planted-{number}")))
+            directory = into / str(number)
+            laws = ["round_trip", "blame_at_save", "blame_at_load", "no_deadlock"]
+            assert fuzz(directory, *laws, "--units=1", "--max-examples=40", "--max-time=10m") == 1, bug.id
+        with planted(bug.owner, bug.function, bug.old, bug.new), OpenedWorlds() as opened:
+            for finding in Folder(directory).tally().findings.values():
+                found += 1
+                seen = Counter(see_again(finding, opened) for _ in range(100))
+                assert len(seen) == 1, (finding.id, seen)
+                assert next(iter(seen))[0] == "still there"
+    print(f"{found} findings of {len(bugs)} planted bugs, each 100 times")
+    assert found > len(bugs)
 
 
 def _check_script(script: str, directory: Path) -> None:
