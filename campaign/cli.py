@@ -29,17 +29,18 @@ from .entries import STATES, compare_entry, entry_named
 from .files import write_text
 from .finding import Finding
 from .folder import Folder
-from .fuzz import begin, cpus, go_on, seconds_of, shard_of, summary_lines
+from .fuzz import begin, go_on, seconds_of, shard_of, summary_lines
 from .merge import merged
 from .minimize import minimized
 from .new_storage import write_template
 from .opened import OpenedWorlds
 from .progress import Progress
-from .replay import again, sight
+from .replay import Answer, again, sight
 from .report import write_report
 from .reproduce import script_of_case, script_of_entry
 from .script import CannotWrite
 from .status import INTERRUPTED, NEWS, NOTHING, TEXT, UNABLE, Refused, Unable
+from .stored import judge_stored
 from .subject import subject
 
 __all__ = ["cli", "main"]
@@ -151,19 +152,25 @@ def _script(about: LedgerEntry | Finding | Scenario, worlds: OpenedWorlds, tell:
 
 @cli.command(epilog=TEXT)
 @click.argument("what", metavar="ID|FILE")
+@click.option("--stored", is_flag=True, help="Judge what was seen of a finding then, and run nothing.")
 @world_options
-def replay(what: str, world: str, checkpoint_dir: str | None, group_timeout: float) -> int:
+def replay(what: str, stored: bool, world: str, checkpoint_dir: str | None, group_timeout: float) -> int:
     """Run it again: still there, fixed, or different.
 
     An entry of the ledger by its ID, a finding by its directory, or a scenario by the FILE that Scenario.to_json()
     wrote. `git bisect run` can go by the exit status.
     """
     about = subject(what)
-    with opened(world, checkpoint_dir, group_timeout) as worlds:
-        answer = again(about, worlds)
+    if stored:
+        if not isinstance(about, Finding):
+            raise Refused(f"{what} is no finding: nothing is stored of it, so leave out --stored")
+        answer = Answer(*judge_stored(about))
+    else:
+        with opened(world, checkpoint_dir, group_timeout) as worlds:
+            answer = again(about, worlds)
     click.echo(f"{what}: {answer.state}")
     click.echo(answer.text)
-    if world == TorchrunWorld.name:  # a rank that hangs would keep the process from ending as usual
+    if world == TorchrunWorld.name and not stored:  # a rank that hangs would keep the process from ending as usual
         sys.stdout.flush()
         os._exit(answer.status)
     return answer.status
@@ -213,6 +220,8 @@ def doctor() -> int:
 @click.argument("laws", nargs=-1, metavar="[LAW]...")
 @click.option("--max-time", metavar="TIME", default="10m", show_default=True, help="As 90s, 10m, 8h or 1h30m.")
 @click.option("--workers", metavar="N", type=click.IntRange(1), help="Processes; by default one for each CPU.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Where the workers are.")
+@click.option("--address", metavar="HOST:PORT", default="", help="Of a Ray cluster; by default the one that is here.")
 @click.option("--world", type=click.Choice(["simulated", "processes"]), default="simulated", show_default=True)
 @click.option("--storage", metavar="STORAGE", default="", help="Save to this: a name, or module:name of your own.")
 @click.option("--seed", metavar="N", type=int, help="Draw what a campaign with the same seed and laws drew.")
@@ -227,6 +236,8 @@ def fuzz(
     laws: tuple[str, ...],
     max_time: str,
     workers: int | None,
+    engine: str,
+    address: str,
     world: str,
     storage: str,
     seed: int | None,
@@ -251,7 +262,9 @@ def fuzz(
             laws=laws,
             world=world,
             seconds=seconds_of(max_time),
-            workers=workers or cpus(),
+            workers=workers,
+            engine=engine,
+            address=address,
             seed=seed,
             shard=shard_of(shard),
             patience=seconds_of(patience),

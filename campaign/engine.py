@@ -12,6 +12,7 @@ from .finding import Finding
 from .folder import Folder
 from .logs import Log, Record
 from .pool import Pool, WorkerProcess
+from .ray_pool import RayPool, RayWorker
 from .schedule import Schedule
 from .status import Unable
 from .tally import Tally
@@ -33,6 +34,7 @@ class Engine:
         self,
         folder: Folder,
         tally: Tally,
+        pool: Pool | RayPool,
         *,
         earlier: Sequence[Finding] = (),
         show: Callable[[Engine], None] = lambda _: None,
@@ -46,12 +48,13 @@ class Engine:
         self._before = tally.elapsed
         self._stored = {finding.id for finding in earlier}
         self._earlier = [finding for finding in earlier if finding.id not in tally.again]
+        self._unfinished = tally.unfinished  # of a campaign that was killed
         self._show = show
         self._session = f"{tally.sessions:03}"
         self._names = (f"{self._session}-{number:03}" for number in count())
         self._findings = folder.findings()
         self._schedule = Schedule(self.plan, tally, list(self._stored))
-        self._pool = Pool(folder.path, self.plan.world, self.plan.storage)
+        self._pool = pool
         self._ticked = self.started
         self._written: dict[str, Finding] = {}
         self._ending = False
@@ -82,7 +85,7 @@ class Engine:
     def _run(self) -> bool:
         interrupted = False
         try:
-            for _ in range(self.plan.workers if self.left > 0 else 0):
+            for _ in range(self.plan.workers if self.left > 0 else min(self.plan.workers, len(self._unfinished))):
                 self._pool.start(next(self._names))
             self._work()
             self._pool.finish()
@@ -95,24 +98,30 @@ class Engine:
         return interrupted
 
     def _work(self) -> None:
-        while self.left > 0:
+        while self.left > 0 or self._unfinished:
             for worker in self._pool.workers:
                 if worker.ready and worker.busy is None:
                     self._give(worker)
-            if all(worker.ready and worker.busy is None for worker in self._pool.workers):
+            workers = self._pool.workers
+            if any(worker.ready for worker in workers) and all(worker.busy is None for worker in workers):
                 return  # there is nothing left to do
-            self._hear(min(0.2, max(self.left, 0)))
+            self._hear(min(0.2, max(self.left, 0.01)))
             self._end_hanging()
             if time.monotonic() - self._ticked > _TICK:
                 self._tick()
             self._show(self)
 
-    def _give(self, worker: WorkerProcess) -> None:
+    def _give(self, worker: WorkerProcess | RayWorker) -> None:
         if self._earlier:
             finding = self._earlier.pop(0)
             worker.ask(f"again {finding.id}", {"again": finding.to_data()})
             return
-        unit = self._schedule.next(max(self.left, 0.1))
+        if self._unfinished:
+            finding = self._unfinished.pop(0)
+            request = {"finish": finding.to_data(), "unit": self.tally.first_seen[finding.id]}
+            worker.ask(f"finish {finding.id}", {**request, "seconds": self.plan.shrink_seconds})
+            return
+        unit = self._schedule.next(max(self.left, 0.1)) if self.left > 0 else None
         if unit is not None:
             worker.ask(unit.id, {"unit": unit.to_data()})
 
@@ -128,7 +137,7 @@ class Engine:
                     self.started = self._ticked = time.monotonic()
             else:
                 self._take(record)
-                if record["is"] in ("end", "again"):
+                if record["is"] in ("end", "again", "finished"):
                     worker.busy = None
 
     def _take(self, record: Record) -> None:
@@ -143,16 +152,26 @@ class Engine:
         elif record["is"] == "lost":
             self._schedule.lost(record["unit"])
 
-    def _bury(self, worker: WorkerProcess) -> None:
+    def _bury(self, worker: WorkerProcess | RayWorker) -> None:
         """What a worker that is dead had done is counted, its unit is lost, and another one takes its place."""
         how = worker.how_it_ended()
         for record in self.folder.recover(worker.name, how):
             self._take(record)
+            if record["is"] == "lost":
+                mine = (each for each in self.tally.unfinished if self.tally.first_seen[each.id] == record["unit"])
+                self._unfinished.extend(mine)
+        if worker.busy in self.tally.open_units:
+            # It has ended by itself when whoever stood between it and the driver died: its unit was not done.
+            law = self.tally.open_units[worker.busy]
+            record = {"is": "lost", "unit": worker.busy, "law": law, "how": how, "case": None}
+            self._write(record)
+            self._schedule.lost(worker.busy)
         if self._ending:
             return
         self._not_started += not worker.ready
         if self._not_started == _STARTS:
-            errors = (self.folder.path / "log" / f"{worker.name}.stderr").read_text(errors="replace").strip()
+            path = self.folder.path / "log" / f"{worker.name}.stderr"
+            errors = path.read_text(errors="replace").strip() if path.exists() else ""
             raise Unable(f"no worker can start: {errors.rpartition(chr(10))[2] or how}")
         self._pool.start(next(self._names))
 
@@ -160,7 +179,7 @@ class Engine:
         for worker in self._pool.workers:
             if worker.busy is not None and time.monotonic() - worker.heard > self.plan.patience:
                 worker.hung = True
-                worker.process.kill()
+                worker.kill()
 
     def _hear_until(self, end: float) -> None:
         """Let the workers write down what they have, until that time at most."""

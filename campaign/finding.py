@@ -23,7 +23,7 @@ from .opened import OpenedWorlds
 from .reproduce import script_of_case
 from .script import CannotWrite
 from .seen import look
-from .status import Refused
+from .status import Refused, Unable
 
 __all__ = ["FILE", "Finding", "State", "describe", "read_finding", "see_again", "sighted", "versions"]
 
@@ -31,6 +31,9 @@ State = Literal["still there", "fixed", "different"]
 
 FILE = "finding.json"
 """What a finding's directory has it in; the other files there are for people."""
+
+
+_SIGHTED = "it was not made as small as it goes"
 
 
 def versions() -> dict[str, str]:
@@ -66,6 +69,11 @@ class Finding:
 
     flaky: bool = False
     """Whether the case did not show it when it was run once more."""
+
+    @property
+    def is_sighting(self) -> bool:
+        """Whether it is as :func:`sighted` has it, and whoever was to make more of it has not come to that."""
+        return self.no_script == _SIGHTED
 
     @property
     def headline(self) -> str:
@@ -149,7 +157,7 @@ def sighted(law: Law, case: Any, error: Exception, *, world: str, seed: int) -> 
         versions=versions(),
         seed=seed,
         shrunk=False,
-        no_script="it was not made as small as it goes",
+        no_script=_SIGHTED,
     )
 
 
@@ -173,6 +181,8 @@ def see_again(finding: Finding, opened: OpenedWorlds) -> tuple[State, str]:
     case = finding.read_case()
     try:
         seen = look(lambda: law.judge(case, opened))
+    except Unable:
+        raise
     except Exception as error:  # the tester itself fails, which can be what was found
         same = group_of(law.name, error).id == finding.id
         return "still there" if same else "different", f"{type(error).__name__}: {error}"

@@ -50,6 +50,10 @@ class Plan:
     findings: str = ""
     """The directory of findings, if it is not the campaign's own: what is in there already is not new."""
 
+    engine: str = "local"
+    """``"local"`` for processes of this machine, or ``"ray"`` for workers of the cluster at ``address``."""
+
+    address: str = ""
     versions: tuple[tuple[str, str], ...] = ()
 
     def to_data(self) -> dict[str, Any]:

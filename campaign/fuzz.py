@@ -19,7 +19,9 @@ from .engine import Engine
 from .finding import FILE, Finding, read_finding, versions
 from .folder import Folder, Plan
 from .laws import chosen_laws
+from .pool import Pool
 from .progress import Progress, law_lines
+from .ray_pool import RayPool, cluster_cpus
 from .status import INTERRUPTED, NEWS, NOTHING, Refused
 from .tally import Tally
 
@@ -59,7 +61,9 @@ def begin(
     laws: tuple[str, ...],
     world: str,
     seconds: float,
-    workers: int,
+    workers: int | None,
+    engine: str,
+    address: str,
     seed: int | None,
     shard: tuple[int, int],
     patience: float,
@@ -69,6 +73,8 @@ def begin(
     unit_examples: int | None,
 ) -> Folder:
     """Make the directory of a new campaign; raises :class:`Refused`."""
+    if address and engine != "ray":
+        raise Refused("--address is of a Ray cluster: say --engine=ray")
     left_out: tuple[str, ...] = ()
     if storage:
         left_out = _left_out(storage, world)
@@ -76,6 +82,8 @@ def begin(
     folder = Folder(path or Path(f"campaign-{time.strftime('%Y%m%d-%H%M%S')}"))
     if shard[1] > 1 and seed is None:
         raise Refused("the shards of a campaign need one seed: say --seed=N in each of them")
+    address = address or ("auto" if engine == "ray" else "")
+    workers = workers or (cluster_cpus(address) if engine == "ray" else cpus())
     folder.create(
         Plan(
             laws=names,
@@ -85,13 +93,16 @@ def begin(
             seed=secrets.randbelow(2**32) if seed is None else seed,
             shard=shard[0],
             shards=shard[1],
-            # Each law comes up several times in a campaign, and a slice is long enough to get somewhere.
-            unit_seconds=min(60, max(2, seconds * workers / (4 * len(names)))),
+            # Each law comes up several times in a campaign, and a slice is long enough to get somewhere. One that is
+            # to end after so many examples does not end by the clock, or no two campaigns would be the same.
+            unit_seconds=seconds if unit_examples else min(60, max(2, seconds * workers / (4 * len(names)))),
             unit_examples=unit_examples,
             units=units,
             patience=patience,
             storage=storage,
             left_out=left_out,
+            engine=engine,
+            address=address,
             findings=str(Path(findings).resolve()) if findings else "",
             versions=tuple(versions().items()),
         )
@@ -114,14 +125,24 @@ def go_on(folder: Folder, progress: Progress) -> tuple[Tally, set[str], int]:
     with folder.held():
         folder.recover_all()
         tally = folder.tally()
+        keep(folder, tally)  # which a worker may have found that nobody has heard any more
         earlier = stored(folder, tally)
+        pool = _pool(folder)  # before interrupts are ours, since Ray takes them too
         with _interruptible():
-            interrupted = Engine(folder, tally, earlier=earlier, show=progress).run()
+            interrupted = Engine(folder, tally, pool, earlier=earlier, show=progress).run()
         tally = folder.tally()  # what is on the disk is what counts
+        keep(folder, tally)
     new = {*tally.findings} - {finding.id for finding in earlier}
     if tally.is_news:
         return tally, new, NEWS
     return tally, new, INTERRUPTED if interrupted else NOTHING
+
+
+def _pool(folder: Folder) -> Pool | RayPool:
+    plan = folder.plan()
+    if plan.engine == "ray":
+        return RayPool(folder.path, plan.world, plan.storage, plan.address)
+    return Pool(folder.path, plan.world, plan.storage)
 
 
 @contextmanager
@@ -134,6 +155,14 @@ def _interruptible() -> Iterator[None]:
     finally:
         for each, handler in zip(signals, before, strict=True):
             signal.signal(each, handler)
+
+
+def keep(folder: Folder, tally: Tally) -> None:
+    """Store each finding that is not there, or in another form."""
+    for finding in tally.findings.values():
+        path = folder.findings() / finding.id
+        if not (path / FILE).exists() or read_finding(path) != finding:
+            finding.store(folder.findings())
 
 
 def stored(folder: Folder, tally: Tally) -> list[Finding]:
@@ -149,7 +178,8 @@ def summary_lines(tally: Tally, new: set[str], folder: Folder) -> Iterator[str]:
     plan = folder.plan()
     yield from law_lines(tally)
     yield ""
-    yield f"{tally.examples} examples in {tally.elapsed:.0f} s, {tally.behaviours} behaviours"
+    shrinking = f", {tally.shrinking} cases to make findings smaller" if tally.shrinking else ""
+    yield f"{tally.examples} examples in {tally.elapsed:.0f} s, {tally.behaviours} behaviours{shrinking}"
     for number, name in enumerate(sorted(new, key=lambda name: (tally.findings[name].size, name))):
         finding = tally.findings[name]
         yield f"NEW {name}, {tally.violations[name]} times: {finding.headline}"

@@ -22,8 +22,9 @@ _WORD = re.compile(r"[A-Za-z][A-Za-z_'-]+[,.;]?")
 class Group:
     """Of one bug: the ``broken`` law, the kind of its violation, where it shows, and the first fact that differs.
 
-    ``fact`` is the exception that was seen, without what differs between examples, or where ranks wait; of other
-    violations the kind says it. ``place`` is where in torch, or in the tester, it was raised, if that is told.
+    ``fact`` is the exception that was seen, without what differs between examples, or where ranks wait, or what the
+    judge says that differs. ``place`` is the innermost frame inside DCP of that exception or that wait; of what the
+    tester, or torch where no law expects it, has raised, the innermost frame of all.
     """
 
     broken: str
@@ -49,21 +50,35 @@ def group_of(law: str, error: Exception) -> Group:
     if not isinstance(error, AssertionError):  # the tester, or torch where no law expects it, is what broke
         return Group(law, kind, fact=_plain(str(error)), place=_innermost(error))
     headline = str(error).strip().partition("\n")[0]
-    if not isinstance(error, Violation) or error.law == "planning":
+    if not isinstance(error, Violation):
         return Group(law, kind, fact=_exception_in(headline))
-    operation, _, rest = headline.partition(": ")
+    if error.law == "planning":
+        return Group(law, kind, fact=_plain(error.fact or headline), place=error.place)
+    operation, _, rest = _BEFORE.sub("", headline).partition(": ")
     if operation not in _OPERATIONS:
         operation, rest = "", headline
-    return Group(error.law, kind, operation, _phase(operation, rest), _fact(rest), _place(rest))
+    fact = _plain(error.fact) or _fact(rest)
+    place = error.place if fact and "injected fault" not in rest else ""
+    return Group(error.law, kind, operation, _phase(operation, rest), fact, place)
+
+
+_BEFORE = re.compile(r"^(step \d+ of \d+|by [\w ]+): ")
+"""What stands before the operation: the step of a history, or the way in which a file was loaded."""
 
 
 def _phase(operation: str, text: str) -> str:
+    """The phase, and whether it is the coordinator's part of it, which fails by itself and not with the others."""
     quoted = re.search(r"in '(plan|write|read)'", text)
     if quoted is not None:
         return quoted[1]
-    hooks = (hook for (where, name), hook in HOOKS.items() if where == operation and name in text)
-    hook = next(hooks, None)
-    return "" if hook is None else hook.phase or "outside of phases"
+    failed = re.search(r"failed in ([\w.]+)", text)
+    if failed is None:
+        return ""
+    hook = HOOKS.get((operation, failed[1]))
+    if hook is None:
+        return failed[1]  # an operation on a file
+    alone = " on the coordinator" if hook.role == "coordinator" else ""
+    return f"{hook.phase or 'outside of phases'}{alone}"
 
 
 def _fact(text: str) -> str:
@@ -77,14 +92,9 @@ _RAISED = re.compile(r"(?:raised|blamed for) (?P<type>[\w.]+)(?:: (?P<message>.*
 def _exception_in(text: str) -> str:
     """What was raised that should not have been; what a fault raised is not what broke."""
     raised = _RAISED.search(text)
-    if raised is None or "injected fault" in text:
+    if raised is None or "injected fault" in text or f"({raised['type'].rpartition('.')[2]}" in text:
         return ""
     return f"{raised['type']}: {_plain(raised['message'] or '')}".rstrip(": ")
-
-
-def _place(text: str) -> str:
-    found = re.search(r"\(in ([\w/.]+:\w+)\)", text)
-    return found[1] if found is not None else ""
 
 
 def _plain(text: str, words: int = 12) -> str:

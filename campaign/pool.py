@@ -18,9 +18,10 @@ from typing import Any
 
 from .logs import Record
 
-__all__ = ["Pool", "WorkerProcess", "sweep"]
+__all__ = ["ROOT", "Pool", "WorkerProcess", "sweep"]
 
-_ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[1]
+"""Where the packages are."""
 
 
 @dataclass
@@ -43,6 +44,10 @@ class WorkerProcess:
             self.process.stdin.write(json.dumps(request).encode() + b"\n")
             self.process.stdin.flush()
 
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+
     def how_it_ended(self) -> str:
         """In words, once it has."""
         if self.hung:
@@ -62,7 +67,7 @@ class Pool:
 
     def start(self, name: str) -> WorkerProcess:
         """Start a worker; it is ready when it says so."""
-        path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         with (self._directory / "log" / f"{name}.stderr").open("ab") as errors:
             process = subprocess.Popen(
                 [sys.executable, "-m", "campaign.worker", str(self._directory.resolve()), name, *self._chosen],

@@ -58,7 +58,10 @@ class Tally:
 
     known: Counter[str] = field(default_factory=Counter)
     violations: Counter[str] = field(default_factory=Counter)
-    """How often each group was seen, shrinking included."""
+    """How often each group was drawn."""
+
+    shrinking: int = 0
+    """How many cases were run to make findings smaller, which are no examples."""
 
     findings: dict[str, Finding] = field(default_factory=dict)
     first_seen: dict[str, str] = field(default_factory=dict)
@@ -66,6 +69,9 @@ class Tally:
 
     again: dict[str, tuple[str, str]] = field(default_factory=dict)
     """What earlier findings showed when they were run again, and in one line what was seen."""
+
+    finishing: set[str] = field(default_factory=set)
+    """Findings that were taken up again, since whoever found them died before they were small."""
 
     lost: list[Lost] = field(default_factory=list)
     errors: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -116,6 +122,11 @@ class Tally:
         return [*found, Tick(self.elapsed, self.examples, self.behaviours, len(self.findings))]
 
     @property
+    def unfinished(self) -> list[Finding]:
+        """The findings that nobody has made small, or tried to once more."""
+        return [each for each in self.findings.values() if each.is_sighting and each.id not in self.finishing]
+
+    @property
     def is_news(self) -> bool:
         """Whether there is something that somebody has to look at."""
         return bool(self.findings or self.lost or self.errors)
@@ -132,6 +143,8 @@ class Tally:
                 self._finding(record)
             case "again":
                 self.again[record["finding"]] = (record["state"], record["headline"])
+            case "finishing":
+                self.finishing.add(record["finding"])
             case "end":
                 self._end(record)
             case "lost":
@@ -151,6 +164,7 @@ class Tally:
     def _progress(self, record: Record) -> None:
         law = self._law(record["unit"])
         law.examples += record["examples"]
+        self.shrinking += record.get("shrinking", 0)
         law.seconds += record["seconds"]
         law.known.update(record["known"])
         law.violations.update(record["violations"])

@@ -44,7 +44,9 @@ class Watch:
     """Stands between Hypothesis and what judges a law.
 
     A violation that is known is counted and passes. The first other one is raised, and from then on its group alone,
-    so that Hypothesis shrinks it and nothing else, for as long as the unit says. That is not the slice's time.
+    so that Hypothesis shrinks it and nothing else, for as long as the unit says. That is not the slice's time, and
+    what is run for it is counted by itself. Then the same examples are drawn again, without being judged, up to the
+    one that was raised: so a unit draws and counts the same whatever is known before it begins.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class Watch:
         interval: float = 1,
     ) -> None:
         self.target: Group | None = None
-        self.examples = 0
+        self.run = 0
         self._last: Broken | None = None
         self._smallest: Broken | None = None
         self._cut = False
@@ -76,6 +78,8 @@ class Watch:
         self._written = time.monotonic()
         self._end = self._written + unit.seconds
         self._drawn = 0
+        self._drawn_in_run = 0
+        self._to_skip = 0
         self._since = 0.0
         self._number = 0
         self._pending = self._nothing()
@@ -83,7 +87,7 @@ class Watch:
     def _nothing(self) -> dict[str, Any]:
         self._number += 1
         counters = {name: Counter[str]() for name in ("features", "faults", "known", "violations", "drawn")}
-        return {"unit": self._unit.id, "n": self._number, "examples": 0, "behaviours": [], **counters}
+        return {"unit": self._unit.id, "n": self._number, "examples": 0, "shrinking": 0, "behaviours": [], **counters}
 
     def is_over(self) -> bool:
         """Whether what is being done is to end: drawing, or shrinking."""
@@ -92,6 +96,8 @@ class Watch:
             return True
         if self.target is not None:
             return now > self._since + self._unit.shrink_seconds
+        if self._to_skip:
+            return False
         return now > self._end or (self._unit.examples is not None and self._drawn >= self._unit.examples)
 
     def found(self) -> Broken:
@@ -101,20 +107,34 @@ class Watch:
         found = self._smallest if self._cut else self._last
         assert found is not None
         self._known.add(self.target.id)
-        self._end += time.monotonic() - self._since
         self.target = self._last = self._smallest = None
         self._cut = False
+        self._to_skip = self._drawn_in_run
         return found
+
+    def draw_others(self) -> bool:
+        """Let the next run draw with another seed, after one that has drawn all that it can; ``False`` if for nothing.
+
+        A run that has drawn nothing would be followed by others like it.
+        """
+        drawn, self._drawn_in_run = self._drawn_in_run, 0
+        self._to_skip = 0
+        self.run += 1
+        return drawn > 0
 
     def __call__(self, **arguments: Any) -> None:
         """Judge one example, as the law itself does."""
         if self.is_over():
             self._cut = self.target is not None
             raise SliceIsOver
-        self._drawn += self.target is None
+        if self._to_skip:
+            self._skip_one()
+            return
         case = arguments[self._law.argument]
-        self.examples += 1
-        self._pending["examples"] += 1
+        drawing = self.target is None
+        self._drawn += drawing
+        self._drawn_in_run += drawing
+        self._pending["examples" if drawing else "shrinking"] += 1
         self._slot.write(At(case, self._pending))
         for counter in (FEATURE_HITS, FAULT_HITS, KNOWN_HITS):
             counter.clear()
@@ -126,8 +146,9 @@ class Watch:
         except Exception as raised:
             error = raised
         group = None if error is None else group_of(self._law.name, error)
-        self._count(group)
-        self._pending["drawn"].update(": ".join(key) for key in drawn(case))
+        if drawing:
+            self._count(group)
+            self._pending["drawn"].update(": ".join(key) for key in drawn(case))
         if time.monotonic() - self._written > self._interval:
             self.flush()
         if error is not None and group is not None:
@@ -136,6 +157,11 @@ class Watch:
             if group == self.target:
                 self._keep(case, error)
                 raise error
+
+    def _skip_one(self) -> None:
+        self._to_skip -= 1
+        if not self._to_skip:
+            self._end += time.monotonic() - self._since
 
     def _begin_to_shrink(self, group: Group, case: Any, error: Exception) -> None:
         """From now on it is this group; what is known of it is written down first, lest it be lost with the worker."""
@@ -164,7 +190,7 @@ class Watch:
 
     def flush(self) -> None:
         """Write down what was counted since the last time."""
-        if self._pending["examples"]:
+        if self._pending["examples"] or self._pending["shrinking"]:
             now = time.monotonic()
             self._write({"is": "progress", **self._pending, "seconds": round(now - self._written, 3)})
             self._written = now

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ from worlds import SimulatedWorld
 from worlds.hygiene import quiet
 
 from .finding import Finding, describe, see_again
+from .grouping import group_of
 from .logs import Log, Record
+from .minimize import minimized
 from .opened import OpenedWorlds
 from .pool import sweep
 from .slot import Slot
@@ -90,15 +93,13 @@ class Worker:
         self.write({"is": "begin", "unit": unit.id, "law": law.name, "seed": unit.seed})
         law.function.hypothesis.inner_test = wraps(law.inner)(lambda **arguments: watch(**arguments))
         fixtures = law.fixtures(self._opened)
-        error, runs = "", 0
+        error = ""
         while not watch.is_over() and not error:
-            # The n-th run of a unit comes where the one before it has found something, or has drawn all that there is.
-            seed(unit.seed + (runs << 32))(law.function)
-            before, runs = watch.examples, runs + 1
+            seed(unit.seed + (watch.run << 32))(law.function)
             error = self._run(law.function, fixtures, watch)
             if watch.target is not None:
                 self._describe(unit, watch.found())
-            elif watch.examples == before:
+            elif not watch.draw_others():
                 break
         watch.flush()
         self.write({"is": "end", "unit": unit.id, "error": error, "stopped": self.stopped})
@@ -119,6 +120,35 @@ class Worker:
         finding = describe(law, broken.case, broken.error, self._opened, seed=unit.seed, shrunk=broken.shrunk)
         self._found.add(finding.id)
         self.write({"is": "finding", "unit": unit.id, "finding": finding.to_data()})
+
+    def finish(self, finding: Finding, unit: str, seconds: float) -> None:
+        """Make a finding small and describe it, whose worker has died before it came to that.
+
+        It is written down first that this is tried, so that it is tried once.
+        """
+        self.write({"is": "finishing", "finding": finding.id})
+        law, end = self._laws[finding.law], time.monotonic() + seconds
+
+        def broken_by(case: object) -> Exception | None:
+            try:
+                law.judge(case, self._opened)
+            except Exception as error:
+                return error
+            return None
+
+        def shows(case: object) -> bool:
+            error = None if self.stopped else broken_by(case)
+            return error is not None and group_of(law.name, error).id == finding.id
+
+        case = minimized(finding.read_case(), shows, seconds=seconds)
+        error = broken_by(case)
+        if error is not None and group_of(law.name, error).id == finding.id:
+            shrunk = time.monotonic() < end and not self.stopped
+            finding = describe(law, case, error, self._opened, seed=finding.seed, shrunk=shrunk)
+        else:
+            finding = replace(finding, flaky=True, no_script="it did not show when it was run once more")
+        self.write({"is": "finding", "unit": unit, "finding": finding.to_data()})
+        self.write({"is": "finished", "finding": finding.id})
 
     def again(self, finding: Finding) -> None:
         """Run a finding's case once more, and write down whether it shows what it showed."""
@@ -148,6 +178,8 @@ def _serve(directory: Path, name: str, world: str, storage: str | None = None) -
             asked = json.loads(line)
             if "again" in asked:
                 worker.again(Finding.from_data(asked["again"]))
+            elif "finish" in asked:
+                worker.finish(Finding.from_data(asked["finish"]), asked["unit"], asked["seconds"])
             else:
                 worker.do(Unit.from_data(asked["unit"]))
             if worker.stopped:

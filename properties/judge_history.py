@@ -18,7 +18,7 @@ from .judge import judge_load, judge_save
 from .judge_killed import EarlierChanged, MixedCheckpoint, NeitherOldNorNew, UnnamedFailure
 from .judge_sequence import without_places
 from .judge_side_by_side import differing_ranks
-from .verdict import Verdict
+from .verdict import Verdict, place_of
 from .violations import NotRefused, Violation
 
 __all__ = ["HistoryBreach", "MemoryShows", "judge_history"]
@@ -53,7 +53,10 @@ class HistoryBreach:
         """The exception of the breach's kind, whose text tells the steps as a story."""
         where = f"step {self.step + 1} of {len(self.history.steps)}: {self.headline}"
         told = story(self.history, self.outcome, self.step)
-        return self.kind("\n".join([where, "", *told, *self.detail]))
+        violation = self.kind("\n".join([where, "", *told, *self.detail]))
+        fact = self.verdict.breach.fact if self.verdict is not None and self.verdict.breach is not None else ""
+        steps = self.outcome.steps[self.step : self.step + 1]
+        return violation.at(place_of(rank for step in steps for rank in step.operation.ranks), fact)
 
 
 _Found = Iterator[HistoryBreach]

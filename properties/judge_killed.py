@@ -16,7 +16,7 @@ from worlds.parts import Box
 from worlds.state import object_state
 from worlds.values import expected_bytes
 
-from .verdict import describe_ranks, rank_text
+from .verdict import describe_ranks, place_of, rank_text
 from .violations import RankDied, Violation
 
 __all__ = ["KilledBreach", "MixedCheckpoint", "judge_killed"]
@@ -92,7 +92,8 @@ class KilledBreach:
             if operation is not None:
                 groups = describe_ranks(operation.ranks, rank_text)
                 lines += [f"seen      {name}: {ranks}: {text}" for ranks, text in groups]
-        return self.kind("\n".join(lines))
+        seen = self.outcome.later or self.outcome.operation
+        return self.kind("\n".join(lines)).at("" if seen is None else place_of(seen.ranks))
 
 
 def judge_killed(killed: KilledScenario, outcome: KilledOutcome) -> KilledBreach | None:

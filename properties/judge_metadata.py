@@ -46,14 +46,16 @@ def judge_metadata_record(scenario: Scenario, metadata: MetadataRecord) -> Itera
     if sorted(tensors) != sorted(entries) or list(metadata.objects) != objects:
         said = f"tensors {sorted(tensors)} and objects {list(metadata.objects)}"
         saved = f"tensors {sorted(entries)} and objects {objects}"
-        yield Breach(MetadataWrong, f"metadata: names {said}, and {saved} were saved", "save")
+        yield Breach(MetadataWrong, f"metadata: names {said}, and {saved} were saved", "save", fact="names")
         return
     for fqn, entry in sorted(entries.items()):
         record = tensors[fqn]
         if (record.dtype, record.shape) != (entry.dtype, entry.shape):
             said = f"{record.dtype} of shape {list(record.shape)}"
             saved = f"{entry.dtype} of shape {list(entry.shape)}"
-            yield Breach(MetadataWrong, f"metadata: {fqn!r} is {said}, and {saved} was saved", "save")
+            yield Breach(
+                MetadataWrong, f"metadata: {fqn!r} is {said}, and {saved} was saved", "save", fact="dtype or shape"
+            )
         yield from _tiles(record)
 
 
@@ -63,17 +65,17 @@ def _tiles(record: TensorRecord) -> Iterator[Breach]:
     for chunk in record.chunks:
         if not _is_inside(chunk, record.shape):
             what = f"{list(chunk.offsets)} of size {list(chunk.sizes)} is outside"
-            yield Breach(BadChunks, f"{start}: {what}", "save", detail)
+            yield Breach(BadChunks, f"{start}: {what}", "save", detail, fact="outside")
             return
     for one, other in itertools.combinations(record.chunks, 2):
         if _overlap(one, other):
             what = f"{list(one.offsets)} and {list(other.offsets)} overlap"
-            yield Breach(BadChunks, f"{start}: {what}", "save", detail)
+            yield Breach(BadChunks, f"{start}: {what}", "save", detail, fact="overlap")
             return
     covered = sum(math.prod(chunk.sizes) for chunk in record.chunks)
     if covered != math.prod(record.shape) or not record.chunks:
         what = f"they have {covered} of {math.prod(record.shape)} elements"
-        yield Breach(BadChunks, f"{start}: {what}", "save", detail)
+        yield Breach(BadChunks, f"{start}: {what}", "save", detail, fact="not all elements")
 
 
 def _is_inside(chunk: ChunkRecord, shape: Sequence[int]) -> bool:
@@ -101,10 +103,12 @@ def _storage(metadata: MetadataRecord, files: Sequence[FileRecord] | None) -> It
     listed = {(record.fqn, record.offsets) for record in metadata.storage}
     for fqn, offsets in sorted(places - listed, key=str):
         what = repr(fqn) if offsets is None else f"the chunk of {fqn!r} at {list(offsets)}"
-        yield Breach(BadStorageIndex, f"metadata: {what} has no entry in the storage's index", "save")
+        headline = f"metadata: {what} has no entry in the storage's index"
+        yield Breach(BadStorageIndex, headline, "save", fact="no entry")
     for fqn, offsets in sorted(listed - places, key=str):
         what = repr(fqn) if offsets is None else f"a chunk of {fqn!r} at {list(offsets)}"
-        yield Breach(BadStorageIndex, f"metadata: the storage's index has {what}, which was not saved", "save")
+        headline = f"metadata: the storage's index has {what}, which was not saved"
+        yield Breach(BadStorageIndex, headline, "save", fact="too many")
     if files is not None:
         yield from _ranges(metadata.storage, {file.name: file.size for file in files})
 
@@ -117,9 +121,9 @@ def _ranges(storage: Sequence[StorageRecord], sizes: dict[str, int]) -> Iterator
                 f"{record.file!r} of {sizes[record.file]} bytes" if record.file in sizes else f"no file {record.file!r}"
             )
             what = f"{record.fqn!r} is said to be at {record.start}-{end} of {file}"
-            yield Breach(BadStorageIndex, f"metadata: {what}", "save")
+            yield Breach(BadStorageIndex, f"metadata: {what}", "save", fact="not in the file")
     ordered = sorted(storage, key=lambda record: (record.file, record.start, record.length))
     for one, other in itertools.pairwise(ordered):
         if one.file == other.file and one.start + one.length > other.start:
             what = f"{one.fqn!r} and {other.fqn!r} overlap in {one.file!r}"
-            yield Breach(BadStorageIndex, f"metadata: {what}", "save")
+            yield Breach(BadStorageIndex, f"metadata: {what}", "save", fact="overlap")

@@ -23,7 +23,7 @@ from worlds.rebuilding import Rebuilding, RebuildingOutcome
 from worlds.state_tree import path_text, units
 
 from .expected_rebuilding import DEVIATIONS, Deviation, expected_rebuilding
-from .verdict import describe_ranks, rank_text
+from .verdict import describe_ranks, place_of, rank_text
 from .violations import (
     Deadlock,
     NotRefused,
@@ -61,7 +61,7 @@ class RebuildingBreach:
         wanted = "everything" if self.rebuilding.keys is None else ", ".join(map(repr, self.rebuilding.keys))
         lines.append(f"expected  every rank that reads holds {wanted} of what was saved")
         lines += [f"seen      {ranks}: {text}" for ranks, text in describe_ranks(self.read.ranks, rank_text)]
-        return self.kind("\n".join([*lines, *self.detail]))
+        return self.kind("\n".join([*lines, *self.detail])).at(place_of(self.read.ranks))
 
 
 def judge_rebuilding(rebuilding: Rebuilding, outcome: RebuildingOutcome) -> RebuildingBreach | None:

@@ -31,7 +31,7 @@ class RouteBreach:
         found = self.verdict.violation()
         assert found is not None
         text = str(found).replace(f"scenario = {pretty(self.route.scenario)}", f"route = {pretty(self.route)}")
-        return type(found)(f"by {self.route.by}: {text}")
+        return type(found)(f"by {self.route.by}: {text}").at(found.place, found.fact)
 
 
 def judge_route(route: Route, outcome: Outcome) -> RouteBreach | None:

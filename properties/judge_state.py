@@ -93,18 +93,24 @@ def _entry(name: Name, rank: int, expected: ExpectedState, seen: EntryState) -> 
         yield from _container(where, name, expected, seen)
     elif isinstance(expected, ObjectState):
         if seen != expected:
-            yield Breach(WrongObject, f"{where} is not the object that was saved", name, _beside(expected, seen))
+            yield Breach(
+                WrongObject, f"{where} is not the object that was saved", name, _beside(expected, seen), fact="object"
+            )
     elif not isinstance(seen, TensorState):
-        yield Breach(WrongTensor, f"{where} is no tensor any more but {_described(seen)}", name)
+        yield Breach(WrongTensor, f"{where} is no tensor any more but {_described(seen)}", name, fact="no tensor")
     else:
         yield from _tensor(where, name, rank, expected, seen)
 
 
 def _container(where: str, name: Name, expected: ContainerState, seen: EntryState) -> Iterator[Breach]:
     if not isinstance(seen, ContainerState) or seen.type != expected.type:
-        yield Breach(WrongObject, f"{where} is {_described(seen)} and should be a {expected.type}", name)
+        yield Breach(
+            WrongObject, f"{where} is {_described(seen)} and should be a {expected.type}", name, fact="container"
+        )
     elif expected.in_place and not seen.in_place:
-        yield Breach(NotInPlace, f"{where} is another {seen.type} than the one that was handed in", name)
+        yield Breach(
+            NotInPlace, f"{where} is another {seen.type} than the one that was handed in", name, fact="container"
+        )
 
 
 def _described(seen: EntryState) -> str:
@@ -126,12 +132,12 @@ def _tensor(where: str, name: Name, rank: int, expected: ExpectedTensor, seen: T
     ):
         if wanted != got:
             headline = f"{where} has another {what} than its target: {got} instead of {wanted}"
-            yield Breach(WrongTensor, headline, name)
+            yield Breach(WrongTensor, headline, name, fact=what)
             return
     for chunk in sorted(seen.chunks, key=lambda chunk: chunk.offsets):
         yield from _bits(where, name, expected, chunk)
     if expected.in_place and not seen.in_place:
-        yield Breach(NotInPlace, f"{where} is another tensor than the one to load into", name)
+        yield Breach(NotInPlace, f"{where} is another tensor than the one to load into", name, fact="tensor")
     if not seen.guards_intact:
         yield Breach(ChangedOutside, f"{where}: memory beside the tensor was written", name)
 
@@ -162,7 +168,10 @@ def _bits(where: str, name: Name, expected: ExpectedTensor, chunk: ChunkState) -
     if len(untouched) == len(wrong):
         yield Breach(NotLoaded, f"{where}: {count} were not loaded", name, detail)
     else:
-        yield Breach(WrongBits, f"{where}: {count} are not what was saved", name, detail)
+        own = set(_elements(expected.bytes_of(Box((0,) * len(entry.shape), entry.shape)), width))
+        moved = all(got[index] in own for index in wrong if index not in untouched)
+        fact = "elements of another place" if moved else "values that it does not have"
+        yield Breach(WrongBits, f"{where}: {count} are not what was saved", name, detail, fact=fact)
 
 
 def _differences(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from worlds.concise import pretty
@@ -14,7 +14,7 @@ from .oracle import Expectation, OperationExpectation, Stage
 from .reach import REFUSAL
 from .violations import Violation
 
-__all__ = ["Breach", "Verdict", "describe_ranks", "outcome_lines", "rank_text"]
+__all__ = ["Breach", "Verdict", "describe_ranks", "outcome_lines", "place_of", "rank_text"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Breach:
     """Where in the state dict it is, if it is there."""
     damage: tuple[str, ...] = ()
     """Lines that show what had befallen the checkpoint, and who reads it."""
+    fact: str = ""
+    """As :attr:`Violation.fact`."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,11 @@ class Verdict:
 
     def violation(self) -> Violation | None:
         """The exception of the breach's kind, with the whole text."""
-        return None if self.breach is None else self.breach.kind("\n".join(self._lines(self.breach)))
+        if self.breach is None:
+            return None
+        seen = self.outcome.save if self.breach.operation == "save" else self.outcome.load
+        place = "" if seen is None else place_of(seen.ranks)
+        return self.breach.kind("\n".join(self._lines(self.breach))).at(place, self.breach.fact)
 
     def raise_for_violation(self) -> None:
         """Raise the exception of the breach's kind, if there is a breach."""
@@ -126,6 +132,18 @@ def outcome_lines(name: str, outcome: Outcome) -> Iterator[str]:
             for ranks, text in describe_ranks(seen.ranks, rank_text):
                 yield f"{name:9} {operation}: {ranks}: {text}"
     yield f"{name:9} metadata: {outcome.metadata or outcome.metadata_error}"
+
+
+def place_of(ranks: Iterable[RankOutcome]) -> str:
+    """Where in DCP the first rank stands that raised, and else the first that waits for ever."""
+    places = {Raised: "", Deadlocked: ""}
+    for seen in ranks:
+        if isinstance(seen, Deadlocked):
+            places[Deadlocked] = places[Deadlocked] or seen.place
+        elif isinstance(seen, Raised):
+            error = seen.error if not seen.failures else seen.failures[0][1]
+            places[Raised] = places[Raised] or error.place
+    return places[Raised] or places[Deadlocked]
 
 
 def rank_text(seen: RankOutcome) -> str:

@@ -6,7 +6,7 @@ into another; so each kind is a class of its own, and is raised from a line of i
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, NoReturn
+from typing import ClassVar, Literal, NoReturn, Self
 
 __all__ = [
     "BadChunks",
@@ -45,6 +45,17 @@ class Violation(AssertionError):
     """A law is broken. The text's first line says what broke; the scenario, and what was expected and seen, follow."""
 
     law: ClassVar[Law]
+
+    fact: str = ""
+    """What differs first, where violations of this kind can differ in several things: in words without an example's."""
+
+    place: str = ""
+    """Where in DCP: the innermost frame of what was raised and should not have been, or of a wait for ever."""
+
+    def at(self, place: str, fact: str = "") -> Self:
+        """This violation, with its place and fact."""
+        self.place, self.fact = place, fact
+        return self
 
     def throw(self) -> NoReturn:
         """Raise this violation, from the line of its kind."""

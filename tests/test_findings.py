@@ -26,7 +26,7 @@ from worlds.plans import NestedState, Plans
     [
         (
             LostFailure(
-                "save: rank 0 failed in writer.finish (OSError, through the call), and save() returned on rank 1"
+                "save: rank 0 failed in writer.write_data (OSError, through the call), and save() returned on rank 1"
             ),
             LostFailure(
                 "save: rank 3 failed in planner.finish_plan (StrRaises, through the call), and rank 0 is not told"
@@ -62,6 +62,10 @@ def test_one_bug_is_one_group_whatever_the_example(one: AssertionError, other: A
     assert group_of("blame_at_save", one).id == group_of("no_deadlock", other).id
 
 
+FAILED = "load: failed although no rank should fail: rank 0 is blamed for KeyError: 'a.b'"
+WRONG = "load: 'a' on rank 0: 1 of 2 elements of its chunk at [0] are not what was saved"
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -70,7 +74,27 @@ def test_one_bug_is_one_group_whatever_the_example(one: AssertionError, other: A
             LostFailure("save: rank 0 failed in writer.finish (OSError)"),
             LostFailure("save: rank 0 failed in writer.prepare_local_plan (OSError)"),
         ),
+        (
+            LostFailure("save: rank 0 failed in writer.finish (OSError)"),
+            LostFailure("save: rank 0 failed in writer.write_data (OSError)"),
+        ),
+        (
+            LostFailure("save: rank 0 failed in file.open (OSError)"),
+            LostFailure("save: rank 0 failed in file.rename (OSError)"),
+        ),
         (LostFailure("save: rank 0 failed"), WrongException("save: rank 0 failed")),
+        (
+            UnexpectedFailure(FAILED).at("torch/distributed/checkpoint/filesystem.py:read_data"),
+            UnexpectedFailure(FAILED).at("torch/distributed/checkpoint/planner_helpers.py:create_read_items"),
+        ),
+        (
+            Deadlock("save: rank 0 waits for ever in broadcast").at("torch/distributed/checkpoint/_extension.py:a"),
+            Deadlock("save: rank 0 waits for ever in broadcast").at("torch/distributed/checkpoint/_extension.py:b"),
+        ),
+        (
+            WrongBits(WRONG).at("", "elements of another place"),
+            WrongBits(WRONG).at("", "values that it does not have"),
+        ),
         (Deadlock("save: rank 0 waits for ever in barrier"), Deadlock("save: rank 0 waits for ever in broadcast")),
         (
             UnexpectedFailure(
@@ -88,6 +112,7 @@ def test_planning_is_grouped_by_its_law_and_the_tester_by_where_it_fails() -> No
     wrong = WrongItems("item 1 is lost")
     assert group_of("dedup", wrong) == group_of("dedup", WrongItems("item 12 is lost"))
     assert group_of("dedup", wrong) != group_of("global_plan", wrong)
+    assert group_of("dedup", wrong) != group_of("dedup", WrongItems("item 1 is repeated"))
     errors = []
     for text in ("1", "{"):
         with pytest.raises(json.JSONDecodeError) as caught:
@@ -145,3 +170,19 @@ def test_every_law_is_there_with_the_class_of_its_cases() -> None:
     assert laws["killed_ranks"].needs_processes
     assert not laws["order_of_ranks"].runs_in("processes")
     assert all(isinstance(law.case_type, type) for law in laws.values())
+
+
+def test_wait_and_exception_tell_where_in_dcp_they_are(world: SimulatedWorld) -> None:
+    """Of the ranks that wait too, and of an exception that another rank has raised."""
+    expected = {
+        "reset-unprotected": "_storage_utils.py:_storage_setup",
+        "unpicklable-exception": "state_dict_saver.py:_save_state_dict",
+        "bits-dtypes": "planner.py:tensor_storage_size",
+        "int-keys": "",
+    }
+    for name, place in expected.items():
+        violation = judge(KNOWN_ISSUES[name].scenario, world.run(KNOWN_ISSUES[name].scenario)).violation()
+        assert violation is not None
+        assert violation.place == (f"torch/distributed/checkpoint/{place}" if place else "")
+        group = group_of("round_trip", violation)
+        assert group.place == violation.place

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,10 +20,11 @@ from torch.distributed.checkpoint import planner_helpers
 
 from campaign.cli import main
 from campaign.engine import Engine
-from campaign.finding import Finding, read_finding
+from campaign.finding import Finding, read_finding, see_again
 from campaign.folder import Folder, Plan
 from campaign.laws import Law
 from campaign.logs import Record
+from campaign.opened import OpenedWorlds
 from campaign.schedule import Schedule, shares
 from campaign.slot import Slot, read_slot
 from campaign.tally import LawTally, Tally
@@ -37,6 +40,7 @@ from worlds.codec import from_json
 from worlds.plans import Box
 
 ROOT = Path(__file__).parents[1]
+judge_module = importlib.import_module("properties.judge")  # whose name the package gives to its function
 DROPPED = next(bug for bug in CORE_BUGS if bug.id == "a dropped write item")
 
 # Each process that has this counts, in a file, the scenarios that it begins to run, and does what else a test wants.
@@ -110,14 +114,15 @@ def workers_of(process: int) -> list[int]:
 def test_planted_bug_is_found_once_kept_and_shown(
     into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It breaks laws in up to three ways, each of which is one finding: the metadata lie; or it cannot be loaded."""
+    """It breaks laws in several ways, each one finding: the metadata lie, or it cannot be loaded, or not even saved."""
     monkeypatch.setenv("PYTHONPATH", str(plant_in_processes([DROPPED], tmp_path / "planted")))
     assert fuzz(into, "round_trip", "--units=1", "--max-examples=60", "--max-time=5m") == 1
     said = capsys.readouterr()
     tally = Folder(into).tally()
     names = {name.partition("-")[0]: name for name in tally.findings}
     assert {"MetadataWrong"} < set(names) <= {"MetadataWrong", "UnexpectedFailure", "NotLoaded"}
-    assert len(tally.findings) == len(names)
+    ways = {tuple(finding.headline.split()[:2]) for finding in tally.findings.values()}  # the kind, and the operation
+    assert len(tally.findings) == len(ways)
     for name in tally.findings:
         assert said.out.count(f"NEW {name}, {tally.violations[name]} times: ") == 1
         assert said.err.count(f"NEW {name}: ") == 1
@@ -134,6 +139,7 @@ def test_planted_bug_is_found_once_kept_and_shown(
     assert (own / "violation.txt").read_text().startswith("MetadataWrong: metadata: names tensors [] and objects []")
     assert from_json((own / "outcome.json").read_text(), Outcome).save.returned
     _check_replays(own, capsys)
+    _check_stored(finding, into / "findings", capsys, monkeypatch)
     _check_script((own / "reproduce.py").read_text(), tmp_path)
 
 
@@ -146,6 +152,44 @@ def _check_replays(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
             assert "still there\n" in capsys.readouterr().out
         assert main(["script", str(own)]) == 0
     assert capsys.readouterr().out == (own / "reproduce.py").read_text()
+
+
+def _check_stored(
+    finding: Finding, findings: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was seen then, in a torch that has no bug now; and an oracle that takes another view of it."""
+    own = str(findings / finding.id)
+    assert main(["replay", own, "--stored"]) == 1
+    assert capsys.readouterr().out.startswith(f"{own}: still there\nMetadataWrong: metadata: names tensors []")
+    with monkeypatch.context() as newer:
+        newer.setattr(judge_module, "judge_metadata", lambda *_: iter(()))
+        assert main(["replay", own, "--stored"]) == 4
+        assert ": different\n" in capsys.readouterr().out
+    assert main(["replay", str(findings / finding.id / "scenario.json"), "--stored"]) == 2
+    assert "nothing is stored of it" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_replay_of_every_finding_gives_the_same_verdict_each_time(
+    into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred times, in the world in which it was found: of what is lost, wrong, and waits for ever."""
+    bugs = [DROPPED, *(bug for bug in CORE_BUGS if bug.failing != "nothing")]
+    found = 0
+    for number, bug in enumerate(bugs):
+        with monkeypatch.context() as planting:
+            planting.setenv("PYTHONPATH", str(plant_in_processes([bug], tmp_path / f"planted-{number}")))
+            directory = into / str(number)
+            laws = ["round_trip", "blame_at_save", "blame_at_load", "no_deadlock"]
+            assert fuzz(directory, *laws, "--units=1", "--max-examples=40", "--max-time=10m") == 1, bug.id
+        with planted(bug.owner, bug.function, bug.old, bug.new), OpenedWorlds() as opened:
+            for finding in Folder(directory).tally().findings.values():
+                found += 1
+                seen = Counter(see_again(finding, opened) for _ in range(100))
+                assert len(seen) == 1, (finding.id, seen)
+                assert next(iter(seen))[0] == "still there"
+    print(f"{found} findings of {len(bugs)} planted bugs, each 100 times")
+    assert found > len(bugs)
 
 
 def _check_script(script: str, directory: Path) -> None:
@@ -164,10 +208,12 @@ def test_what_an_earlier_campaign_found_is_tried_first_and_is_not_new(
     blind = Bug("", planner_helpers, "_compare_save_plans", "return False", "return True", "", ())
     monkeypatch.setenv("PYTHONPATH", str(plant_in_processes([blind], tmp_path / "planted")))
     assert fuzz(into, *arguments) == 1
-    [name] = Folder(into).tally().findings
+    names = Folder(into).tally().findings
+    assert len(names) == 2, "plans are taken for those that are not the same, and for placeholders"
     capsys.readouterr()
     assert fuzz(tmp_path / "next", *arguments) == 0
-    assert f"still there: {name}, found before: WrongComparison: " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert all(f"still there: {name}, found before: WrongComparison: " in said for name in names)
     assert not Folder(tmp_path / "next").tally().findings
 
 
@@ -216,6 +262,48 @@ def test_nothing_is_lost_when_a_worker_is_killed_and_then_the_campaign(
     assert judged > tally.examples / 2, "what was counted since the last line of the log is not lost either"
 
 
+def test_finding_is_not_lost_when_whoever_shrinks_it_is_killed(
+    into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """First the worker, and then the campaign, in which another worker shrinks the next one; a third one ends it."""
+    count = plant_counter(tmp_path / "planted", more="time.sleep(0.03)")
+    plant = (tmp_path / "planted" / "sitecustomize.py").read_text()
+    plant_in_processes([DROPPED], tmp_path / "planted")
+    with (tmp_path / "planted" / "sitecustomize.py").open("a") as stream:
+        stream.write(plant)
+
+    def shrinking() -> set[str]:
+        return {finding.id for finding in Folder(into).tally().findings.values() if finding.is_sighting}
+
+    arguments = ["round_trip", "--into", str(into), "--workers=1", "--max-time=5m", "--seed=1"]
+    with campaign(arguments, tmp_path / "planted") as process:
+        until(lambda: bool((into / "log").is_dir() and shrinking()), process)
+        [first] = shrinking()
+        os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+        until(lambda: first in Folder(into).tally().finishing, process)
+        until(lambda: bool(shrinking() - {first}), process)
+        sightings = shrinking()
+        process.kill()
+        process.wait()
+        time.sleep(1)  # in which its worker ends, or goes on without being heard
+    shorten(into, 1)
+    (tmp_path / "planted" / "sitecustomize.py").write_text("")
+    plant_in_processes([DROPPED], tmp_path / "planted")
+    ran = count.stat().st_size
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "planted"))
+    assert main(["fuzz", "--resume", str(into)]) == 1
+    said = capsys.readouterr().out
+    tally = Folder(into).tally()
+    assert sightings <= set(tally.findings)
+    assert not shrinking(), said
+    for name in sightings:
+        finding = read_finding(into / "findings" / name)
+        assert finding == tally.findings[name]
+        assert finding.script is not None
+    assert len(tally.findings[first].read_case().entries) == 1
+    assert 0 < tally.examples + tally.shrinking <= ran + 2
+
+
 def shorten(into: Path, seconds: float) -> None:
     """Let the campaign have so much time and no more."""
     plan = replace(Folder(into).plan(), seconds=seconds)
@@ -261,8 +349,26 @@ def test_campaign_draws_the_same_with_any_number_of_workers(tmp_path: Path) -> N
     assert tallies[0].examples == 3 * 2 * 40
 
 
+@pytest.mark.thorough
+def test_shards_together_are_one_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With findings too, which the second unit of the whole knows, and that of a shard does not."""
+    blind = Bug("", planner_helpers, "_compare_save_plans", "return False", "return True", "", ())
+    monkeypatch.setenv("PYTHONPATH", str(plant_in_processes([blind], tmp_path / "planted")))
+    arguments = ["comparison", "chunk_spec", "--max-examples=40"]
+    assert fuzz(tmp_path / "whole", *arguments, "--units=3") == 1
+    shards = [tmp_path / str(number) for number in (1, 2, 3)]
+    for number, shard in enumerate(shards):
+        assert fuzz(shard, *arguments, "--units=1", f"--shard={number + 1}/3") == 1
+    assert main(["merge", *map(str, shards), "--into", str(tmp_path / "merged")]) == 1
+    whole, merged = Folder(tmp_path / "whole").tally(), Folder(tmp_path / "merged").tally()
+    assert whole.examples == 2 * 3 * 40
+    assert len(whole.findings) == 2
+    assert _drawn(merged) == _drawn(whole)
+
+
 def _drawn(tally: Tally) -> object:
-    return {name: (law.examples, law.behaviours, law.known) for name, law in tally.laws.items()}, tally.features
+    laws = {name: (law.examples, law.behaviours, law.known, law.violations) for name, law in tally.laws.items()}
+    return laws, tally.features, tally.drawn, set(tally.findings)
 
 
 def test_finding_is_written_down_before_it_is_shrunk_and_only_its_group_is_raised(tmp_path: Path) -> None:
@@ -286,16 +392,17 @@ def test_finding_is_written_down_before_it_is_shrunk_and_only_its_group_is_raise
     with pytest.raises(WrongItems):
         watch(case=Box((1,), (1,)))
     assert watch.found().case == Box((1,), (1,))
+    watch(case=Box((0,), (1,)))  # drawn again, and counted already
     with pytest.raises(WrongRead):
         watch(case=Box((2,), (1,)))
     watch.found()
-    for case in raised:
+    for case in (Box((0,), (1,)), Box((2,), (1,)), *raised):
         watch(case=case)
     at = read_slot(tmp_path / "slot")
     assert at is not None
-    assert (at.case, at.pending["examples"]) == (Box((2,), (1,)), 7)
+    assert (at.case, at.pending["examples"], at.pending["shrinking"]) == (Box((2,), (1,)), 5, 2)
     watch.flush()
-    assert records[-1]["violations"] == {finding.id: 4, Finding.from_data(records[1]["finding"]).id: 3}
+    assert records[-1]["violations"] == {finding.id: 3, Finding.from_data(records[1]["finding"]).id: 2}
 
 
 PLAN = Plan(("a", "b", "c"), "simulated", 600, 2, 0)

@@ -37,6 +37,8 @@ class ErrorRecord:
 
     type: str
     message: str
+    place: str = field(default="", compare=False, repr=False)
+    """The innermost frame inside DCP, or else inside torch, as ``file:function``, where that is known."""
 
 
 @dataclass(frozen=True)
@@ -188,10 +190,12 @@ class Deadlocked:
     """The rank waits for ever: every rank that has not left waits too.
 
     ``stack`` is its Python stack, the innermost call last, where the world can tell it; no two worlds agree on it.
+    ``place`` is the innermost frame of it inside DCP, or else inside torch, as ``file:function``.
     """
 
     waiting: Waiting
     stack: str = field(default="", compare=False, repr=False)
+    place: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True)

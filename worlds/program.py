@@ -131,7 +131,10 @@ def raised(error: BaseException, path: str, state: tuple[EntryState, ...]) -> Ra
     record = record_error(error, path=path)
     if not isinstance(error, CheckpointException):
         return Raised(record, origin=error_origin(error), state=state)
-    failures = [(rank, record_error(failure[0], path=path)) for rank, failure in sorted(error.failures.items())]
+    failures = [
+        (rank, record_error(failed, path=path, summary=summary))
+        for rank, (failed, summary) in sorted(error.failures.items())
+    ]
     return Raised(ErrorRecord(record.type, ""), phase=str(error.args[0]), failures=tuple(failures), state=state)
 
 

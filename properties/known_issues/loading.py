@@ -188,6 +188,37 @@ def _vanishes(entry: Entry, rank: int) -> bool:
     return isinstance(entry, TensorEntry) and _is_sharded_elsewhere(entry, rank)
 
 
+def _asks_for_whole_list(verdict: Verdict, breach: Breach) -> bool:
+    found = _not_found(verdict, breach)
+    return any(name in _lists_of_objects_left(verdict.scenario, rank) for rank, name in found.items())
+
+
+def _lists_of_objects_left(scenario: Scenario, rank: int) -> set[str]:
+    """The names of lists in which nothing but objects is left once something has vanished, so that each is one."""
+    return {
+        ".".join(map(str, path))
+        for path, nested in _containers(scenario)
+        if nested.container == "list"
+        and all(_vanishes(entry, rank) or _is_left_as_object(entry, rank) for entry in nested.entries)
+        and any(_vanishes(inner, rank) for inner in _within(nested))
+        and not _vanishes(nested, rank)
+    }
+
+
+def _is_left_as_object(entry: Entry, rank: int) -> bool:
+    if isinstance(entry, Nested):
+        inside = (_vanishes(inner, rank) or _is_left_as_object(inner, rank) for inner in entry.entries)
+        return entry.container == "list" and all(inside)
+    return isinstance(entry, ObjectEntry)
+
+
+def _within(nested: Nested) -> Iterator[Entry]:
+    for entry in nested.entries:
+        yield entry
+        if isinstance(entry, Nested) and entry.container == "list":
+            yield from _within(entry)
+
+
 def _is_sharded_elsewhere(entry: TensorEntry, rank: int) -> bool:
     """Whether it is a ``ShardedTensor`` of which the rank has no shard."""
     layout = entry.loaded
@@ -256,6 +287,13 @@ ISSUES = (
         loses="a checkpoint that was reported as saved cannot be loaded into the state dict that it was made of",
         scenario=Scenario(entries=(Nested("a", "list", (Nested(0), TensorEntry(1))),)),
         matches=_takes_padding_for_an_entry,
+    ),
+    KnownIssue(
+        id="empty-dict-beside-objects",
+        title="a list with an empty dict beside objects alone is saved item by item, and then asked for as a whole",
+        loses="a checkpoint that was reported as saved cannot be loaded into the state dict that it was made of",
+        scenario=Scenario(entries=(Nested("a", "list", (Nested(0), ObjectEntry(1))),)),
+        matches=_asks_for_whole_list,
     ),
     KnownIssue(
         id="mistaken-for-2.3",

@@ -8,6 +8,7 @@ from typing import Any, NoReturn, TypeVar
 
 from properties.violations import Violation
 from worlds.concise import Concise, pretty
+from worlds.record import record_error
 
 __all__ = [
     "AcceptedWrong",
@@ -125,7 +126,9 @@ class PlanBreach:
     def violation(self, case: Concise) -> PlanningViolation:
         """The exception of the breach's kind, with the whole text."""
         lines = [self.headline, "", f"case = {pretty(case)}", "", f"expected  {_text(self.expected)}"]
-        return self.kind("\n".join([*lines, f"seen      {_text(self.seen)}"]))
+        violation = self.kind("\n".join([*lines, f"seen      {_text(self.seen)}"]))
+        place = record_error(self.seen).place if isinstance(self.seen, Exception) else ""
+        return violation.at(place, self.headline)
 
 
 def _text(value: object, limit: int = 600) -> str:

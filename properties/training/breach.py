@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from properties.verdict import describe_ranks, rank_text
+from properties.verdict import describe_ranks, place_of, rank_text
 from properties.violations import Violation
 from worlds.concise import pretty
+from worlds.outcome import Deadlocked, Raised
 from worlds.training import Failed, Loaded, Training, TrainingOutcome
 
 __all__ = ["TrainingBreach", "describe_failures"]
@@ -47,7 +48,13 @@ class TrainingBreach:
         if self.expected or self.seen:
             lines += [f"expected  {self.expected}", f"seen      {self.seen}"]
         lines += self.detail
-        return self.kind("\n".join(lines))
+        ranks = self.outcome.saved if self.side == "save" else self.outcome.loaded
+        seen = [self.failed] if self.failed is not None else list(ranks)
+        raised = [each.raised if isinstance(each, Failed) else each for each in seen]
+        place = place_of(each for each in raised if isinstance(each, Raised | Deadlocked))
+        error = None if self.failed is None else self.failed.raised.error
+        fact = "" if error is None else f"{error.type}: {error.message}"
+        return self.kind("\n".join(lines)).at(place, fact)
 
 
 def failed_text(seen: object) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import torch.distributed as dist
 
 from ..outcome import Waiting
+from ..record import place_in_dcp
 from .collectives import count_of, group_of, is_rendezvous
 from .messages import Standing
 
@@ -41,7 +42,8 @@ def _standing(thread: threading.Thread, innermost: FrameType, *, main: bool) -> 
     called = _collective(frames)
     waits = _waiting(thread, called) if called is not None else _waits_without_limit(frames)
     place = tuple((id(frame), frame.f_lasti) for frame in frames[:8])
-    return Standing(thread.native_id or 0, main, waits, called is not None, place, _stack(frames))
+    inside = place_in_dcp((frame.f_code.co_filename, frame.f_code.co_name) for frame in reversed(frames))
+    return Standing(thread.native_id or 0, main, waits, called is not None, place, _stack(frames), inside)
 
 
 def _outwards(frame: FrameType | None) -> Iterator[FrameType]:

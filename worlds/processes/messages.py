@@ -22,7 +22,7 @@ class Standing:
 
     ``waits`` is set where nothing but another thread or rank can let it go on: in a collective, or in a wait without a
     time limit; ``collective`` tells the two apart. ``place`` is equal as long as the thread has not moved, and
-    ``stack`` is for the reader. ``native_id`` is the system's number of the thread.
+    ``stack`` is for the reader, and ``inside`` where in DCP it is. ``native_id`` is the system's number of the thread.
     """
 
     native_id: int
@@ -31,6 +31,7 @@ class Standing:
     collective: bool
     place: tuple[object, ...]
     stack: str
+    inside: str
 
 
 @dataclass(frozen=True)

@@ -246,4 +246,5 @@ def deadlocked(threads: Sequence[Standing], patience: float) -> Deadlocked:
         waiting = Waiting(f"something, for more than {patience:g} seconds")
     else:
         waiting = first.waits
-    return Deadlocked(waiting, "\n\n".join(thread.stack for thread in threads))
+    inside = "" if first is None else first.inside
+    return Deadlocked(waiting, "\n\n".join(thread.stack for thread in threads), inside)

@@ -8,8 +8,10 @@ limit, no task can ever go on: that is a deadlock, found at once and without a c
 from __future__ import annotations
 
 import _thread
+import sys
 import threading
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any
 
 from ..abandoned import Abandoned
@@ -46,6 +48,7 @@ class Task:
         self.done = False
         self.abandoned = False
         self.waiting: Waiting | None = None
+        self.thread = 0
         self._ready: Callable[[], bool] | None = None
         self._has_limit = False
         self._limit_struck = False
@@ -55,6 +58,7 @@ class Task:
     def run(self, body: Callable[[], None]) -> None:
         """Run ``body`` in the calling thread, which has been handed the baton, and hand the baton on for good."""
         _local.task = self
+        self.thread = _thread.get_ident()
         try:
             if not self.abandoned:
                 body()
@@ -80,6 +84,8 @@ class Scheduler:
         """Who went on after having waited, and for what: the schedule as it was."""
         self.stuck: dict[Task, Waiting] = {}
         """The tasks that waited for ever."""
+        self.frames: dict[Task, tuple[tuple[str, str], ...]] = {}
+        """Where each of them stood: files and functions, the innermost last."""
         self._places = {rank: place for place, rank in enumerate(order)}
         self._tasks: list[Task] = []
         self._finished = _thread.allocate_lock()
@@ -158,11 +164,21 @@ class Scheduler:
             if task._has_limit:
                 task._limit_struck = True
                 return task
+        all_frames = sys._current_frames()
         for task in self._tasks:
             assert task.waiting is not None
             self.stuck[task] = task.waiting
+            self.frames[task] = _stack(all_frames.get(task.thread))
             task.abandoned = True
         return self._tasks[0]
+
+
+def _stack(frame: FrameType | None) -> tuple[tuple[str, str], ...]:
+    outwards = []
+    while frame is not None:
+        outwards.append((frame.f_code.co_filename, frame.f_code.co_name))
+        frame = frame.f_back
+    return tuple(reversed(outwards))
 
 
 def _priority(task: Task) -> tuple[int, ...]:

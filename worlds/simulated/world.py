@@ -25,6 +25,7 @@ from ..operations import Schedule
 from ..outcome import Deadlocked, Hit, OperationOutcome, Outcome, RankOutcome
 from ..patches import Patch, applied
 from ..program import Call, make_group, round_trip, run_rank
+from ..record import place_in_dcp
 from ..scenario import Scenario
 from ..state import StateDict
 from .exchange import Exchange
@@ -183,7 +184,10 @@ class SimulatedWorld:
         if distributed and all(context.is_pristine() for context in contexts):
             self._contexts[world_size] = contexts
         ranks = tuple(
-            results[task.rank] if task.rank in results else Deadlocked(scheduler.stuck[task]) for task in tasks
+            results[task.rank]
+            if task.rank in results
+            else Deadlocked(scheduler.stuck[task], place=place_in_dcp(scheduler.frames[task]))
+            for task in tasks
         )
         return Launched(ranks, tuple(f"{name}: {waiting}" for name, waiting in scheduler.trace))
 
