@@ -25,7 +25,7 @@ from worlds.torchrun import NoJob, job_rank, serve
 from .cases import data_of
 from .contract import contract_lines
 from .doctor import examine
-from .entries import STATES, compare_entry, entry_named
+from .entries import STATES, can_run, compare_entry, entry_named
 from .files import write_text
 from .finding import Finding
 from .folder import Folder
@@ -96,7 +96,7 @@ def known(names: Sequence[str], world: str) -> int:
     Runs the minimal case of each entry, or of those that are named, and says whether it shows the issue still. What
     needs real ranks gets them.
     """
-    entries = [entry_named(name) for name in names] or ENTRIES.values()
+    entries = [entry_named(name) for name in names] or [entry for entry in ENTRIES.values() if can_run(entry)]
     found = []
     with OpenedWorlds(world) as worlds:
         for each in (compare_entry(entry, worlds) for entry in entries):

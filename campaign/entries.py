@@ -9,7 +9,7 @@ from properties.check import check
 from properties.damage_issues import DamageIssue, check_damaged
 from properties.history_issues import HistoryIssue, check_history
 from properties.killed_issues import KilledIssue, check_killed
-from properties.known_issues import KnownIssue
+from properties.known_issues import ForeignIssue, KnownIssue
 from properties.ledger import LedgerEntry, torch_release
 from properties.planning.check import check_plan
 from properties.planning.known_issues import PlanningIssue
@@ -25,7 +25,7 @@ from .opened import OpenedWorlds
 from .seen import Seen, look
 from .status import Refused
 
-__all__ = ["STATES", "EntryState", "State", "compare_entry", "entry_named", "show_entry"]
+__all__ = ["STATES", "EntryState", "State", "can_run", "compare_entry", "entry_named", "show_entry"]
 
 State = Literal["open", "fixed", "not reproduced", "not for this torch", "open again", "not run"]
 
@@ -62,6 +62,11 @@ def entry_named(name: str) -> LedgerEntry:
     return ENTRIES[name]
 
 
+def can_run(entry: LedgerEntry) -> bool:
+    """Whether what its case takes is installed: the entries of storages from elsewhere need their packages."""
+    return not isinstance(entry, ForeignIssue) or entry.is_here
+
+
 def show_entry(entry: LedgerEntry, opened: OpenedWorlds) -> Seen:
     """What the law says of the entry's minimal case; those that need real ranks get them."""
     return look(lambda: _judge(entry, opened))
@@ -69,7 +74,7 @@ def show_entry(entry: LedgerEntry, opened: OpenedWorlds) -> Seen:
 
 def _judge(entry: LedgerEntry, opened: OpenedWorlds) -> None:
     match entry:
-        case KnownIssue():
+        case KnownIssue() | ForeignIssue():
             check(entry.scenario, opened.world)
         case DamageIssue():
             check_damaged(entry.scenario, opened.world)

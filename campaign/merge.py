@@ -25,6 +25,9 @@ def merged(sources: Sequence[Folder], into: Folder) -> Folder:
             raise Refused(f"{seen[key].path} and {source.path} are the same part of one campaign: leave one out")
         seen[key] = source
     first = plans[0]
+    for source, plan in zip(sources, plans, strict=True):
+        if plan.storage != first.storage:
+            raise Refused(f"{sources[0].path} and {source.path} are on different storages: merge those of one")
     laws = tuple(dict.fromkeys(law for plan in plans for law in plan.laws))
     workers = sum(plan.workers for plan in plans)
     into.create(replace(first, laws=laws, seconds=0.0, workers=workers, shard=1, shards=1, findings=""))

@@ -8,7 +8,7 @@ from typing import get_args
 
 from properties import judge
 from properties.damage_issues import DamageIssue
-from properties.known_issues import KnownIssue
+from properties.known_issues import ForeignIssue, KnownIssue
 from properties.ledger import LedgerEntry
 from properties.planning.known_issues import PlanningIssue
 from properties.verdict import Verdict
@@ -29,6 +29,8 @@ _NOTE = (
 
 def script_of_entry(entry: LedgerEntry, opened: OpenedWorlds, tell: Callable[[str], None]) -> str:
     """The script of an entry; raises :class:`CannotWrite`, with one line, where there is none."""
+    if isinstance(entry, ForeignIssue):
+        return entry.script
     if isinstance(entry, PlanningIssue):
         return write_planning_script(entry)
     if isinstance(entry, RealIssue):

@@ -17,7 +17,8 @@ from .check import KNOWN_HITS
 from .judge import judge
 from .judge_sequence import SequenceBreach
 from .judged import count_judged
-from .known_issues import KnownIssue, find_known_issue
+from .known_issues import find_known_issue
+from .ledger import LedgerEntry
 from .violations import Violation
 
 __all__ = ["check_async_sequence", "compare_async", "without_faults"]
@@ -48,7 +49,7 @@ def check_async_sequence(sequence: SaveSequence, world: ProcessWorld) -> None:
     KNOWN_HITS[known.id] += 1
 
 
-def _known(breach: SequenceBreach) -> KnownIssue | None:
+def _known(breach: SequenceBreach) -> LedgerEntry | None:
     """The known issue of ``async_save`` that the step shows: it is the same copy that the executor is given."""
     if breach.cached.save.returned:
         return None

@@ -12,7 +12,7 @@ from .damage_issues import DAMAGE_ISSUES
 from .history_issues import HISTORY_ISSUES
 from .judged import JUDGED
 from .killed_issues import KILLED_ISSUES
-from .known_issues import KNOWN_ISSUES
+from .known_issues import FOREIGN_ISSUES, KNOWN_ISSUES
 from .ledger import LedgerEntry
 from .planning.known_issues import PLANNING_ISSUES
 from .rebuilding_issues import REBUILDING_ISSUES
@@ -34,6 +34,7 @@ ENTRIES: Mapping[str, LedgerEntry] = {
     **ROUTE_ISSUES,
     **SIDE_BY_SIDE_ISSUES,
     **PLANNING_ISSUES,
+    **FOREIGN_ISSUES,
 }
 """The entries of all ledgers by their id."""
 

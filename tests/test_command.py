@@ -15,7 +15,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader
 
 from campaign import doctor, reproduce
 from campaign.cli import main
-from campaign.entries import compare_entry
+from campaign.entries import can_run, compare_entry
 from campaign.opened import OpenedWorlds
 from campaign.script import write_script
 from properties import judge, summary
@@ -130,7 +130,7 @@ def test_every_entry_of_a_ledger_has_a_law_that_judges_it() -> None:
     """One of each class, and of planning all: what all of them show is the ledgers' own tests' affair."""
     of_class: dict[type[LedgerEntry], LedgerEntry] = {type(entry): entry for entry in summary.ENTRIES.values()}
     with OpenedWorlds() as opened:
-        for entry in [*of_class.values(), *PLANNING_ISSUES.values()]:
+        for entry in filter(can_run, [*of_class.values(), *PLANNING_ISSUES.values()]):
             assert compare_entry(entry, opened).state == "open", entry.id
 
 

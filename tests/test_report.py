@@ -210,6 +210,10 @@ def test_shards_are_merged_and_nothing_is_counted_twice(tmp_path: Path, capsys: 
     capsys.readouterr()
     assert main(["merge", paths[0], paths[0], "--into", str(tmp_path / "twice")]) == 2
     assert "are the same part of one campaign: leave one out" in capsys.readouterr().err
+    other = tmp_path / "elsewhere"
+    Folder(other).create(replace(PLAN, seed=8, storage="memory"))
+    assert main(["merge", paths[0], str(other), "--into", str(tmp_path / "mixed")]) == 2
+    assert f"{paths[0]} and {other} are on different storages: merge those of one" in capsys.readouterr().err
 
 
 def test_story_tells_a_fault_that_was_not_reached(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from ..ledger import first_match
 from ..verdict import Verdict
-from . import blame, durability, leftovers, loading, planning, safetensors, staging, uncoordinated
+from . import blame, durability, foreign, leftovers, loading, planning, safetensors, staging, uncoordinated
 from .entry import KnownIssue
+from .foreign import ForeignIssue
 
-__all__ = ["KNOWN_ISSUES", "KnownIssue", "find_known_issue"]
+__all__ = ["FOREIGN_ISSUES", "KNOWN_ISSUES", "ForeignIssue", "KnownIssue", "find_known_issue"]
 
 KNOWN_ISSUES: dict[str, KnownIssue] = {
     issue.id: issue
@@ -22,9 +23,14 @@ KNOWN_ISSUES: dict[str, KnownIssue] = {
 """The entries by their id."""
 
 
-def find_known_issue(verdict: Verdict) -> KnownIssue | None:
+FOREIGN_ISSUES: dict[str, ForeignIssue] = {issue.id: issue for issue in foreign.ISSUES}
+"""Those of storages from elsewhere."""
+
+
+def find_known_issue(verdict: Verdict) -> KnownIssue | ForeignIssue | None:
     """The entry for the verdict's breach, if it is known for the installed torch."""
     breach = verdict.breach
     if breach is None:
         return None
-    return first_match(KNOWN_ISSUES.values(), lambda issue: issue.matches(verdict, breach))
+    entries: list[KnownIssue | ForeignIssue] = [*KNOWN_ISSUES.values(), *FOREIGN_ISSUES.values()]
+    return first_match(entries, lambda issue: issue.matches(verdict, breach))

@@ -16,7 +16,7 @@ from ..verdict import Breach, Verdict
 from ..violations import NotLoaded, UnexpectedFailure, WrongBits
 from .entry import KnownIssue, blamed
 
-__all__ = ["ISSUES"]
+__all__ = ["ISSUES", "says"]
 
 Predicate = Callable[[Verdict, Breach], bool]
 
@@ -40,7 +40,7 @@ def _is_made(scenario: Scenario, operation: str, rank: int, error: ErrorRecord) 
     )
 
 
-def _says(phase: str, text: str) -> Predicate:
+def says(phase: str, text: str) -> Predicate:
     """Whether that is said in that phase, by whichever rank, and nothing else but what is made to be."""
     return lambda verdict, breach: _fails(
         verdict, breach, phase, lambda error: re.search(text, error.message) is not None
@@ -92,7 +92,7 @@ def _forgets_lazy_bits(verdict: Verdict, breach: Breach) -> bool:
 def _holds_objects(verdict: Verdict, breach: Breach) -> bool:
     """Whether a file with something else than tensors in it cannot be read, by who makes one of them or who loads."""
     objects = any(unit.tensor is None for unit in verdict.scenario.units("save"))
-    unreadable = _says("plan", "global metadata read failed: Error while deserializing header")(verdict, breach)
+    unreadable = says("plan", "global metadata read failed: Error while deserializing header")(verdict, breach)
     # A header that is none says that it is longer than any memory.
     too_long = _fails(verdict, breach, "write", lambda error: error.type == "MemoryError")
     return objects and (unreadable or (too_long and verdict.scenario.storage == "consolidated"))
@@ -113,7 +113,7 @@ def _of_safetensors(matches: Predicate) -> Predicate:
 def _halves_complex(verdict: Verdict, breach: Breach) -> bool:
     """Whether the one file cannot be read, and there is a complex tensor in it."""
     there = any(entry.dtype.startswith("complex") for entry in _tensors(verdict).values())
-    return there and _says("plan", "global metadata read failed: Error while deserializing header: invalid")(
+    return there and says("plan", "global metadata read failed: Error while deserializing header: invalid")(
         verdict, breach
     )
 
@@ -125,13 +125,13 @@ def _empties_scalars(verdict: Verdict, breach: Breach) -> bool:
 
 def _holds_no_tensor(verdict: Verdict, breach: Breach) -> bool:
     empty = not verdict.scenario.units("save")
-    return empty and _says("write", r"max\(\) (arg|iterable argument) is (an empty sequence|empty)")(verdict, breach)
+    return empty and says("write", r"max\(\) (arg|iterable argument) is (an empty sequence|empty)")(verdict, breach)
 
 
 def _mixes_with_parts(verdict: Verdict, breach: Breach) -> bool:
     """Whether a rank takes a part's file for the whole, where both lie in one directory."""
     together = verdict.scenario.save.api != "legacy"
-    return together and _says("read", r"^req MetadataIndex\(.* mismatch sizes ")(verdict, breach)
+    return together and says("read", r"^req MetadataIndex\(.* mismatch sizes ")(verdict, breach)
 
 
 def _scenario(entry: Entry | None, storage: str = "safetensors", save: Operation | None = None) -> Scenario:
@@ -154,7 +154,7 @@ ISSUES = (
         title="HuggingFaceStorageWriter cannot save a tensor that is not contiguous",
         loses="a transposed or strided tensor, which DCP's own files take, cannot be saved",
         scenario=_scenario(TensorEntry("a", (2, 2), saved=Plain(memory="transposed"))),
-        matches=_of_safetensors(_says("write", "You are trying to save a non contiguous tensor")),
+        matches=_of_safetensors(says("write", "You are trying to save a non contiguous tensor")),
     ),
     KnownIssue(
         id="safetensors-lazy-bits",
@@ -176,7 +176,7 @@ ISSUES = (
         loses="a model with an integer buffer cannot be saved, whatever else it holds",
         upstream="pytorch/pytorch#192485",
         scenario=_scenario(TensorEntry("a", dtype="int64"), "consolidated"),
-        matches=_is_consolidated(_says("write", r"torch\.finfo\(\) requires a floating point input type")),
+        matches=_is_consolidated(says("write", r"torch\.finfo\(\) requires a floating point input type")),
     ),
     KnownIssue(
         id="consolidated-complex",
