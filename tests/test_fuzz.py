@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from torch.distributed.checkpoint import planner_helpers
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 
 from campaign.cli import main
 from campaign.engine import Engine
@@ -166,6 +167,32 @@ def _check_stored(
         assert ": different\n" in capsys.readouterr().out
     assert main(["replay", str(findings / finding.id / "scenario.json"), "--stored"]) == 2
     assert "nothing is stored of it" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_rare_bug_is_found_shrunk_grouped_once_and_shown(
+    into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tensors of one dtype, of three dims and at least two rows, are not loaded: about one example in 5,000."""
+    old = "target_tensor.copy_(tensor)"
+    new = f"{old} if (tensor.dtype, tensor.dim()) != (torch.float64, 3) or tensor.size(0) < 2 else None"
+    rare = Bug("", FileSystemReader, "read_data", old, new, "", ())
+    monkeypatch.setenv("PYTHONPATH", str(plant_in_processes([rare], tmp_path / "planted")))
+    assert fuzz(into, "round_trip", "--units=1", "--max-examples=5000", "--max-time=1h") == 1
+    tally = Folder(into).tally()
+    [finding] = tally.findings.values()
+    times = tally.violations[finding.id]
+    print(f"{times} of {tally.examples} examples showed it")
+    assert (tally.examples, finding.group["kind"], finding.shrunk) == (5000, "NotLoaded", True)
+    assert 1 <= times <= 5
+    [entry] = finding.read_case().entries
+    assert (entry.dtype, entry.shape) == ("float64", (2, 1, 1))
+    assert finding.script is not None
+    plant = Plant(f"{FileSystemReader.__module__}:FileSystemReader", "read_data", old, new)
+    for name, plants, status in (("with", [plant], 1), ("without", [], 0)):
+        (tmp_path / name).mkdir()
+        run = run_script(finding.script, tmp_path / name, plants=plants)
+        assert run.status == status, run.output
 
 
 @pytest.mark.slow
