@@ -14,7 +14,7 @@ __all__ = ["diagrams"]
 _CELL = 20.0
 """Of a rank."""
 
-_STEP, _TOP, _LEFT = 104.0, 24.0, 10.0
+_STEP, _TOP, _LEFT = 116.0, 24.0, 10.0
 
 
 def diagrams(case: object) -> Iterator[tuple[str, str]]:
