@@ -23,6 +23,7 @@ from worlds.concise import pretty
 from worlds.torchrun import NoJob, job_rank, serve
 
 from .cases import data_of
+from .contract import contract_lines
 from .doctor import examine
 from .entries import STATES, compare_entry, entry_named
 from .files import write_text
@@ -31,6 +32,7 @@ from .folder import Folder
 from .fuzz import begin, go_on, seconds_of, shard_of, summary_lines
 from .merge import merged
 from .minimize import minimized
+from .new_storage import write_template
 from .opened import OpenedWorlds
 from .progress import Progress
 from .replay import Answer, again, sight
@@ -221,6 +223,7 @@ def doctor() -> int:
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Where the workers are.")
 @click.option("--address", metavar="HOST:PORT", default="", help="Of a Ray cluster; by default the one that is here.")
 @click.option("--world", type=click.Choice(["simulated", "processes"]), default="simulated", show_default=True)
+@click.option("--storage", metavar="STORAGE", default="", help="Save to this: a name, or module:name of your own.")
 @click.option("--seed", metavar="N", type=int, help="Draw what a campaign with the same seed and laws drew.")
 @click.option("--shard", metavar="I/N", default="1/1", help="Do the i-th of n parts, as one job of an array does.")
 @click.option("--units", metavar="N", type=click.IntRange(1), help="End after so many slices of each law.")
@@ -241,6 +244,7 @@ def fuzz(
     engine: str,
     address: str,
     world: str,
+    storage: str,
     seed: int | None,
     shard: str,
     units: int | None,
@@ -269,13 +273,15 @@ def fuzz(
             seed=seed,
             shard=shard_of(shard),
             patience=seconds_of(patience),
+            storage=storage,
             findings=findings,
             units=units,
             unit_examples=max_examples,
         )
     plan = folder.plan()
+    on = f" on the storage {plan.storage}" if plan.storage else ""
     click.echo(
-        f"{len(plan.laws)} laws in the {plan.world} world of torch {torch.__version__}, {plan.workers} workers, "
+        f"{len(plan.laws)} laws{on} in the {plan.world} world of torch {torch.__version__}, {plan.workers} workers, "
         f"seed {plan.seed}, into {folder.path}",
         err=True,
     )
@@ -315,6 +321,24 @@ def merge(directories: Sequence[str], into: str) -> int:
     click.echo(summary.read_text(encoding="utf-8"), nl=False)
     click.echo(f"{NAME}: the report is {page}", err=True)
     return NEWS if tally.is_news else NOTHING
+
+
+@cli.command(epilog=TEXT)
+@click.argument("directory", metavar="DIR")
+def new_storage(directory: str) -> int:
+    """Write a template for a storage of your own into DIR: the storage, its test, and its job of GitHub Actions."""
+    for path in write_template(Path(directory)):
+        click.echo(path)
+    click.echo(f"{NAME}: the laws on it: cd {directory} && pytest test_my_storage.py", err=True)
+    return NOTHING
+
+
+@cli.command(epilog=TEXT)
+def contract() -> int:
+    """Print what DCP asks of a storage, hook by hook, and what holds of every storage."""
+    for line in contract_lines():
+        click.echo(line)
+    return NOTHING
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
