@@ -193,7 +193,8 @@ def test_rare_bug_is_found_shrunk_grouped_once_and_shown(
     monkeypatch.setenv("PYTHONPATH", str(plant_in_processes([rare], tmp_path / "planted")))
     assert fuzz(into, "round_trip", "--units=1", "--max-examples=5000", "--max-time=1h") == 1
     tally = Folder(into).tally()
-    [finding] = tally.findings.values()
+    # Torch may have another bug that is as rare.
+    [finding] = [found for found in tally.findings.values() if found.group["kind"] == "NotLoaded"]
     times = tally.violations[finding.id]
     print(f"{times} of {tally.examples} examples showed it")
     assert (tally.examples, finding.group["kind"], finding.shrunk) == (5000, "NotLoaded", True)
