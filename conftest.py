@@ -10,7 +10,6 @@ import hypothesis
 import pytest
 import torch
 from hypothesis import settings
-from hypothesis.database import DirectoryBasedExampleDatabase
 
 from properties.check import FAULT_HITS, KNOWN_HITS, World
 from properties.choices import (
@@ -24,6 +23,7 @@ from properties.choices import (
     skip_in_other_world,
     skip_on_storage,
 )
+from properties.databases import NoRedis, database_of
 from properties.determinism import ignore_constants_of_modules
 from properties.judged import FEATURE_HITS
 from properties.profiles import COMMON
@@ -37,7 +37,7 @@ ignore_constants_of_modules()
 PROFILES = ("quick", "ci", "nightly")
 
 
-def _register_profiles(examples: Mapping[str, int]) -> None:
+def _register_profiles(examples: Mapping[str, int], database: str = ".hypothesis/examples") -> None:
     # Hypothesis has a profile "ci" of its own, which it loads where it sees a CI: this one takes its place.
     settings.register_profile("quick", COMMON, max_examples=examples["quick"], derandomize=True, database=None)
     settings.register_profile("ci", COMMON, max_examples=examples["ci"], derandomize=True, database=None)
@@ -46,7 +46,7 @@ def _register_profiles(examples: Mapping[str, int]) -> None:
         COMMON,
         max_examples=examples["nightly"],
         derandomize=False,
-        database=DirectoryBasedExampleDatabase(".hypothesis/examples"),
+        database=database_of(database),
     )
     settings.load_profile("quick")  # what --hypothesis-profile names is loaded after this
 
@@ -101,6 +101,12 @@ def _steal_work(config: pytest.Config) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     add_world_option(parser)
+    parser.addoption(
+        "--database",
+        metavar="DIR|redis://…",
+        default=".hypothesis/examples",
+        help="where the profile nightly keeps what it finds, to try it first in each later run",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -108,7 +114,10 @@ def pytest_configure(config: pytest.Config) -> None:
     profile = config.getoption("--hypothesis-profile", None)
     if profile is not None and profile not in PROFILES:
         raise pytest.UsageError(f"there is no profile {profile!r}: --hypothesis-profile takes {', '.join(PROFILES)}")
-    _register_profiles(WORLDS[chosen_world(config)].examples)
+    try:
+        _register_profiles(WORLDS[chosen_world(config)].examples, config.getoption("--database"))
+    except NoRedis as error:
+        raise pytest.UsageError(str(error)) from None
     limit_world_sizes(largest_world(config))
     limit_storages(shared=chosen_world(config) != SimulatedWorld.name, only=chosen_storage(config))
 

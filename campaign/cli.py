@@ -229,7 +229,12 @@ def doctor() -> int:
 @click.option("--units", metavar="N", type=click.IntRange(1), help="End after so many slices of each law.")
 @click.option("--max-examples", metavar="N", type=click.IntRange(1), help="End a slice after so many examples.")
 @click.option("--patience", metavar="TIME", default="10m", help="Kill a worker that says nothing for so long.")
-@click.option("--findings", metavar="DIR", default="", help="Findings of earlier campaigns, which are not new.")
+@click.option(
+    "--findings",
+    metavar="DIR|redis://…",
+    default="",
+    help="Findings of earlier campaigns, in a directory or on a server: they are tried first, and are not new.",
+)
 @click.option("--into", metavar="DIR", help="The campaign's directory; by default one that is named by the time.")
 @click.option("--resume", metavar="DIR", help="Go on with the campaign in this directory, and nothing else.")
 def fuzz(

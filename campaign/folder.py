@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from properties.databases import is_redis
+
 from .cases import data_of
 from .files import read_text, write_whole
 from .logs import Log, Record, read_log
@@ -48,7 +50,10 @@ class Plan:
     """What is not judged on that storage, in lines that say why."""
 
     findings: str = ""
-    """The directory of findings, if it is not the campaign's own: what is in there already is not new."""
+    """The directory of findings, if it is not the campaign's own, or the address of a Redis server that shares them.
+
+    What is in there already is not new.
+    """
 
     engine: str = "local"
     """``"local"`` for processes of this machine, or ``"ray"`` for workers of the cluster at ``address``."""
@@ -149,4 +154,7 @@ class Folder:
 
     def findings(self) -> Path:
         """Where findings are stored."""
-        return Path(self.plan().findings or self.path / "findings")
+        where = self.plan().findings
+        if is_redis(where):
+            return self.path / "kept"
+        return Path(where or self.path / "findings")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from properties.choices import require_usable
+from properties.databases import is_redis
 from properties.summary import known_issue_lines, storage_lines
 from worlds import InvalidScenario
 
@@ -22,6 +23,7 @@ from .laws import chosen_laws
 from .pool import Pool
 from .progress import Progress, law_lines
 from .ray_pool import RayPool, cluster_cpus
+from .shared import SharedFindings
 from .status import INTERRUPTED, NEWS, NOTHING, Refused
 from .tally import Tally
 
@@ -99,11 +101,11 @@ def begin(
             unit_examples=unit_examples,
             units=units,
             patience=patience,
-            storage=storage,
-            left_out=left_out,
             engine=engine,
             address=address,
-            findings=str(Path(findings).resolve()) if findings else "",
+            storage=storage,
+            left_out=left_out,
+            findings=findings if is_redis(findings) or not findings else str(Path(findings).resolve()),
             versions=tuple(versions().items()),
         )
     )
@@ -124,6 +126,9 @@ def go_on(folder: Folder, progress: Progress) -> tuple[Tally, set[str], int]:
     """Run what is left of a campaign: what it has come to, what of that is new, and the exit status."""
     with folder.held():
         folder.recover_all()
+        shared = SharedFindings(folder.plan().findings) if is_redis(folder.plan().findings) else None
+        if shared is not None:
+            shared.pull(folder.findings())
         tally = folder.tally()
         keep(folder, tally)  # which a worker may have found that nobody has heard any more
         earlier = stored(folder, tally)
@@ -132,6 +137,8 @@ def go_on(folder: Folder, progress: Progress) -> tuple[Tally, set[str], int]:
             interrupted = Engine(folder, tally, pool, earlier=earlier, show=progress).run()
         tally = folder.tally()  # what is on the disk is what counts
         keep(folder, tally)
+        if shared is not None:
+            shared.push(tally.findings.values())
     new = {*tally.findings} - {finding.id for finding in earlier}
     if tally.is_news:
         return tally, new, NEWS
@@ -141,7 +148,7 @@ def go_on(folder: Folder, progress: Progress) -> tuple[Tally, set[str], int]:
 def _pool(folder: Folder) -> Pool | RayPool:
     plan = folder.plan()
     if plan.engine == "ray":
-        return RayPool(folder.path, plan.world, plan.storage, plan.address)
+        return RayPool(folder.path, plan.world, plan.address, plan.storage)
     return Pool(folder.path, plan.world, plan.storage)
 
 
@@ -169,7 +176,7 @@ def stored(folder: Folder, tally: Tally) -> list[Finding]:
     """The findings that were there before the campaign."""
     if not folder.plan().findings:
         return []
-    paths = sorted(Path(folder.plan().findings).glob(f"*/{FILE}"))
+    paths = sorted(folder.findings().glob(f"*/{FILE}"))
     return [finding for finding in map(read_finding, paths) if finding.id not in tally.findings]
 
 

@@ -137,11 +137,12 @@ class RayWorker:
 class RayPool:
     """As :class:`campaign.pool.Pool`, on the cluster at ``address``; each worker takes one CPU of it."""
 
-    def __init__(self, directory: Path, world: str, storage: str, address: str) -> None:
+    def __init__(self, directory: Path, world: str, address: str, storage: str = "") -> None:
         self._ray = _join(address)
         self._directory = directory
         self._plan = (directory / "campaign.json").read_text(encoding="utf-8")
-        self._chosen = (world, storage)
+        self._world = world
+        self._storage = storage
         self._hearing: dict[Any, RayWorker] = {}
         self._logs: dict[str, Log] = {}
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -157,7 +158,7 @@ class RayPool:
 
     def start(self, name: str) -> RayWorker:
         """Start a worker, as soon as the cluster has a CPU for it; it is ready when it says so."""
-        actor = self._actor.remote(str(self._directory.resolve()), self._plan, name, *self._chosen)
+        actor = self._actor.remote(str(self._directory.resolve()), self._plan, name, self._world, self._storage)
         worker = RayWorker(name, actor)
         self._hearing[actor.hear.remote()] = worker
         return worker

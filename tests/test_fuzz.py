@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from torch.distributed.checkpoint import planner_helpers
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 
 from campaign.cli import main
 from campaign.engine import Engine
@@ -114,15 +115,24 @@ def workers_of(process: int) -> list[int]:
 def test_planted_bug_is_found_once_kept_and_shown(
     into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It breaks laws in several ways, each one finding: the metadata lie, or it cannot be loaded, or not even saved."""
+    """It breaks laws in up to four ways, each of which is one finding.
+
+    The metadata lie, or the save fails, for they lack a chunk, or it cannot be loaded, or a part of it is not loaded.
+    """
     monkeypatch.setenv("PYTHONPATH", str(plant_in_processes([DROPPED], tmp_path / "planted")))
     assert fuzz(into, "round_trip", "--units=1", "--max-examples=60", "--max-time=5m") == 1
     said = capsys.readouterr()
     tally = Folder(into).tally()
     names = {name.partition("-")[0]: name for name in tally.findings}
-    assert {"MetadataWrong"} < set(names) <= {"MetadataWrong", "UnexpectedFailure", "NotLoaded"}
-    ways = {tuple(finding.headline.split()[:2]) for finding in tally.findings.values()}  # the kind, and the operation
-    assert len(tally.findings) == len(ways)
+    ways = Counter((finding.group["kind"], finding.group["operation"]) for finding in tally.findings.values())
+    assert set(ways) <= {
+        ("MetadataWrong", "metadata"),
+        ("UnexpectedFailure", "save"),
+        ("UnexpectedFailure", "load"),
+        ("NotLoaded", "load"),
+    }
+    assert len(ways) > 1
+    assert set(ways.values()) == {1}
     for name in tally.findings:
         assert said.out.count(f"NEW {name}, {tally.violations[name]} times: ") == 1
         assert said.err.count(f"NEW {name}: ") == 1
@@ -170,18 +180,49 @@ def _check_stored(
 
 
 @pytest.mark.slow
+def test_rare_bug_is_found_shrunk_grouped_once_and_shown(
+    into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tensors of one dtype, of three dims and at least two rows, are not loaded.
+
+    That was 9 of 5,000 examples with one seed, and 1 of 10,000 with another.
+    """
+    old = "target_tensor.copy_(tensor)"
+    new = f"{old} if (tensor.dtype, tensor.dim()) != (torch.float64, 3) or tensor.size(0) < 2 else None"
+    rare = Bug("", FileSystemReader, "read_data", old, new, "", ())
+    monkeypatch.setenv("PYTHONPATH", str(plant_in_processes([rare], tmp_path / "planted")))
+    assert fuzz(into, "round_trip", "--units=1", "--max-examples=5000", "--max-time=1h") == 1
+    tally = Folder(into).tally()
+    # Torch may have another bug that is as rare.
+    [finding] = [found for found in tally.findings.values() if found.group["kind"] == "NotLoaded"]
+    times = tally.violations[finding.id]
+    print(f"{times} of {tally.examples} examples showed it")
+    assert (tally.examples, finding.group["kind"], finding.shrunk) == (5000, "NotLoaded", True)
+    assert 1 <= times < 25, "it is rare"
+    [entry] = finding.read_case().entries
+    assert (entry.dtype, entry.shape) == ("float64", (2, 1, 1))
+    assert finding.script is not None
+    plant = Plant(f"{FileSystemReader.__module__}:FileSystemReader", "read_data", old, new)
+    for name, plants, status in (("with", [plant], 1), ("without", [], 0)):
+        (tmp_path / name).mkdir()
+        run = run_script(finding.script, tmp_path / name, plants=plants)
+        assert run.status == status, run.output
+
+
+@pytest.mark.slow
 def test_replay_of_every_finding_gives_the_same_verdict_each_time(
     into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hundred times, in the world in which it was found: of what is lost, wrong, and waits for ever."""
-    bugs = [DROPPED, *(bug for bug in CORE_BUGS if bug.failing != "nothing")]
+    laws = {"nothing": "round_trip", "save": "blame_at_save", "load": "blame_at_load"}
+    bugs = [bug for bug in CORE_BUGS if bug.failing in laws and not bug.mismatched]
     found = 0
     for number, bug in enumerate(bugs):
         with monkeypatch.context() as planting:
             planting.setenv("PYTHONPATH", str(plant_in_processes([bug], tmp_path / f"planted-{number}")))
             directory = into / str(number)
-            laws = ["round_trip", "blame_at_save", "blame_at_load", "no_deadlock"]
-            assert fuzz(directory, *laws, "--units=1", "--max-examples=40", "--max-time=10m") == 1, bug.id
+            arguments = [laws[bug.failing], "--units=1", "--max-examples=100", "--max-time=10m"]
+            assert fuzz(directory, *arguments) in (0, 1)
         with planted(bug.owner, bug.function, bug.old, bug.new), OpenedWorlds() as opened:
             for finding in Folder(directory).tally().findings.values():
                 found += 1
@@ -189,7 +230,7 @@ def test_replay_of_every_finding_gives_the_same_verdict_each_time(
                 assert len(seen) == 1, (finding.id, seen)
                 assert next(iter(seen))[0] == "still there"
     print(f"{found} findings of {len(bugs)} planted bugs, each 100 times")
-    assert found > len(bugs)
+    assert found > len(bugs) / 2, "some of them are rare"
 
 
 def _check_script(script: str, directory: Path) -> None:

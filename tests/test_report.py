@@ -18,10 +18,13 @@ from campaign.folder import Folder, Plan
 from campaign.laws import all_laws
 from campaign.logs import Log, Record
 from campaign.opened import OpenedWorlds
+from campaign.report.diagrams import diagrams
 from campaign.report.picture import tensor_pictures
 from properties import judge
 from properties.known_issues import KNOWN_ISSUES
-from worlds import ChunkSharding, Fault, MeshSharding, Operation, Replicate, Scenario, Shard, TensorEntry
+from worlds import ChunkSharding, Fault, MeshSharding, ObjectEntry, Operation, Replicate, Scenario, Shard, TensorEntry
+from worlds.histories import History, Load, Save
+from worlds.training import Parallelism, Side, Training
 
 PLAN = Plan(("round_trip", "blame_at_save"), "simulated", 60, 2, seed=7, versions=(("torch", "2.13.0"),))
 
@@ -229,3 +232,27 @@ def test_story_tells_a_fault_that_was_not_reached(tmp_path: Path) -> None:
     page = Page.read(folder.path / "report.html")
     assert "would fail in writer.finish (OSError)" in page
     assert "fails in writer.reset (OSError)" in page
+
+
+def test_history_is_drawn_by_its_steps_and_a_training_by_its_meshes(tmp_path: Path) -> None:
+    steps = (
+        Save("a", Operation(2)),
+        Save("b", Operation(2), faults=(Fault("save", 1, "writer.finish"),)),
+        Load("a", Operation(3)),
+    )
+    [(words, history)] = diagrams(History((ObjectEntry("x"),), steps))
+    assert "a new job" in words
+    assert re.findall(r"<title>(.*?)</title>", history) == [
+        "3 steps over 2 checkpoints",
+        *("save by 2 ranks", "rank 0", "rank 1") * 2,
+        *("load by 3 ranks", "rank 0", "rank 1", "rank 2"),
+    ]
+    assert history.count("<polyline") == 1, "where the load's job begins"
+    assert history.count("#e05a4a") == 1
+    training = Training(saved=Side(parallelism=Parallelism(replicas=2, data=2, tensor=2)))
+    (_, saved), (alone, loaded) = diagrams(training)
+    titles = re.findall(r"<rect [^>]*><title>(.*?)</title>", saved)
+    assert titles == ["replica 0", *(f"rank {n}" for n in range(4)), "replica 1", *(f"rank {n}" for n in range(4, 8))]
+    assert alone == "The ranks at load: one alone."
+    assert loaded.count("rank 0") == 1
+    assert not list(diagrams(Scenario()))

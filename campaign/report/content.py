@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from properties.judged import JUDGED
@@ -17,6 +17,7 @@ from ..finding import Finding
 from ..folder import Folder, Plan
 from ..status import Refused
 from ..tally import Tally
+from .diagrams import diagrams
 from .picture import TensorPicture, tensor_pictures
 from .story import Story, stories
 
@@ -32,6 +33,8 @@ class Shown:
     directory: str
     pictures: tuple[TensorPicture, ...] = ()
     stories: tuple[Story, ...] = ()
+    diagrams: tuple[tuple[str, str], ...] = ()
+    """Of what is more than a scenario: what each shows, and the drawing."""
 
 
 @dataclass(frozen=True)
@@ -118,9 +121,9 @@ def _shown(finding: Finding, tally: Tally, directory: Path) -> Shown:
         return shown
     scenario = case if isinstance(case, Scenario) else getattr(case, "scenario", None)
     if not isinstance(scenario, Scenario):
-        return shown
+        return replace(shown, diagrams=tuple(diagrams(case)))
     pictures = tuple(tensor_pictures(scenario))
-    return Shown(finding, shown.times, shown.directory, pictures, tuple(stories(finding, scenario)))
+    return replace(shown, pictures=pictures, stories=tuple(stories(finding, scenario)))
 
 
 def _covered(tally: Tally) -> Iterator[Covered]:

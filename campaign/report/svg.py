@@ -28,11 +28,13 @@ def drawing(width: float, height: float, parts: Sequence[str], *, title: str) ->
     )
 
 
-def rectangle(x: float, y: float, width: float, height: float, fill: str, *, title: str = "") -> str:
+def rectangle(
+    x: float, y: float, width: float, height: float, fill: str, *, title: str = "", stroke: str = "#333"
+) -> str:
     """A rectangle with a border; a mouse over it shows its title."""
     inside = f"<title>{escape(title)}</title>" if title else ""
     return (
-        f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" fill="{fill}" stroke="#333" '
+        f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" fill="{fill}" stroke="{stroke}" '
         f'stroke-width="1">{inside}</rect>'
     )
 
