@@ -221,7 +221,10 @@ FILES = (
     Bug(
         "stream-of-fsspec-that-swallows-what-is-raised-as-it-is-read",
         "a stream of fsspec that swallows what is raised as it is read",
-        (Change("_fsspec_filesystem:FileSystem.create_stream", ("pass\n            raise"), "pass"),),
+        (
+            Change("_fsspec_filesystem:FileSystem.create_stream", "pass\n            raise", "pass", until=(2, 15)),
+            Change("fsspec_filesystem:_FileSystem.create_stream", "pass\n            raise", "pass", since=(2, 15)),
+        ),
         Witness(
             "blame_at_save_on_storages",
             Scenario(entries=(TensorEntry("a"),), faults=(Fault("save", 0, "planner.resolve_data"),), storage="fsspec"),
@@ -230,7 +233,10 @@ FILES = (
     Bug(
         "files-of-fsspec-that-share-name",
         "files of fsspec that share a name",
-        (Change("_fsspec_filesystem:FileSystem.concat_path", "suffix)", 'suffix.replace("1", "0"))'),),
+        (
+            Change("_fsspec_filesystem:FileSystem.concat_path", "suffix)", 'suffix.replace("1", "0"))', until=(2, 15)),
+            Change("fsspec_filesystem:_FileSystem.concat_path", "suffix)", 'suffix.replace("1", "0"))', since=(2, 15)),
+        ),
         Witness("round_trip_on_storages", Scenario(entries=(TensorEntry("a"),), save=Operation(2), storage="fsspec")),
     ),
     Bug(
