@@ -430,4 +430,28 @@ RANKS = (
             ),
         ),
     ),
+    Bug(
+        "write-failure-raised-by-coordinator-alone",
+        "a failure to write that the coordinator alone raises",
+        (
+            Change(
+                "utils:_DistWrapper.all_reduce",
+                "if isinstance(final_result, CheckpointException):",
+                "if isinstance(final_result, CheckpointException) and self.is_coordinator:",
+            ),
+        ),
+        Witness("blame_at_save", Scenario(save=Operation(2), faults=(Fault("save", 0, "writer.finish"),))),
+    ),
+    Bug(
+        "metadata-returned-on-coordinator-alone",
+        "metadata that save() returns on the coordinator alone",
+        (
+            Change(
+                "state_dict_saver:_save_state_dict",
+                "    return metadata",
+                "    return metadata if distW.is_coordinator else None",
+            ),
+        ),
+        Witness("metadata", Scenario((TensorEntry("a"),), save=Operation(2))),
+    ),
 )
