@@ -27,8 +27,9 @@ from campaign.planted.bug import Bug, Change, Witness
 from campaign.planted.catalogue import CATALOGUE
 from worlds import ChunkSharding, Fault, Operation, Scenario, TensorEntry
 from worlds.histories import History, Load, Save
-from worlds.plans import Box, Held, Item, Plans, Reads, Tiled
+from worlds.plans import Box, Cut, Held, Item, MeshLayout, NestedState, Plans, Reads, Tiled
 from worlds.training import Norm, Parallelism, Side, Training
+from worlds.windows import Window
 
 ROOT = Path(__file__).parents[1]
 BUG = CATALOGUE["overlap-of-first-dim"]
@@ -133,7 +134,10 @@ def test_size_is_what_a_reader_counts() -> None:
     assert counted(history) == (3, 1, 1, 0)
     assert counted(Plans(2, (Held(Item("a")), Held(Item("b"))))) == (2, 2, 1, 0)
     assert counted(Reads(Tiled((4,), (Box((0,), (4,)),)))) == (1, 1, 4, 0)
-    assert counted(Training((Norm(),), saved=Side(parallelism=Parallelism(data=2), steps=1)))[0] == 2
+    assert counted(Training((Norm(), Norm()), saved=Side(parallelism=Parallelism(data=2), steps=1))) == (2, 2, 0, 0)
+    assert counted(MeshLayout((4,), (3,), (Cut(),))) == (3, 1, 4, 0)
+    assert counted(NestedState({"a": None, "b": None})) == (1, 2, 0, 0)
+    assert counted(Window()) == counted(Window().scenario) == (1, 4, 2, 0)
 
 
 def counted(case: Any) -> tuple[int, int, int, int]:
@@ -152,6 +156,7 @@ def record(bug: str, seed: int, examples: int | None, elements: int = 1) -> dict
         "examples": examples,
         "cpu": 1.5,
         "law": "round_trip",
+        "shrunk": elements < 6,
         "size": size,
     }
 
@@ -163,7 +168,7 @@ def test_table_tells_of_each_bug_over_its_seeds_and_of_all_of_them() -> None:
     text = list(lines(found))
     assert text[0].split() == ["bug", "found", "examples", "CPU", "s", "law", "size", "witness"]
     assert text[1].split() == ["a", "2/2", "20", "(10–30)", "1.5", "(1.5–1.5)", "round_trip", "1/1/1/0", "1/1/1/0"]
-    assert text[2].split() == ["c", "1/1", "20", "1.5", "round_trip", "1/1/6/0", "!", "1/1/1/0"]
+    assert text[2].split() == ["c", "1/1", "20", "1.5", "round_trip", "1/1/6/0", "!…", "1/1/1/0"]
     assert text[3].split() == ["b", "0/1"]
     assert text[-3:] == [
         "3 of 4 races found the bug, 2 of 3 bugs",

@@ -5,24 +5,28 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from worlds import Fault, FileFault, ObjectEntry, Operation, TensorEntry
 from worlds.damage import Damage
 from worlds.killed import Kill
-from worlds.plans import Held, Item, LoadEntry, MeshLayout, Tiled
+from worlds.plans import ChunkedShape, Held, Item, LoadEntry, MeshLayout, NestedState, Tiled
 from worlds.training import Training
+from worlds.windows import Window
 
 __all__ = ["Size", "size_of"]
 
 _FAULTS = (Fault, FileFault, Damage, Kill)
-_ENTRIES = (TensorEntry, ObjectEntry, Held, Item, LoadEntry, Tiled)
+_ENTRIES = (TensorEntry, ObjectEntry, Held, Item, LoadEntry, Tiled, ChunkedShape, MeshLayout)
 
 
 @dataclass(frozen=True)
 class Size:
-    """Ranks of the largest world; entries; elements of the largest tensor; faults and damages; letters as it prints."""
+    """Ranks of the largest world; entries; elements of the largest tensor; faults and damages; letters as it prints.
+
+    The entries of a training are its layers, and those of a nested state dict its keys at the top.
+    """
 
     ranks: int
     entries: int
@@ -37,16 +41,26 @@ class Size:
 
 def size_of(case: Any) -> Size:
     """The size of a case; of one without ranks, entries, tensors or faults these are 1, 0, 0 and 0."""
+    if isinstance(case, Window):
+        return replace(size_of(case.scenario), letters=len(repr(case)))
     parts = list(_parts(case))
     shapes = [part.shape for part in parts if isinstance(getattr(part, "shape", None), tuple)]
     return Size(
         ranks=max([1, *map(_ranks, parts)]),
         # An item is in what is held, and a box in what is loaded: the outermost counts.
-        entries=sum(isinstance(part, _ENTRIES) for part in _outermost(case)),
+        entries=_entries(case),
         elements=max([0, *map(math.prod, shapes)]),
         faults=sum(isinstance(part, _FAULTS) for part in parts),
         letters=len(repr(case)),
     )
+
+
+def _entries(case: Any) -> int:
+    if isinstance(case, Training):
+        return len(case.layers)
+    if isinstance(case, NestedState):
+        return len(case.state)
+    return sum(isinstance(part, _ENTRIES) for part in _outermost(case))
 
 
 def _ranks(part: Any) -> int:

@@ -23,7 +23,8 @@ class Row:
     """A bug over all seeds: how often it was found, after how many examples and CPU seconds, by which laws.
 
     ``smallest`` and ``witness`` are ranks, entries, elements and faults, of the smallest case that was found and of the
-    smallest that is known; ``as_small`` says whether what each seed has come to is no larger than that.
+    smallest that is known; ``as_small`` says whether what each seed has come to is no larger than that, and ``cut``
+    whether there was no time to shrink one to its end.
     """
 
     bug: str
@@ -35,6 +36,7 @@ class Row:
     smallest: tuple[int, ...] | None
     witness: tuple[int, ...] | None
     as_small: bool
+    cut: bool
     lost: int
 
 
@@ -64,6 +66,7 @@ def _row(bug: str, records: Sequence[Record], known: Bug | None) -> Row:
         smallest=min(sizes, default=None),
         witness=witness,
         as_small=len(sizes) == len(found) > 0 and all(_is_as_small(size, witness) for size in sizes),
+        cut=any(not record.get("shrunk", True) for record in found),
         lost=sum(len(record.get("lost", ())) + (record["state"] == "lost") for record in records),
     )
 
@@ -101,7 +104,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         _spread(row.examples),
         _spread(row.cpu),
         ", ".join(row.laws),
-        _size(row.smallest) + ("" if row.as_small or row.smallest is None else " !"),
+        _size(row.smallest) + ("" if row.as_small or row.smallest is None else " !") + ("…" if row.cut else ""),
         _size(row.witness),
     )
 
@@ -117,7 +120,10 @@ def _size(size: tuple[int, ...] | None) -> str:
     return "" if size is None else "/".join(map(str, size))
 
 
-_LEGEND = f"A size is {'/'.join(_COUNTED)}; with !, what was shrunk is larger than the witness."
+_LEGEND = (
+    f"A size is {'/'.join(_COUNTED)}; with !, what was shrunk is larger than the witness, and with … there was no time "
+    "to shrink it to its end."
+)
 
 
 def lines(found: Sequence[Row]) -> Iterator[str]:
