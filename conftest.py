@@ -89,7 +89,14 @@ def torchrun(pytestconfig: pytest.Config) -> Iterator[World]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    _steal_work(config)
     return serve_rank_0(config)
+
+
+def _steal_work(config: pytest.Config) -> None:
+    """Let workers take tests from each other: laws take far longer than most, and who has the last ones ends alone."""
+    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "worksteal"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

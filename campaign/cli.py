@@ -23,6 +23,7 @@ from worlds.concise import pretty
 from worlds.torchrun import NoJob, job_rank, serve
 
 from .cases import data_of
+from .contract import contract_lines
 from .doctor import examine
 from .entries import STATES, compare_entry, entry_named
 from .files import write_text
@@ -32,6 +33,7 @@ from .fuzz import begin, cpus, go_on, seconds_of, shard_of, summary_lines
 from .measure.verb import list_bugs, run_measure, write_tables
 from .merge import merged
 from .minimize import minimized
+from .new_storage import write_template
 from .opened import OpenedWorlds
 from .progress import Progress
 from .replay import again, sight
@@ -213,6 +215,7 @@ def doctor() -> int:
 @click.option("--max-time", metavar="TIME", default="10m", show_default=True, help="As 90s, 10m, 8h or 1h30m.")
 @click.option("--workers", metavar="N", type=click.IntRange(1), help="Processes; by default one for each CPU.")
 @click.option("--world", type=click.Choice(["simulated", "processes"]), default="simulated", show_default=True)
+@click.option("--storage", metavar="STORAGE", default="", help="Save to this: a name, or module:name of your own.")
 @click.option("--seed", metavar="N", type=int, help="Draw what a campaign with the same seed and laws drew.")
 @click.option("--shard", metavar="I/N", default="1/1", help="Do the i-th of n parts, as one job of an array does.")
 @click.option("--units", metavar="N", type=click.IntRange(1), help="End after so many slices of each law.")
@@ -226,6 +229,7 @@ def fuzz(
     max_time: str,
     workers: int | None,
     world: str,
+    storage: str,
     seed: int | None,
     shard: str,
     units: int | None,
@@ -252,13 +256,15 @@ def fuzz(
             seed=seed,
             shard=shard_of(shard),
             patience=seconds_of(patience),
+            storage=storage,
             findings=findings,
             units=units,
             unit_examples=max_examples,
         )
     plan = folder.plan()
+    on = f" on the storage {plan.storage}" if plan.storage else ""
     click.echo(
-        f"{len(plan.laws)} laws in the {plan.world} world of torch {torch.__version__}, {plan.workers} workers, "
+        f"{len(plan.laws)} laws{on} in the {plan.world} world of torch {torch.__version__}, {plan.workers} workers, "
         f"seed {plan.seed}, into {folder.path}",
         err=True,
     )
@@ -343,6 +349,24 @@ def measure(
         show=lambda line: click.echo(line, err=True),
     )
     for line in write_tables(directory):
+        click.echo(line)
+    return NOTHING
+
+
+@cli.command(epilog=TEXT)
+@click.argument("directory", metavar="DIR")
+def new_storage(directory: str) -> int:
+    """Write a template for a storage of your own into DIR: the storage, its test, and its job of GitHub Actions."""
+    for path in write_template(Path(directory)):
+        click.echo(path)
+    click.echo(f"{NAME}: the laws on it: cd {directory} && pytest test_my_storage.py", err=True)
+    return NOTHING
+
+
+@cli.command(epilog=TEXT)
+def contract() -> int:
+    """Print what DCP asks of a storage, hook by hook, and what holds of every storage."""
+    for line in contract_lines():
         click.echo(line)
     return NOTHING
 

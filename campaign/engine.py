@@ -51,7 +51,7 @@ class Engine:
         self._names = (f"{self._session}-{number:03}" for number in count())
         self._findings = folder.findings()
         self._schedule = Schedule(self.plan, tally, list(self._stored))
-        self._pool = Pool(folder.path, self.plan.world)
+        self._pool = Pool(folder.path, self.plan.world, self.plan.storage)
         self._ticked = self.started
         self._written: dict[str, Finding] = {}
         self._ending = False

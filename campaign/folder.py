@@ -41,6 +41,12 @@ class Plan:
 
     shrink_seconds: float = 60
     patience: float = 600
+    storage: str = ""
+    """The storage that all scenarios are on, if one was chosen."""
+
+    left_out: tuple[str, ...] = ()
+    """What is not judged on that storage, in lines that say why."""
+
     findings: str = ""
     """The directory of findings, if it is not the campaign's own: what is in there already is not new."""
 
@@ -54,7 +60,8 @@ class Plan:
     def from_data(data: dict[str, Any]) -> Plan:
         """The plan that :meth:`to_data` told of."""
         versions = tuple((name, version) for name, version in data["versions"])
-        return Plan(**{**data, "laws": tuple(data["laws"]), "versions": versions})
+        lines = {name: tuple(data.get(name, ())) for name in ("laws", "left_out")}
+        return Plan(**{**data, **lines, "versions": versions})
 
 
 class Folder:

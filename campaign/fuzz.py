@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from properties.summary import known_issue_lines
+from properties.choices import require_usable
+from properties.summary import known_issue_lines, storage_lines
+from worlds import InvalidScenario
 
 from .engine import Engine
 from .finding import FILE, Finding, read_finding, versions
@@ -22,6 +24,9 @@ from .status import INTERRUPTED, NEWS, NOTHING, Refused
 from .tally import Tally
 
 __all__ = ["begin", "cpus", "go_on", "seconds_of", "shard_of", "summary_lines"]
+
+_IN_FULL = 3
+"""Findings whose scenario the summary shows: the smallest."""
 
 
 def cpus() -> int:
@@ -58,12 +63,16 @@ def begin(
     seed: int | None,
     shard: tuple[int, int],
     patience: float,
+    storage: str,
     findings: str,
     units: int | None,
     unit_examples: int | None,
 ) -> Folder:
     """Make the directory of a new campaign; raises :class:`Refused`."""
-    names = tuple(law.name for law in chosen_laws(laws, world))
+    left_out: tuple[str, ...] = ()
+    if storage:
+        left_out = _left_out(storage, world)
+    names = tuple(law.name for law in chosen_laws(laws, world, on_storages=bool(storage)))
     folder = Folder(path or Path(f"campaign-{time.strftime('%Y%m%d-%H%M%S')}"))
     if shard[1] > 1 and seed is None:
         raise Refused("the shards of a campaign need one seed: say --seed=N in each of them")
@@ -81,11 +90,23 @@ def begin(
             unit_examples=unit_examples,
             units=units,
             patience=patience,
+            storage=storage,
+            left_out=left_out,
             findings=str(Path(findings).resolve()) if findings else "",
             versions=tuple(versions().items()),
         )
     )
     return folder
+
+
+def _left_out(storage: str, world: str) -> tuple[str, ...]:
+    """What will not be judged on that storage, in lines; raises :class:`Refused` where it cannot be had."""
+    try:
+        require_usable(storage, world)
+    except InvalidScenario as error:
+        raise Refused(f"--storage: {error}") from None
+    others = [law.name for law in chosen_laws((), world) if not law.on_storages]
+    return tuple(storage_lines(storage, others))
 
 
 def go_on(folder: Folder, progress: Progress) -> tuple[Tally, set[str], int]:
@@ -124,14 +145,17 @@ def stored(folder: Folder, tally: Tally) -> list[Finding]:
 
 
 def summary_lines(tally: Tally, new: set[str], folder: Folder) -> Iterator[str]:
-    """What a campaign tells at its end: new first, then known, then fixed."""
+    """What a campaign tells at its end: new first, then known, then fixed, and what was left out."""
+    plan = folder.plan()
     yield from law_lines(tally)
     yield ""
     yield f"{tally.examples} examples in {tally.elapsed:.0f} s, {tally.behaviours} behaviours"
-    for name in sorted(new):
+    for number, name in enumerate(sorted(new, key=lambda name: (tally.findings[name].size, name))):
         finding = tally.findings[name]
         yield f"NEW {name}, {tally.violations[name]} times: {finding.headline}"
         yield f"    {folder.findings() / name}"
+        if number < _IN_FULL:
+            yield from (f"    {line}" for line in finding.violation.strip().splitlines()[1:])
     for lost in tally.lost:
         yield f"LOST unit {lost.unit} of {lost.law}: its worker {lost.how}"
     for (law, error), count in sorted(tally.errors.items()):
@@ -141,5 +165,8 @@ def summary_lines(tally: Tally, new: set[str], folder: Folder) -> Iterator[str]:
     if tally.known:
         yield "known issues of torch that were met:"
         yield from known_issue_lines(tally.known)
+    if plan.storage:
+        yield f"on the storage {plan.storage}:"
+        yield from (f"    {line}" for line in plan.left_out)
     if not new:
         yield "nothing new"

@@ -14,6 +14,7 @@ from typing import Any
 
 import properties
 import properties.planning
+from properties.choices import NOT_OF_STORAGES
 from properties.sharding import SHARDS
 from worlds import ProcessWorld, SimulatedWorld, TorchrunWorld
 
@@ -34,6 +35,8 @@ class Law:
     function: Any
     inner: Any
     only_in: tuple[str, ...] | None = None
+    on_storages: bool = False
+    """Whether it holds on any storage."""
 
     @property
     def node(self) -> str:
@@ -101,12 +104,13 @@ def _modules(package: ModuleType) -> list[ModuleType]:
 
 
 def _law(module: str, name: str, function: Any) -> Law:
-    marks = [mark.args for mark in getattr(function, "pytestmark", ()) if mark.name == "only_in"]
-    return Law(name, module, function, function.hypothesis.inner_test, marks[0] if marks else None)
+    marks = {mark.name: mark.args for mark in getattr(function, "pytestmark", ())}
+    inner = function.hypothesis.inner_test
+    return Law(name, module, function, inner, marks.get("only_in"), on_storages="on_storages" in marks)
 
 
-def chosen_laws(names: typing.Sequence[str], world: str) -> list[Law]:
-    """The laws of those names, or without any name all that make sense in that world.
+def chosen_laws(names: typing.Sequence[str], world: str, *, on_storages: bool = False) -> list[Law]:
+    """The laws of those names, or without any name all that make sense in that world, or hold on any storage.
 
     A name is a law's, or the name of a module without ``test_``, as ``blame``, which stands for all in it. Raises
     :class:`Refused`.
@@ -118,6 +122,12 @@ def chosen_laws(names: typing.Sequence[str], world: str) -> list[Law]:
             if names:
                 raise Refused(f"the law {law.name} makes sense in the {' or '.join(law.only_in or ())} world alone")
             del chosen[law.name]
+        elif on_storages and not law.on_storages:
+            if law.name in names:
+                raise Refused(f"the law {law.name} {NOT_OF_STORAGES}")
+            del chosen[law.name]
+    if not chosen:
+        raise Refused(f"no law of {', '.join(names)} is of storages: leave out --storage")
     return [*chosen.values()]
 
 

@@ -54,9 +54,9 @@ class WorkerProcess:
 class Pool:
     """Workers, each with a name of its own."""
 
-    def __init__(self, directory: Path, world: str) -> None:
+    def __init__(self, directory: Path, world: str, storage: str = "") -> None:
         self._directory = directory
-        self._world = world
+        self._chosen = [world, *filter(None, [storage])]
         self._selector = selectors.DefaultSelector()
         self.workers: list[WorkerProcess] = []
 
@@ -65,7 +65,7 @@ class Pool:
         path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
         with (self._directory / "log" / f"{name}.stderr").open("ab") as errors:
             process = subprocess.Popen(
-                [sys.executable, "-m", "campaign.worker", str(self._directory.resolve()), name, self._world],
+                [sys.executable, "-m", "campaign.worker", str(self._directory.resolve()), name, *self._chosen],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -126,7 +126,7 @@ class Worker:
         self.write({"is": "again", "finding": finding.id, "state": state, "headline": headline})
 
 
-def _serve(directory: Path, name: str, world: str) -> None:
+def _serve(directory: Path, name: str, world: str, storage: str | None = None) -> None:
     # What torch, or a law, prints is not what the driver reads.
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -139,7 +139,7 @@ def _serve(directory: Path, name: str, world: str) -> None:
             output.write(json.dumps(record) + "\n")
             output.flush()
 
-    limit_storages(shared=world != SimulatedWorld.name)
+    limit_storages(shared=world != SimulatedWorld.name, only=storage)
     with OpenedWorlds(world) as opened, Log(directory / "log" / f"{name}.jsonl") as log, quiet():
         worker = Worker(opened, log, Slot(directory / "slots" / name), tell)
         signal.signal(signal.SIGTERM, lambda *_: setattr(worker, "stopped", True))
@@ -165,4 +165,4 @@ def _end_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    _serve(Path(sys.argv[1]), sys.argv[2], sys.argv[3])
+    _serve(Path(sys.argv[1]), *sys.argv[2:])

@@ -24,6 +24,7 @@ __all__ = [
     "largest_world",
     "on_storages",
     "only_in",
+    "require_usable",
     "serve_rank_0",
     "skip_in_other_world",
     "skip_on_storage",
@@ -92,12 +93,17 @@ def chosen_storage(config: pytest.Config) -> str | None:
     if name is None:
         return None
     try:
-        find_storage(name)
-        if chosen_world(config) != SimulatedWorld.name:
-            require_shared(name)
+        require_usable(name, chosen_world(config))
     except InvalidScenario as error:
         raise pytest.UsageError(f"--storage: {error}") from None
     return name
+
+
+def require_usable(storage: str, world: str) -> None:
+    """Raise :class:`worlds.InvalidScenario`, with one line, unless that world can use that storage."""
+    find_storage(storage)
+    if world != SimulatedWorld.name:
+        require_shared(storage)
 
 
 def largest_world(config: pytest.Config) -> int | None:

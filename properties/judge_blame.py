@@ -43,6 +43,7 @@ def judge_blame(
         yield from judge_none_failed(name, outcome)
         return
     yield from _failed_otherwise(scenario, name, stage, reached, outcome)
+    yield from _went_on(scenario, name, stage, reached, outcome)
     yield from _all_raised(scenario, name, stage, outcome)
     yield from judge_agreed(name, outcome)
     for rank, seen in enumerate(outcome.ranks):
@@ -116,6 +117,22 @@ def _failed_otherwise(
         yield Breach(UnexpectedFailure, f"{name}: failed in {seen.phase!r}, where no rank should: {what}", name)
 
 
+def _went_on(
+    scenario: Scenario, name: Name, stage: Stage, reached: set[int], outcome: OperationOutcome
+) -> Iterator[Breach]:
+    """What had to be refused was taken, so that a fault was come to that lies behind it."""
+    named = [(rank, error) for seen in outcome.ranks if isinstance(seen, Raised) for rank, error in seen.failures or ()]
+    refusing = [rank for rank, faults in stage.certain.items() if REFUSAL in faults]
+    causes = {index for faults in {**stage.possible, **stage.certain}.values() for index in faults}
+    if not refusing or causes & reached or any(names_refusal(scenario, name, *blamed) for blamed in named):
+        return
+    for rank, error in named:
+        if any(names_fault(scenario, index, error) for index in reached):
+            what = _failure_text(scenario, name, min(refusing), REFUSAL)
+            said = f"rank {rank} is blamed for what comes later: {error.type}: {error.message}"
+            yield Breach(NotRefused, f"{name}: {what}, and {said}", name)
+
+
 def _is_cause(scenario: Scenario, name: Name, rank: int, index: int, error: ErrorRecord) -> bool:
     """Whether that fault, or a refusal, of the rank raises this exception."""
     if index == REFUSAL:
@@ -180,7 +197,10 @@ def _blamed(
         if not any(_is_cause(scenario, name, blamed, index, error) for index in causes):
             raised = " or ".join(_failure_text(scenario, name, blamed, index) for index in causes) or "nothing"
             said = f"{error.type}: {error.message}"
-            yield Breach(WrongException, f"{name}: {raised}, and rank {blamed} is blamed for {said}", name)
+            # What should have been refused was taken, and the rank came to a fault behind it.
+            went_on = REFUSAL in causes and any(names_fault(scenario, index, error) for index in reached)
+            wrong = NotRefused if went_on else WrongException
+            yield Breach(wrong, f"{name}: {raised}, and rank {blamed} is blamed for {said}", name)
 
 
 def _nothing_after(

@@ -7,7 +7,7 @@ from functools import partial
 from hypothesis import given
 
 from properties.check import World, check, pass_or_raise
-from properties.choices import on_storages
+from properties.choices import fewer, on_storages
 from properties.judge import judge_default_metadata
 from properties.sharding import sharded
 from strategies import scenarios
@@ -18,6 +18,7 @@ from worlds.program import default_metadata
 
 @on_storages
 @sharded
+@fewer(2)  # an example has many entries
 @given(scenario=scenarios(failing="nothing", min_entries=2, max_entries=6, max_world_size=4))
 def test_metadata(shard: int, world: World, scenario: Scenario) -> None:
     """The chunks of each tensor tile it exactly, and each chunk and object has its place in a file, its own."""

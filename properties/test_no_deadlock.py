@@ -18,6 +18,7 @@ from worlds.outcome import Returned
 
 @on_storages
 @sharded
+@fewer(2)  # the next one's examples are of the same kind
 @given(scenario=scenarios(min_world_size=2))
 def test_no_deadlock(shard: int, world: World, scenario: Scenario) -> None:
     """Whatever fails where, and in whatever order the ranks run, every rank returns or raises."""

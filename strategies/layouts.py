@@ -81,11 +81,13 @@ def enumerable_sharding_specs(
     for which, dim, place in cuts:
         tile = tiles.pop(which % len(tiles))
         tiles += _cut(tile, dim % len(shape), place)
-    holders = ("ShardedTensor", "ShardedTensor", "Checkpointable") if shape else ("Checkpointable", "Checkpointable")
+    holders = ("ShardedTensor", "Checkpointable") if shape else ("Checkpointable", "Checkpointable")
     holder = draw(st.sampled_from(holders), label="holder of the tiles")
     if holder == "ShardedTensor":
         tiles = [tile for tile in tiles if math.prod(tile[1])] or [((0,) * len(shape), tuple(shape))]
     owners = draw(st.tuples(*[ranks(world_size=world_size)] * (max_cuts + 1)), label="ranks of the tiles")
+    if draw(st.sampled_from((False, False, True)), label="several tiles on a rank"):
+        owners = (owners[0], owners[0], *owners[2:])
     order = draw(st.permutations(range(len(tiles))), label="order of the tiles")
     placed = [Tile(owners[index], *tiles[index]) for index in order]
     taken = {(tile.rank, tile.offsets) for tile in placed if tile.box}

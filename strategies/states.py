@@ -143,7 +143,8 @@ def _objects(draw: DrawFn, names: SearchStrategy[Key], sides: _Sides) -> ObjectE
     return ObjectEntry(key, value, form, saved, None if absent and not everywhere else loaded)  # type: ignore[arg-type]
 
 
-_CONTAINERS: tuple[Container, ...] = ("dict", "dict", "list", "list", "ordered", "tuple", "stateful")
+# A Stateful object is at the top or nowhere, so that it would be far the rarest.
+_CONTAINERS: tuple[Container, ...] = ("dict", "dict", "list", "list", "ordered", "tuple", "stateful", "stateful")
 
 
 def nested_entries(
@@ -162,7 +163,7 @@ def nested_entries(
 @st.composite
 def _nested(draw: DrawFn, names: SearchStrategy[Key], sides: _Sides, depth: int, top: bool = False) -> Nested:
     key = draw(names, label="key")
-    kinds = _CONTAINERS if top else _CONTAINERS[:-1]
+    kinds = [kind for kind in _CONTAINERS if top or kind != "stateful"]
     container = draw(st.sampled_from(kinds), label="container")
     if container == "tuple" or (container == "list" and sides.whole):
         sides = replace(sides, whole=True)

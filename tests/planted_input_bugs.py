@@ -51,7 +51,7 @@ _SHARDINGS = (
         "sizes, offsets = torch.Size(sizes), torch.Size(offsets)",
         "sizes, offsets = torch.Size(sizes), torch.Size([0] * len(offsets))",
         "nothing",
-        (WrongBits, UnexpectedFailure),
+        (WrongBits, NotLoaded, UnexpectedFailure),
         ranks=2,
     ),
     Bug(

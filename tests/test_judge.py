@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -37,7 +37,8 @@ from properties.violations import (
     WrongRanks,
     WrongTensor,
 )
-from worlds import ChunkSharding, Fault, Nested, ObjectEntry, Operation, Outcome, Scenario, TensorEntry
+from worlds import ChunkSharding, Fault, FileFault, Nested, ObjectEntry, Operation, Outcome, Scenario, TensorEntry
+from worlds.errors import make_error
 from worlds.outcome import (
     ChunkRecord,
     ChunkState,
@@ -59,6 +60,7 @@ from worlds.outcome import (
     Waiting,
 )
 from worlds.parts import Box
+from worlds.record import record_error
 from worlds.values import expected_bytes, poison_bytes
 
 KINDS = [
@@ -120,6 +122,19 @@ def test_wrong_blame_is_named(outcome: Outcome, kind: type[Violation], says: str
         judge(BLAMED, outcome).raise_for_violation()
     assert type(caught.value) is kind
     assert says in str(caught.value).splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [("[enforce fail at inline_container.cc:783] . unexpected pos 128 vs 22", None), ("something", UnexpectedFailure)],
+)
+def test_data_that_cannot_be_written_are_reported_by_the_zip_writer_alone(
+    message: str, kind: type[Violation] | None
+) -> None:
+    scenario = replace(BLAMED, faults=(), file_faults=(FileFault("save", 1, "data.write"),))
+    raised = replace(NAMED, failures=((1, ErrorRecord("RuntimeError", message)),))
+    breach = judge(scenario, failed(raised, raised, raised)).breach
+    assert (breach and breach.kind) == kind
 
 
 def test_right_blame_passes() -> None:
@@ -316,6 +331,28 @@ def test_wrong_refusal_is_named(loaded: Any, kind: type[Violation], says: str) -
         judge(REFUSED, refusing(loaded)).raise_for_violation()
     assert type(caught.value) is kind
     assert says in str(caught.value).splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("fault", "phase", "said"),
+    [
+        (Fault("load", 0, "planner.finish_plan"), "read", EIO),
+        (Fault("load", 0, "reader.prepare_local_plan"), "plan", EIO),
+        # Its message is none of ours, and has the entry's name in it by chance.
+        (
+            Fault("load", 0, "planner.create_global_plan", "CheckpointException"),
+            "plan",
+            record_error(make_error("CheckpointException", "injected fault 0")),
+        ),
+    ],
+)
+def test_what_is_taken_instead_of_refused_is_named_where_a_later_fault_ends_the_load(
+    fault: Fault, phase: Literal["plan", "read"], said: ErrorRecord
+) -> None:
+    loaded = OperationOutcome((replace(SAID, phase=phase, failures=((0, said),)),), (Hit(0),))
+    outcome = replace(refusing(SAID), load=loaded)
+    with pytest.raises(NotRefused, match=r"^load: rank 0 must refuse 'a', and rank 0 is blamed for"):
+        judge(replace(REFUSED, faults=(fault,)), outcome).raise_for_violation()
 
 
 @pytest.mark.parametrize(

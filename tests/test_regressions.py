@@ -75,6 +75,22 @@ SCENARIOS = {
         save=Operation(2),
         load=Operation(2),
     ),
+    # What was silently taken for another kind or dtype was unknown to the ledger where a fault ended the load.
+    "an object is taken into a tensor, and then a rank fails": Scenario(
+        entries=(ObjectEntry("a", loaded=None), TensorEntry("a", saved=None)),
+        save=Operation(2),
+        load=Operation(2),
+        faults=(Fault("load", 1, "planner.finish_plan"),),
+    ),
+    "a tensor is cast, and then its rank fails": Scenario(
+        entries=(TensorEntry("a", loaded=None), TensorEntry("a", dtype="float64", saved=None)),
+        faults=(Fault("load", 0, "reader.prepare_local_plan"),),
+    ),
+    # The name of the entry is in the exception's class, so that the fault passed for a refusal.
+    "what a rank raises has the refused name in it": Scenario(
+        entries=(ObjectEntry("c", loaded=None), TensorEntry("c", saved=None)),
+        faults=(Fault("load", 0, "planner.create_global_plan", error="CheckpointException"),),
+    ),
 }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from importlib import import_module
@@ -27,15 +29,23 @@ _PROBE = "dcp-stress-probe"
 def import_storage(name: str) -> Storage:
     """The storage ``module:name``; raises :class:`InvalidScenario`, with one line that says what is missing.
 
-    What is named is an object, or a class or function that makes one without arguments.
+    What is named is an object, or a class or function that makes one without arguments; its module is looked for in the
+    working directory first, as by ``python -m``.
     """
     module, _, attribute = name.partition(":")
+    if (
+        here := os.getcwd()
+    ) not in sys.path:  # as where the command was installed; it stays, for what is imported later
+        sys.path.insert(0, here)
     try:
         found = getattr(import_module(module), attribute)
         made = found() if callable(found) else found
     except Exception as error:  # whatever the author's module raises
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise InvalidScenario(f"the storage {name} cannot be made: {said}") from None
+    if Storage in type(made).__mro__:  # it is one already
+        whole: Storage = made
+        return whole
     missing = [method for method in _NEEDED if not callable(getattr(made, method, None))]
     require(not missing, f"the storage {name} lacks {' and '.join(missing)}")
     return _Foreign(name, made)
@@ -45,6 +55,7 @@ class _Foreign(Storage):
     """``made``, with what it leaves out: it supports what it says nothing of."""
 
     def __init__(self, name: str, made: Any) -> None:
+        self._name = name
         self._made = made
         self._takes_options = len(inspect.signature(made.make_writer).parameters) > 1
         writer = _looked_at(name, "make_writer", lambda: self._new_writer(_PROBE, WriterOptions()), "writer.")
@@ -65,6 +76,8 @@ class _Foreign(Storage):
         if not hasattr(self._made, "list_files"):
             return None
         sizes: dict[str, int] = self._made.list_files(checkpoint_id)
+        said = f"list_files of the storage {self._name} returns a {type(sizes).__name__}, not a dict of sizes by name"
+        require(isinstance(sizes, dict), said)
         return tuple(FileRecord(name, size) for name, size in sorted(sizes.items()))
 
     def clean_up(self, checkpoint_id: str) -> None:

@@ -1,6 +1,6 @@
 """A storage in memory that keeps to DCP's protocol of storages and to nothing else: what every storage can be held to.
 
-Written from the documentation of ``StorageWriter`` and ``StorageReader`` alone. Every byte of a checkpoint lies open in
+All that it has to do is on the page of ``dcp-stress contract``. Every byte of a checkpoint lies open in
 :data:`CHECKPOINTS`. A checkpoint is there as a whole, or not at all: an item is written under a name that no earlier
 save has, and what :meth:`ReferenceWriter.finish` publishes in one step takes the place of what was there.
 """

@@ -45,6 +45,8 @@ def storage_class(name: str, side: Side) -> StorageClass:
     """The class of that storage; raises :class:`CannotWrite` with one line where a script cannot have it."""
     storage = find_storage(name)
     if type(storage) not in _ARGUMENTS:
+        if ":" in name:
+            raise CannotWrite(f"a script needs torch alone, and the storage {name} is not torch's: replay it instead")
         raise CannotWrite(f"there is no script for a scenario on the storage {name!r} yet")
     if side == "reader":
         return StorageClass(type(storage.make_reader(".")))

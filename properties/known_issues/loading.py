@@ -13,6 +13,7 @@ from worlds.scenario import Scenario
 from worlds.state_tree import Unit, children, units
 
 from ..expected_state import expected_state
+from ..oracle import names_refusal
 from ..reach import refusals, saved_units
 from ..verdict import Breach, Verdict
 from ..violations import (
@@ -63,10 +64,13 @@ def _why_not_refused(verdict: Verdict, breach: Breach) -> set[str]:
     if breach.operation != "load":
         return set()
     outcome = operation_outcome(verdict, breach)
-    named = {rank for seen in outcome.ranks if isinstance(seen, Raised) for rank, _ in seen.failures or ()}
+    failures = [failure for seen in outcome.ranks if isinstance(seen, Raised) for failure in seen.failures or ()]
+    named = {rank for rank, _ in failures}
     silent = {rank: why for rank in refusals(scenario, "load") if (why := _silently_taken(scenario, rank))}
     if breach.kind is NotRefused:
-        forgotten = set(refusals(scenario, "load")) - named
+        # A rank that took it may have come to a fault behind, and is named for that.
+        refused = {rank for rank, error in failures if names_refusal(scenario, "load", rank, error)}
+        forgotten = set(refusals(scenario, "load")) - refused
         return set().union(*(silent[rank] for rank in forgotten)) if forgotten <= set(silent) else set()
     # It was taken, and then could not be converted.
     in_read = all(isinstance(seen, Raised) and seen.phase == "read" for seen in outcome.ranks)

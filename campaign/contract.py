@@ -1,0 +1,71 @@
+"""The contract of storages as a page: what authors of one have to know, and nothing else."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Literal
+
+from worlds.contract import DUTIES, FAILURES, LIMITS, Clause, clauses_of
+
+from .laws import all_laws
+
+__all__ = ["contract_lines"]
+
+
+def contract_lines() -> Iterator[str]:
+    """The page in Markdown."""
+    yield "# What torch.distributed.checkpoint asks of a storage"
+    yield ""
+    yield "A StorageWriter and a StorageReader for each rank, one of which is the coordinator. Every hook is called"
+    yield "once in a save or a load, in this order, unless it says more; before a rank goes on to what is headed by"
+    yield "another phase, or is the coordinator's, every rank has done what stands above it."
+    yield ""
+    yield "What is judged is an object with make_writer(checkpoint_id) and make_reader(checkpoint_id), which each rank"
+    yield "calls by itself, and with clean_up(checkpoint_id); `dcp-stress new-storage` writes one."
+    for operation, end in (("save", "StorageWriter"), ("load", "StorageReader")):
+        yield ""
+        yield f"## {operation}: {end}"
+        yield from _hooks(operation)  # type: ignore[arg-type]
+    yield ""
+    yield "## What holds of every storage"
+    yield ""
+    yield from (f"- {duty}" for duty in DUTIES)
+    yield ""
+    yield "The laws that judge it, on any storage:"
+    yield ""
+    for law in all_laws().values():
+        if law.on_storages:
+            yield f"- `{law.name}`: {_first_line(law.function)}"
+    yield ""
+    yield "## What depends on a declaration"
+    yield ""
+    yield from (f"- `{limit}`: {text}" for limit, text in LIMITS.items())
+
+
+def _hooks(operation: Literal["save", "load"]) -> Iterator[str]:
+    before: object = ()
+    for clause in clauses_of(operation, stages=True):
+        if clause.hook.phase != before:
+            before = clause.hook.phase
+            yield ""
+            yield f"### {f'phase {before!r}' if before else 'before all phases'}"
+            yield ""
+            yield f"If it raises: {FAILURES[clause.hook.phase]}."
+            yield ""
+        yield from _hook(clause)
+
+
+def _hook(clause: Clause) -> Iterator[str]:
+    where = f"on {clause.ranks}"
+    if clause.stager:
+        where += ", by async_save, of a writer that is an AsyncStager"
+    yield f"- `{clause.signature}` {where}."
+    yield f"  Is given {clause.given}."
+    yield f"  It {clause.does}."
+    if clause.raises:
+        yield f"  If it raises: {clause.raises}."
+
+
+def _first_line(function: object) -> str:
+    return (inspect.getdoc(function) or "").partition("\n\n")[0].replace("\n", " ")
