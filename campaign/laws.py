@@ -15,6 +15,7 @@ from typing import Any
 import properties
 import properties.planning
 from properties.choices import NOT_OF_STORAGES
+from properties.sharding import SHARDS
 from worlds import ProcessWorld, SimulatedWorld, TorchrunWorld
 
 from .opened import OpenedWorlds
@@ -57,6 +58,17 @@ class Law:
     def needs_processes(self) -> bool:
         """Whether it runs on real ranks in any world."""
         return ProcessWorld.name in inspect.signature(self.inner).parameters
+
+    @property
+    def shards(self) -> int:
+        """Into how many parts its examples are cut."""
+        return SHARDS if "shard" in inspect.signature(self.inner).parameters else 1
+
+    @property
+    def examples(self) -> int:
+        """How many a run has of it, in all shards, under the profile that was loaded when it was imported."""
+        chosen: int = self.function._hypothesis_internal_use_settings.max_examples
+        return chosen * self.shards
 
     def runs_in(self, world: str) -> bool:
         """Whether it makes sense in the world of that name."""

@@ -59,8 +59,9 @@ def find_history_breaches(history: History, world: ExampleWorld) -> tuple[Histor
     if not breaches or not history.planner.enable_plan_caching:
         return breaches
     uncached = replace(history, planner=replace(history.planner, enable_plan_caching=False))
-    also = {breach.step for breach in judge_history(uncached, run_history(world, uncached))}
-    return tuple(replace(breach, goes_without_caching=breach.step not in also) for breach in breaches)
+    # What breaks there in another way without caching is not what breaks with it.
+    also = {(breach.step, breach.kind) for breach in judge_history(uncached, run_history(world, uncached))}
+    return tuple(replace(breach, goes_without_caching=(breach.step, breach.kind) not in also) for breach in breaches)
 
 
 def find_history_issue(breach: HistoryBreach) -> LedgerEntry | None:

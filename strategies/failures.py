@@ -18,13 +18,22 @@ from .tensors import ranks
 
 __all__ = ["failing_ranks", "faults"]
 
-# The simplest is drawn most often, and so it is one that DCP protects.
-_HOOKS = {
-    operation: sorted(
+Through = Literal["call", "future"]
+
+
+def _places(operation: Literal["save", "load"]) -> list[tuple[str, Through]]:
+    """Each hook, in the call and, where it returns one, through its future, which DCP hears of in another way.
+
+    The simplest is drawn most often, and so it is one that DCP protects.
+    """
+    hooks = sorted(
         (name for of, name in HOOKS if of == operation), key=lambda name: HOOKS[operation, name].phase is None
     )
-    for operation in ("save", "load")
-}
+    calls: list[tuple[str, Through]] = [(name, "call") for name in hooks]
+    return [*calls, *((name, "future") for name in hooks if HOOKS[operation, name].future)]
+
+
+_PLACES = {"save": _places("save"), "load": _places("load")}
 _USUAL = tuple(name for name in ERRORS if name not in NEVER_ARRIVES)
 
 
@@ -50,15 +59,14 @@ def _at_one_hook(
     draw: DrawFn, operation: Literal["save", "load"], world_size: int, coordinator: int
 ) -> Sequence[Fault]:
     """The same failure on a set of ranks."""
-    hook = draw(st.sampled_from(_HOOKS[operation]), label="hook")
+    hook, through = draw(st.sampled_from(_PLACES[operation]), label="hook")
     place = HOOKS[operation, hook]
     failed = draw(failing_ranks(world_size=world_size, coordinator=coordinator), label="ranks")
     # On another rank it is never reached, which is a law too, but a dull one.
     if place.role == "coordinator" and draw(st.sampled_from((True, True, False)), label="on the coordinator alone"):
         failed = frozenset({coordinator})
     error = draw(st.sampled_from(_USUAL) | st.just("OSError") | st.sampled_from(tuple(ERRORS)), label="error")
-    through = draw(st.sampled_from(("call", "future")), label="through") if place.future else "call"
-    return [Fault(operation, rank, hook, error, through) for rank in sorted(failed)]  # type: ignore[arg-type]
+    return [Fault(operation, rank, hook, error, through) for rank in sorted(failed)]
 
 
 @reused
@@ -74,14 +82,14 @@ def faults(
 
     Any hook of the storage and the planner, in the call or through the future, with any exception that a storage may
     raise. Shrinks towards an ``OSError`` in the first hook on one rank. Several at once, since only the first phase
-    that fails may be reported, and nothing behind it may run.
+    that fails may be reported, and nothing behind it may run; at one alone as often, since what else fails hides it.
     """
     check_rank("coordinator", coordinator, world_size)
     check_bounds("hooks", min_hooks, max_hooks)
+    group = _at_one_hook(operation, world_size, coordinator)
     groups = st.lists(
-        _at_one_hook(operation, world_size, coordinator),
-        min_size=min_hooks,
-        max_size=max_hooks,
-        unique_by=lambda group: (group[0].hook, group[0].through),
+        group, min_size=min_hooks, max_size=max_hooks, unique_by=lambda group: (group[0].hook, group[0].through)
     )
+    if min_hooks <= 1 <= max_hooks:
+        groups = group.map(lambda alone: [alone]) | groups
     return groups.map(lambda drawn: tuple(fault for group in drawn for fault in group))

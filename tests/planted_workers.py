@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests import planting
+from campaign.planted import plant as planting
 from tests.planted_bugs import Bug
 
 __all__ = ["plant_in_processes"]

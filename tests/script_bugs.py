@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from campaign.planted.plant import planted
 from properties.violations import (
     BadChunks,
     BadStorageIndex,
@@ -32,7 +33,6 @@ from properties.violations import (
     WrongRanks,
     WrongTensor,
 )
-from tests.planting import planted
 from tests.script_runs import Plant
 from worlds import ChunkSharding, Fault, ObjectEntry, Operation, Scenario, TensorEntry
 

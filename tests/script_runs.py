@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
+from campaign.planted import plant as planting
 from campaign.script.outcomes import SECONDS
-from tests import planting, script_server
+from tests import script_server
 
 __all__ = ["Plant", "Run", "command_of", "run_as_said", "run_script"]
 

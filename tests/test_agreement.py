@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from torch.distributed.checkpoint import state_dict_saver
 
+from campaign.planted.plant import planted
 from properties.agreement import WorldsDisagree, compare_worlds, is_race
-from tests.planting import planted
 from worlds import Fault, Operation, Outcome, ProcessWorld, Scenario, SimulatedWorld, TensorEntry, WriterOptions
 from worlds.outcome import Died, ErrorRecord, Hit, Raised, Returned
 

@@ -17,6 +17,7 @@ from campaign import doctor, reproduce
 from campaign.cli import main
 from campaign.entries import can_run, compare_entry
 from campaign.opened import OpenedWorlds
+from campaign.planted.plant import planted
 from campaign.script import write_script
 from properties import judge, summary
 from properties.history_issues import HISTORY_ISSUES
@@ -24,7 +25,6 @@ from properties.known_issues import KNOWN_ISSUES
 from properties.ledger import LedgerEntry
 from properties.planning.known_issues import PLANNING_ISSUES
 from properties.verdict import Verdict
-from tests.planting import planted
 from worlds import Damage, Fault, ObjectEntry, Operation, Scenario, Schedule, SimulatedWorld, TensorEntry
 
 ROOT = Path(__file__).parents[1]

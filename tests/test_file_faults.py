@@ -17,12 +17,12 @@ from torch.distributed.checkpoint import filesystem
 from torch.distributed.checkpoint.filesystem import FileSystem
 
 import worlds
+from campaign.planted.plant import planted
 from properties import expected, judge
 from properties.known_issues import find_known_issue
 from properties.violations import MetadataUnreadable
 from strategies import failing_file_scenarios, file_faults
 from strategies.file_features import FILE_FEATURES, file_features
-from tests.planting import planted
 from worlds import (
     ChunkSharding,
     FileFault,

@@ -26,6 +26,7 @@ from campaign.folder import Folder, Plan
 from campaign.laws import Law
 from campaign.logs import Record
 from campaign.opened import OpenedWorlds
+from campaign.planted.plant import planted
 from campaign.schedule import Schedule, shares
 from campaign.slot import Slot, read_slot
 from campaign.tally import LawTally, Tally
@@ -34,7 +35,6 @@ from campaign.watch import Watch
 from properties.planning.breach import WrongItems, WrongRead
 from tests.planted_bugs import CORE_BUGS, Bug
 from tests.planted_workers import plant_in_processes
-from tests.planting import planted
 from tests.script_runs import Plant, run_script
 from worlds import Outcome, Scenario
 from worlds.codec import from_json

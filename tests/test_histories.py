@@ -29,9 +29,11 @@ from worlds import (
     Plain,
     PlannerOptions,
     ProcessWorld,
+    Schedule,
     Shard,
     SimulatedWorld,
     TensorEntry,
+    WriterOptions,
     calls,
 )
 from worlds.codec import from_json, to_json
@@ -319,6 +321,19 @@ def test_rank_that_fails_by_itself_beside_one_without_a_plan_is_the_same_issue(w
     assert find_history_issue(breach) is HISTORY_ISSUES["cached-plans-after-failure"]
     without = replace(history, steps=(first, replace(second, faults=())))
     assert find_history_issue(replace(breach, history=without)) is None
+
+
+def test_caching_is_blamed_where_another_law_breaks_without_it(world: SimulatedWorld) -> None:
+    """Without caching the second save goes on to where a thread's failure is lost, which is an issue of its own."""
+    first = Save(operation=Operation(2), faults=(Fault("save", 0, "writer.write_data"),))
+    again = Operation(2, coordinator=1, api="legacy", schedule=Schedule(threads_first=True))
+    second = Save(operation=again, faults=(Fault("save", 0, "planner.resolve_data"),))
+    planner = PlannerOptions(enable_plan_caching=True)
+    writer = WriterOptions(single_file_per_rank=False, thread_count=2)
+    (breach,) = find_history_breaches(History((TensorEntry("a"),), (first, second), writer, planner), world)
+    known = find_history_issue(breach)
+    assert known is not None
+    assert known.id == "cached-plans-of-another-coordinator"
 
 
 def test_saves_that_follow_each_other_know_the_issue_too(processes: ProcessWorld) -> None:

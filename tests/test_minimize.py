@@ -9,10 +9,10 @@ from hypothesis import given, settings
 
 from campaign.cli import main
 from campaign.minimize import minimized, smaller
+from campaign.planted.plant import planted
 from properties.known_issues import KNOWN_ISSUES
 from strategies import scenarios
 from tests.planted_bugs import CORE_BUGS
-from tests.planting import planted
 from worlds import ChunkSharding, Fault, Nested, ObjectEntry, Operation, Scenario, TensorEntry, WriterOptions
 from worlds.plans import Box, Tiled
 

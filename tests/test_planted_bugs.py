@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from campaign.planted.plant import planted
 from properties import judge
 from properties.check import check
 from properties.sharding import SHARDS
@@ -11,7 +12,6 @@ from properties.violations import Violation
 from strategies import scenarios
 from tests.planted_bugs import CORE_BUGS, Bug
 from tests.planted_input_bugs import INPUT_BUGS
-from tests.planting import planted
 from tests.shrinking import shrunk
 from worlds import SimulatedWorld
 from worlds.concise import pretty

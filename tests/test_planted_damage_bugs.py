@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from torch.distributed.checkpoint import filesystem, state_dict_loader, utils
 
+from campaign.planted.plant import planted
 from properties import judge
 from properties.damage_issues import check_damaged
 from properties.sharding import SHARDS
@@ -19,7 +20,6 @@ from properties.violations import (
     WrongRanks,
 )
 from strategies import damaged_scenarios
-from tests.planting import planted
 from tests.shrinking import shrunk
 from worlds import SimulatedWorld
 from worlds.concise import pretty

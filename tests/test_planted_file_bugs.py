@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from torch.distributed.checkpoint import filesystem, utils
 
+from campaign.planted.plant import planted
 from properties import judge
 from properties.check import check
 from properties.sharding import SHARDS
 from properties.violations import LostFailure, MetadataUnreadable, NotLoaded, UnexpectedFailure, Violation
 from strategies import failing_file_scenarios
-from tests.planting import planted
 from tests.shrinking import shrunk
 from worlds import FileFault, SimulatedWorld
 from worlds.concise import pretty

@@ -6,11 +6,11 @@ import re
 
 import pytest
 
+from campaign.planted.plant import planted
 from properties.history_issues import check_history
 from properties.violations import Violation
 from strategies import histories
 from tests.planted_history_bugs import HISTORY_BUGS, HistoryBug
-from tests.planting import planted
 from tests.shrinking import shrunk
 from worlds import SimulatedWorld
 from worlds.concise import pretty

@@ -22,6 +22,7 @@ from torch.distributed.checkpoint import (
 )
 from torch.distributed.tensor import _utils
 
+from campaign.planted.plant import planted
 from properties.planning import caching, nested, reads, saves, shards
 from properties.planning.breach import (
     AcceptedWrong,
@@ -41,7 +42,6 @@ from properties.sharding import SHARDS
 from strategies import mesh_layouts
 from strategies import nested as nests
 from strategies import plans as draws
-from tests.planting import planted
 from tests.shrinking import shrunk
 from worlds.concise import pretty
 from worlds.plans import Merge, MeshLayout, NestedState, Plans, Reads, Tiled, Validation

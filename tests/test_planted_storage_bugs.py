@@ -9,10 +9,10 @@ from typing import Any, Literal
 import pytest
 from torch.distributed.checkpoint import _consolidate_hf_safetensors, hf_storage
 
+from campaign.planted.plant import planted
 from properties.check import check
 from properties.violations import BadStorageIndex, LostFailure, NotLoaded, UnexpectedFailure, Violation, WrongBits
 from strategies import stored_scenarios
-from tests.planting import planted
 from tests.shrinking import shrunk
 from worlds import SimulatedWorld, reference
 from worlds.backends import FSSPEC

@@ -9,11 +9,11 @@ import pytest
 from torch.distributed import _state_dict_utils
 from torch.distributed.checkpoint import planner_helpers, state_dict
 
+from campaign.planted.plant import planted
 from properties.sharding import SHARDS
 from properties.training import check_training, find_training_issue, judge_training
 from properties.violations import NotLoaded, UnexpectedFailure, Violation, WrongBits, WrongKeys, WrongObject
 from strategies import trainings
-from tests.planting import planted
 from tests.shrinking import shrunk
 from worlds import SimulatedWorld
 from worlds.concise import pretty

@@ -16,6 +16,7 @@ from torch.distributed.checkpoint import (
     state_dict_saver,
 )
 
+from campaign.planted.plant import planted
 from properties.judge_side_by_side import OtherSaveShows
 from properties.judge_window import check_window
 from properties.rebuilding_issues import check_rebuilding
@@ -30,7 +31,6 @@ from properties.violations import (
     WrongKeys,
 )
 from strategies import rebuildings, routes, saves_side_by_side, windows
-from tests.planting import planted
 from tests.shrinking import shrunk
 from worlds import Scenario, SimulatedWorld
 from worlds.concise import pretty

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 PLANT = """
 import sys, pytest
 from torch.distributed.checkpoint import state_dict_saver
-from tests.planting import planted
+from campaign.planted.plant import planted
 with planted(
     state_dict_saver, "_save_state_dict",
     "storage_writer.finish(metadata=global_metadata, results=all_results)",

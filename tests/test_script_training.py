@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
+from campaign.planted.plant import planted
 from campaign.script import CannotWrite
 from campaign.script.training import write_training_script
 from properties.training import TRAINING_ISSUES, TrainingBreach, judge_training
 from properties.violations import Deadlock, RankDied, WrongBits, WrongObject
 from strategies import trainings
-from tests.planting import planted
 from tests.script_runs import Plant, run_script
 from tests.script_texts import EVERYTHING, broken, check_text
 from worlds import SimulatedWorld

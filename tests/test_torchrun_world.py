@@ -109,7 +109,7 @@ def test_hang_is_found_with_its_stacks_and_the_job_goes_on(tmp_path: Path) -> No
 PLANT = """
 import sys, pytest
 from torch.distributed.checkpoint.filesystem import FileSystemReader
-from tests.planting import planted
+from campaign.planted.plant import planted
 with planted(FileSystemReader, "read_data", "target_tensor.copy_(tensor)", "pass"):
     sys.exit(pytest.main(sys.argv[1:]))
 """

@@ -55,15 +55,19 @@ def save(
     operation = scenario.save
     if operation.api == "legacy":
         options = _legacy(operation, group)
-        return save_state_dict(state.entries, writer, planner=planner, **options)
+        return _as_metadata(save_state_dict(state.entries, writer, planner=planner, **options))
     options = _save_options(scenario, path, writer, planner, group)
     if operation.api == "async":
         stager = None if tools is None else tools.stager(operation.stager)
         with Upload(state, writer, operation.stager, options, lent=stager) as begun:
             begun.let_go()
-            return begun.result()
-    metadata: Metadata = dcp.save(state.entries, use_collectives=operation.coordinated, **options)
-    return metadata
+            return _as_metadata(begun.result())
+    return _as_metadata(dcp.save(state.entries, use_collectives=operation.coordinated, **options))
+
+
+def _as_metadata(returned: object) -> Metadata:
+    """What a save returned; if that are no metadata, those of nothing, which none is that has saved something."""
+    return returned if isinstance(returned, Metadata) else Metadata({})
 
 
 def upload(scenario: Scenario, state: StateDict, path: str, group: Any) -> Upload:

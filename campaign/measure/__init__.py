@@ -1,0 +1,1 @@
+"""How many of the planted bugs the laws find, how soon, and how small they make them."""

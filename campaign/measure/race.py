@@ -1,0 +1,109 @@
+"""All laws against one bug: each has its turns in proportion to its examples in a run, until one of them finds it."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..cases import data_of
+from ..laws import Law
+from ..planted.bug import Bug, plant
+from ..planted.processes import plant_in_new_processes
+from .size import size_of
+from .turns import Broke, Lost, Shrunk, TurnTaker
+
+__all__ = ["Course", "Record", "race"]
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a race is run. ``examples`` of all laws together are the most, ``None`` for as many as a run has.
+
+    A law that does not answer for ``patience`` seconds is given up, and what is found is shrunk for ``shrink_seconds``
+    at most.
+    """
+
+    laws: Sequence[Law]
+    examples: int | None = None
+    shrink_seconds: float = 60
+    patience: float = 300
+
+
+def race(bug: Bug, seed: int, course: Course) -> Record:
+    """What came of it, as JSON has it. To be called in a process of its own, which has the bug from now on.
+
+    ``state`` is ``found`` or ``missed``. ``examples`` and ``cpu``, in seconds, are those of all laws together up to the
+    one that was found. ``lost`` are the laws that died or hung.
+    """
+    record: Record = {"bug": bug.id, "seed": seed, "torch": torch.__version__, "state": "missed"}
+    takers: dict[str, TurnTaker] = {}
+    with tempfile.TemporaryDirectory(prefix="dcp-stress-planted-") as directory, plant(bug):
+        plant_in_new_processes(bug, Path(directory))
+        try:
+            record |= _race(seed, course, takers)
+        finally:
+            for taker in takers.values():
+                taker.end()
+    return record
+
+
+def _race(seed: int, course: Course, takers: dict[str, TurnTaker]) -> Record:
+    examples, lost, driver = 0, [], os.getppid()
+    gone: set[str] = set()
+    for law in _turns(course.laws):
+        if os.getppid() != driver:
+            raise SystemExit("nobody waits for what comes of the race any more")
+        if examples == course.examples or len(gone) == len(course.laws):
+            break
+        if law.name in gone:
+            continue
+        if law.name not in takers:
+            takers[law.name] = TurnTaker(law, seed, shrink_seconds=course.shrink_seconds, patience=course.patience)
+        taker = takers[law.name]
+        answer = taker.take(1)
+        if isinstance(answer, Lost):
+            gone.add(law.name)
+            lost.append({"law": law.name, "how": answer.how, "after": examples + 1})
+            continue
+        ran, broke = (answer, None) if isinstance(answer, int) else answer
+        examples += ran
+        if taker.exhausted:
+            gone.add(law.name)
+        if broke is not None:
+            spent = sum(each.cpu for each in takers.values())
+            told = _told(law, broke, taker, others=[each for each in takers.values() if each is not taker])
+            return {"state": "found", "examples": examples, "cpu": round(spent, 2), "lost": lost, **told}
+    return {"examples": examples, "cpu": round(sum(each.cpu for each in takers.values()), 2), "lost": lost}
+
+
+def _turns(laws: Sequence[Law]) -> Iterator[Law]:
+    """The laws in the order of their turns: each is as far within its examples as the others are."""
+    heap = [(1 / law.examples, index, 1) for index, law in enumerate(laws)]
+    heapq.heapify(heap)
+    while heap:
+        _, index, number = heapq.heappop(heap)
+        law = laws[index]
+        yield law
+        if number < law.examples:
+            heapq.heappush(heap, ((number + 1) / law.examples, index, number + 1))
+
+
+def _told(law: Law, broke: Broke, taker: TurnTaker, *, others: Sequence[TurnTaker]) -> Record:
+    for other in others:
+        other.end()
+    found = taker.shrink()
+    told: Record = {"law": law.name, "headline": broke.headline, "first": size_of(broke.case).to_data()}
+    if isinstance(found, Shrunk):
+        size, case = size_of(found.case), data_of(found.case)
+        runs = {"shrink_runs": found.runs, "shrunk": found.whole}
+        return {**told, **runs, "headline": found.headline, "size": size.to_data(), "case": case}
+    return {**told, "shrunk": False, "lost_in_shrinking": found.how}

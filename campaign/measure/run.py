@@ -1,0 +1,153 @@
+"""The measure of many bugs: a process for each bug and seed, and a line in a file for what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+import torch
+from hypothesis import settings
+
+from properties.choices import WORLDS
+from properties.determinism import ignore_constants_of_modules
+from properties.profiles import COMMON
+from strategies import limit_storages
+from worlds import SimulatedWorld
+from worlds.hygiene import quiet
+
+from ..laws import Law
+from ..opened import OpenedWorlds
+from ..planted.bug import Bug
+from ..planted.catalogue import CATALOGUE
+from ..status import Refused
+from .race import Course, Record, race
+
+__all__ = ["RESULTS", "chosen_bugs", "measure", "prepare", "read_results", "warm_up"]
+
+_FEW = 3
+
+RESULTS = "measure.jsonl"
+"""The file of a measure's directory in which each race has a line."""
+
+
+def prepare() -> None:
+    """Set Hypothesis up as for a run of the profile ci; before the laws are imported, which go by it."""
+    ignore_constants_of_modules()
+    examples = WORLDS[SimulatedWorld.name].examples["ci"]
+    settings.register_profile(
+        "ci", COMMON, max_examples=examples, derandomize=True, database=None, report_multiple_bugs=False
+    )
+    settings.load_profile("ci")
+    limit_storages(shared=False)
+    torch.set_num_threads(1)
+
+
+def warm_up(laws: Iterable[Law]) -> None:
+    """Run a few examples of each law, so that what torch and the strategies do but once is done before any race.
+
+    Ten times as much is spent on that, in a process of its own for each law, as on the examples themselves. Laws that
+    need processes are left out: what they start would not outlive a fork.
+    """
+    with OpenedWorlds() as opened, quiet():
+        for law in laws:
+            if law.needs_processes:
+                continue
+            usual = law.function._hypothesis_internal_use_settings
+            law.function._hypothesis_internal_use_settings = settings(usual, max_examples=_FEW)
+            # What breaks here, breaks in the races.
+            with suppress(Exception):
+                law.function(**law.fixtures(opened))
+            law.function._hypothesis_internal_use_settings = usual
+
+
+def chosen_bugs(names: Sequence[str]) -> list[Bug]:
+    """Those of the catalogue by their ids, or without any all; raises :class:`Refused`."""
+    for name in names:
+        if name not in CATALOGUE:
+            raise Refused(f"there is no planted bug {name!r}: `dcp-stress measure --list` shows them")
+    return [CATALOGUE[name] for name in names] or list(CATALOGUE.values())
+
+
+def read_results(directory: Path) -> list[Record]:
+    """What is in the file of a directory so far; a line that was not written to its end is left out."""
+    path = directory / RESULTS
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def measure(
+    bugs: Iterable[Bug], seeds: Sequence[int], course: Course, directory: Path, *, workers: int = 1
+) -> Iterator[Record]:
+    """Race against each bug with each seed, but for what the directory has already; what came of each, as it ends.
+
+    ``course.laws`` are imported, and nothing has been started in this process that would not outlive a fork.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    done = {(record["bug"], record["seed"]) for record in read_results(directory)}
+    left = [(bug, seed) for seed in seeds for bug in bugs if (bug.id, seed) not in done]
+    running: dict[Connection, tuple[Bug, int, int]] = {}
+    with (directory / RESULTS).open("a", encoding="utf-8") as file:
+        _end_line(directory / RESULTS)
+        try:
+            while left or running:
+                while left and len(running) < workers:
+                    bug, seed = left.pop(0)
+                    connection, process = _start(bug, seed, course)
+                    running[connection] = bug, seed, process
+                for ready in wait(list(running)):
+                    assert isinstance(ready, Connection)
+                    record = _record(ready, *running.pop(ready))
+                    file.write(json.dumps(record) + "\n")
+                    file.flush()
+                    yield record
+        finally:
+            for _, _, process in running.values():
+                os.kill(process, 9)
+                os.waitpid(process, 0)
+
+
+def _end_line(path: Path) -> None:
+    """End a line that whoever wrote it was killed in, so that it spoils no other."""
+    content = path.read_bytes()
+    if content and not content.endswith(b"\n"):
+        path.write_bytes(content[: content.rfind(b"\n") + 1])
+
+
+def _start(bug: Bug, seed: int, course: Course) -> tuple[Connection, int]:
+    ours, theirs = Pipe(duplex=False)
+    sys.stdout.flush()
+    process = os.fork()
+    if process == 0:
+        ours.close()
+        status = 1
+        try:
+            theirs.send(race(bug, seed, course))
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    theirs.close()
+    return ours, process
+
+
+def _record(connection: Connection, bug: Bug, seed: int, process: int) -> Record:
+    record: Record
+    try:
+        record = connection.recv()
+    except EOFError:
+        record = {"bug": bug.id, "seed": seed, "torch": torch.__version__, "state": "lost"}
+    connection.close()
+    _, status = os.waitpid(process, 0)
+    if record["state"] == "lost":
+        record["how"] = f"its process ended with {os.waitstatus_to_exitcode(status)}"
+    return record

@@ -1,0 +1,294 @@
+"""Bugs in how state dicts are taken apart, put together, staged and converted."""
+
+from __future__ import annotations
+
+from worlds import ObjectEntry, Operation, Plain, Scenario, TensorEntry
+from worlds.histories import History, Load, Save
+from worlds.plans import Leaf, NestedState
+from worlds.rebuilding import Rebuilding
+from worlds.routes import Route
+from worlds.training import Optimizer, Parallelism, Side, Training
+from worlds.windows import Window
+
+from ..bug import Bug, Change, Witness
+
+__all__ = ["STATES"]
+
+STATES = (
+    Bug(
+        "defaultstager-that-copies-nothing",
+        "a DefaultStager that copies nothing",
+        (
+            Change(
+                "staging:DefaultStager._stage",
+                "self._state_dict_stager.stage(state_dict, non_blocking=False)",
+                "state_dict",
+            ),
+        ),
+        Witness("round_trip", Scenario(entries=(TensorEntry("a"),), save=Operation(api="async", stager="shared"))),
+    ),
+    Bug(
+        "writer-that-stages-what-is-on-cpu-already-without-copy",
+        "a writer that stages what is on the CPU already without a copy",
+        (Change("staging:BlockingAsyncStager.stage", "return staged_state_dict", "return state_dict"),),
+        Witness("round_trip", Scenario(entries=(TensorEntry("a"),), save=Operation(api="async"))),
+        upstream="pytorch#144657",
+    ),
+    Bug(
+        "conversion-that-drops-what-is-no-tensor",
+        "a conversion that drops what is no tensor",
+        (
+            Change(
+                "format_utils:torch_save_to_dcp",
+                "state_dict, storage_writer",
+                "{k: v for k, v in state_dict.items() if torch.is_tensor(v)}, storage_writer",
+            ),
+        ),
+        Witness("rebuilding", Rebuilding(Scenario(entries=(ObjectEntry("a"),)), by="there_and_back")),
+    ),
+    Bug(
+        "file-that-is-read-as-one-of-weights-only",
+        "a file that is read as one of weights only",
+        (Change("format_utils:torch_save_to_dcp", "weights_only=False", "weights_only=True"),),
+        Witness(
+            "routes", Route(Scenario(entries=(ObjectEntry("a", form="instance"),), save=Operation(distributed=False)))
+        ),
+    ),
+    Bug(
+        "broadcast-that-only-coordinator-takes-over",
+        "a broadcast that only the coordinator takes over",
+        (
+            Change(
+                "format_utils:BroadcastingTorchSaveReader.read_data",
+                "target_tensor.copy_(tensor)",
+                "self.is_coordinator and target_tensor.copy_(tensor)",
+            ),
+        ),
+        Witness(
+            "routes",
+            Route(
+                Scenario(entries=(TensorEntry("a"),), save=Operation(distributed=False), load=Operation(2)),
+                by="broadcast",
+            ),
+        ),
+    ),
+    Bug(
+        "window-that-is-read-from-beginning",
+        "a window that is read from the beginning",
+        (
+            Change(
+                "optimizer:_ReaderWithOffset.create_local_plan",
+                "_element_wise_add(original_shard.metadata.shard_offsets, offset)",
+                "original_shard.metadata.shard_offsets",
+            ),
+        ),
+        Witness("windows", Window((2,), offset=(1,))),
+    ),
+    Bug(
+        "optimizer-state-of-parameter-dropped",
+        "the optimizer state of a parameter dropped",
+        (
+            Change(
+                "state_dict:_split_optim_state_dict",
+                "if param.requires_grad:",
+                'if param.requires_grad and not fqn.endswith("bias"):',
+            ),
+        ),
+        Witness("training_state", Training(optimizer=Optimizer("Adam"))),
+    ),
+    Bug(
+        "optimizer-state-under-name-of-another-parameter",
+        "optimizer state under the name of another parameter",
+        (
+            Change(
+                "state_dict:_get_optim_state_dict",
+                "param_pid_mapping = dict(zip(params, range(len(params))))",
+                "param_pid_mapping = dict(zip(params, reversed(range(len(params)))))",
+            ),
+        ),
+        Witness("training_state", Training(optimizer=Optimizer("Adam"))),
+    ),
+    Bug(
+        "hyperparameter-not-restored",
+        "a hyperparameter not restored",
+        (
+            Change(
+                "state_dict:_split_optim_state_dict",
+                "pg_state[pg_idx][key] = value",
+                'pg_state[pg_idx][key] = optim.param_groups[pg_idx][key] if key == "weight_decay" else value',
+            ),
+        ),
+        Witness("training_state", Training(width=2, optimizer=Optimizer("Adam", decay=True))),
+    ),
+    Bug(
+        "step-counter-not-loaded",
+        "the step counter not loaded",
+        (
+            Change(
+                "state_dict:_split_optim_state_dict",
+                "state[fqn] = cast(DictValueType, optim_state_dict[_STATE])[fqn]",
+                (
+                    "state[fqn] = cast(DictValueType, optim_state_dict[_STATE])[fqn]\n"
+                    '                        state[fqn] = {k: v * 0 if k == "step" else v for k, v in '
+                    "state[fqn].items()}"
+                ),
+            ),
+        ),
+        Witness("training_state", Training(optimizer=Optimizer("Adam"))),
+    ),
+    Bug(
+        "what-rank-0-broadcasts-not-taken-over",
+        "what rank 0 broadcasts not taken over",
+        (
+            Change(
+                "torch.distributed._state_dict_utils:_distribute_tensors",
+                "ret.to_local().copy_(full_tensor[tuple(slices)])",
+                "pass",
+            ),
+        ),
+        Witness(
+            "training_state",
+            Training(
+                width=2,
+                optimizer=Optimizer(variant=True),
+                saved=Side(steps=1, full=True),
+                loaded=Side(parallelism=Parallelism(data=2), full=True, broadcast=True),
+            ),
+        ),
+    ),
+    Bug(
+        "two-names-that-meet-and-one-of-them-lost",
+        "two names that meet, and one of them lost",
+        (
+            Change(
+                "_nested_dict:flatten_state_dict",
+                "if new_fqn in flattened:",
+                "if new_fqn in flattened and len(path) == 1:",
+            ),
+        ),
+        Witness("flatten", NestedState({"a.b": None, "a": {"b": None}})),
+    ),
+    Bug(
+        "list-that-is-not-filled-up-to-place",
+        "a list that is not filled up to a place",
+        (Change("_traverse:set_element", "while len(lst) <= idx:", "while len(lst) < idx:"),),
+        Witness("training_state", Training()),
+    ),
+    Bug(
+        "stager-closed-by-staging",
+        "a stager that is closed when it has staged once",
+        (
+            Change(
+                "staging:DefaultStager._stage",
+                "    return state_dict",
+                ("    self._state_dict_stager.close()\n    return state_dict"),
+            ),
+        ),
+        Witness(
+            "histories",
+            History(
+                (TensorEntry("a"),),
+                (
+                    Save(operation=Operation(api="async", stager="shared")),
+                    Save("b", Operation(api="async", stager="shared"), again=("stager",)),
+                ),
+            ),
+        ),
+        upstream="pytorch#183413",
+    ),
+    Bug(
+        "dicts-without-tensors-whole",
+        "dicts without a tensor taken as one object, of which one rank's is saved",
+        (
+            Change(
+                "_nested_dict:flatten_state_dict",
+                "        traverse_state_dict(state_dict, flat_copy)",
+                "        traverse_state_dict_v_2_3(state_dict, flat_copy)",
+            ),
+        ),
+        Witness("training_state", Training()),
+        upstream="pytorch#125335",
+    ),
+    Bug(
+        "every-list-element-the-first",
+        "the path of a key in a list that is its first element",
+        (Change("_traverse:traverse_state_dict", "_traverse_obj(path + (i,), v)", "_traverse_obj(path + (0,), v)"),),
+        Witness("flatten", NestedState({".": [], "0": [Leaf(), 2]})),
+    ),
+    Bug(
+        "flat-name-with-another-separator",
+        "names that are joined by an underscore",
+        (Change("_nested_dict:flatten_state_dict", '".".join(map(str, path))', '"_".join(map(str, path))'),),
+        Witness("flatten", NestedState({"a": {"a.b": Leaf(3)}})),
+    ),
+    Bug(
+        "path-of-first-key-alone",
+        "paths of the first key alone",
+        (Change("_nested_dict:flatten_state_dict", "mappings[new_fqn] = path", "mappings[new_fqn] = path[:1]"),),
+        Witness("training_state", Training()),
+    ),
+    Bug(
+        "unflattened-at-the-top",
+        "what is unflattened put at the top",
+        (Change("_nested_dict:unflatten_state_dict", "mapping[key], value", "mapping[key][-1:], value"),),
+        Witness("flatten", NestedState({"a": {"a.b": Leaf(3)}})),
+    ),
+    Bug(
+        "list-made-a-dict",
+        "a list that is made anew made a dict",
+        (Change("_traverse:set_element", "{} if type(key) is str else []", "{}"),),
+        Witness("training_state", Training()),
+    ),
+    Bug(
+        "staged-memory-not-copied-again",
+        "what was staged once not copied again",
+        (
+            Change(
+                "_state_dict_stager:StateDictStager._stage_untyped_storage",
+                "cached_storage.copy_(storage, non_blocking=non_blocking)",
+                "pass",
+            ),
+        ),
+        Witness(
+            "histories",
+            History(
+                (TensorEntry("a"),),
+                (
+                    Save(operation=Operation(api="async", stager="shared")),
+                    Save("b", Operation(api="async", stager="shared"), again=("stager", "tensors")),
+                    Load("b"),
+                ),
+            ),
+        ),
+    ),
+    Bug(
+        "staged-from-beginning-of-memory",
+        "a tensor staged from where its memory begins",
+        (
+            Change(
+                "_state_dict_stager:StateDictStager._offload_tensor",
+                "y.set_(copied_storage, x.storage_offset(), x.size(), x.stride())",
+                "y.set_(copied_storage, 0, x.size(), x.stride())",
+            ),
+        ),
+        Witness(
+            "round_trip",
+            Scenario(
+                entries=(TensorEntry("a", (2,), saved=Plain(memory="window")),),
+                save=Operation(api="async", stager="shared"),
+            ),
+        ),
+    ),
+    Bug(
+        "staged-as-contiguous",
+        "a tensor staged as if it were contiguous",
+        (Change("_state_dict_stager:StateDictStager._offload_tensor", "x.size(), x.stride())", "x.size())"),),
+        Witness(
+            "round_trip",
+            Scenario(
+                entries=(TensorEntry("a", (2,), saved=Plain(memory="strided")),),
+                save=Operation(api="async", stager="shared"),
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,36 @@
+"""A bug in the torch of each Python process that is started anew, as the ranks and uploaders of the process world."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from .bug import Bug
+
+__all__ = ["plant_in_new_processes"]
+
+_ROOT = Path(__file__).parents[2]
+
+
+def plant_in_new_processes(bug: Bug, directory: Path) -> None:
+    """Let every Python process that this one starts from now on have the bug. ``directory`` holds what does it.
+
+    Python imports ``sitecustomize`` before all else. A process in which the bug cannot be planted does not go on.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        f"sys.path.insert(1, {str(_ROOT)!r})\n"
+        "try:\n"
+        "    from campaign.planted.bug import plant\n"
+        "    from campaign.planted.catalogue import CATALOGUE\n"
+        f"    holding = plant(CATALOGUE[{bug.id!r}])\n"
+        "    holding.__enter__()\n"
+        "except BaseException as error:\n"
+        "    print(error, file=sys.stderr)\n"
+        "    os._exit(1)\n",
+        encoding="utf-8",
+    )
+    sys.path.insert(0, str(directory))  # the process world hands its path on
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(directory), os.environ.get("PYTHONPATH")]))

@@ -1,0 +1,109 @@
+"""Each planted bug of the catalogue applies to the installed torch, and its witness shows it and else nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from torch.distributed.checkpoint import resharding, utils
+from torch.distributed.checkpoint.filesystem import FileSystem, FileSystemWriter
+
+from campaign.laws import all_laws
+from campaign.opened import OpenedWorlds
+from campaign.planted.bug import Bug, Change, Witness, plant
+from campaign.planted.catalogue import CATALOGUE
+from campaign.planted.plant import DoesNotApply, planted
+from campaign.seen import look
+from properties.ledger import torch_release
+from worlds.hygiene import quiet
+
+ROOT = Path(__file__).parents[1]
+RELEASE = torch_release()
+OF_THIS_TORCH = [bug for bug in CATALOGUE.values() if bug.applies_to(RELEASE)]
+
+
+@pytest.fixture(scope="module")
+def opened() -> Iterator[OpenedWorlds]:
+    with OpenedWorlds() as made, quiet():
+        yield made
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("bug", OF_THIS_TORCH, ids=lambda bug: bug.id)
+def test_witness_shows_the_bug_and_nothing_without_it(bug: Bug, opened: OpenedWorlds) -> None:
+    law, case = all_laws()[bug.witness.law], bug.witness.case
+    assert look(lambda: law.judge(case, opened)).headline == "the laws hold"
+    with plant(bug):
+        seen = look(lambda: law.judge(case, opened))
+    assert seen.violation is not None, seen.headline
+    assert look(lambda: law.judge(case, opened)).holds, "the bug must be gone again"
+
+
+@pytest.mark.parametrize("bug", OF_THIS_TORCH, ids=lambda bug: bug.id)
+def test_bug_applies_to_the_installed_torch(bug: Bug) -> None:
+    with plant(bug):
+        pass
+
+
+def test_catalogue_is_as_large_as_the_measure_needs() -> None:
+    assert len(OF_THIS_TORCH) >= 80
+    assert sum(bug.upstream is not None for bug in OF_THIS_TORCH) >= 15
+    assert all(bug.id == key for key, bug in CATALOGUE.items())
+    assert len({bug.title for bug in CATALOGUE.values()}) == len(CATALOGUE)
+    assert len({bug.changes for bug in CATALOGUE.values()}) == len(CATALOGUE)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (Change("utils:_get_failure_dict", "no such text", ""), "its source has no 'no such text'"),
+        (Change("utils:no_such_function", "", ""), "has no function no_such_function"),
+        (Change("utils:NoSuchClass.method", "", ""), "NoSuchClass"),
+        (Change("no_such_module:function", "", ""), "no_such_module"),
+        (Change("utils:_get_failure_dict", "results", "", until=(1, 0)), "is no bug of the installed torch"),
+    ],
+    ids=["text", "function", "class", "module", "release"],
+)
+def test_bug_that_does_not_apply_is_an_error(change: Change, said: str) -> None:
+    with (
+        pytest.raises(DoesNotApply, match=said),
+        plant(Bug("some", "some bug", (change,), Witness("round_trip", None))),
+    ):
+        pass
+
+
+def test_whoever_has_imported_the_function_has_the_bug_for_as_long_as_it_is_planted() -> None:
+    imported = utils._get_failure_dict
+    with planted(utils, "_get_failure_dict", "return cast(", "return ('planted',\n       "):
+        assert imported([])[0] == "planted"  # type: ignore[comparison-overlap]
+    assert imported([]) == {}
+
+
+def test_methods_of_any_kind_and_with_super_can_have_a_bug(tmp_path: Path) -> None:
+    with planted(FileSystem, "validate_checkpoint_id", "return True", "return 'planted'"):
+        assert FileSystem.validate_checkpoint_id(tmp_path) == "planted"  # type: ignore[comparison-overlap]
+    with planted(FileSystemWriter, "stage", "return super().stage(state_dict)", "return super().stage({}), 'planted'"):
+        assert FileSystemWriter(tmp_path).stage({"a": 1}) == ({}, "planted")  # type: ignore[comparison-overlap]
+    assert FileSystemWriter(tmp_path).stage({"a": 1}) == {"a": 1}
+
+
+@pytest.mark.thorough
+def test_processes_that_are_started_anew_have_the_bug(tmp_path: Path) -> None:
+    program = (
+        "import subprocess, sys; from pathlib import Path\n"
+        "from campaign.planted.catalogue import CATALOGUE\n"
+        "from campaign.planted.processes import plant_in_new_processes\n"
+        f"plant_in_new_processes(CATALOGUE['overlap-of-first-dim'], Path({str(tmp_path)!r}))\n"
+        "own = 'from torch.distributed.checkpoint.resharding import _check_shard_metadata_pair_overlap as f;'\n"
+        "subprocess.run([sys.executable, '-c', own + 'print(f.__code__.co_filename)'], check=True)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=300
+    )
+    assert done.stdout == "<planted in _check_shard_metadata_pair_overlap>\n"
+    assert "planted" not in resharding._check_shard_metadata_pair_overlap.__code__.co_filename

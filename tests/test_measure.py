@@ -1,0 +1,178 @@
+"""The measure: laws take turns against a planted bug, what comes of it is on disk at once, and is told in a table."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from campaign.cli import main
+from campaign.laws import Law
+from campaign.measure.plot import found_over_examples
+from campaign.measure.race import Course
+from campaign.measure.run import RESULTS, measure, read_results
+from campaign.measure.size import Size, size_of
+from campaign.measure.table import lines, rows
+from campaign.planted.bug import Bug, Change, Witness
+from campaign.planted.catalogue import CATALOGUE
+from worlds import ChunkSharding, Fault, Operation, Scenario, TensorEntry
+from worlds.histories import History, Load, Save
+from worlds.plans import Box, Cut, Held, Item, MeshLayout, NestedState, Plans, Reads, Tiled
+from worlds.training import Norm, Parallelism, Side, Training
+from worlds.windows import Window
+
+ROOT = Path(__file__).parents[1]
+BUG = CATALOGUE["overlap-of-first-dim"]
+WITNESS = Witness("round_trip", Scenario((TensorEntry("a"),)))
+
+
+def law(name: str, judge: Callable[[int], None], *, examples: int) -> Law:
+    @settings(max_examples=examples, database=None, derandomize=True, deadline=None)
+    @given(case=st.integers(0, 1000))
+    def test(case: int) -> None:
+        judge(case)
+
+    test.hypothesis.inner_test.__annotations__["case"] = int  # type: ignore[attr-defined]
+    return Law(name, __name__, test, test.hypothesis.inner_test)  # type: ignore[attr-defined]
+
+
+def holds(case: int) -> None:
+    """A law that nothing breaks."""
+
+
+def breaks_above_9(case: int) -> None:
+    assert case < 10, "too many"
+
+
+def test_laws_take_turns_in_proportion_to_their_examples(tmp_path: Path) -> None:
+    course = Course([law("often", holds, examples=40), law("seldom", holds, examples=10)], examples=25)
+    (missed,) = measure([BUG], [0], course, tmp_path / "missed")
+    assert (missed["state"], missed["examples"]) == ("missed", 25)
+    course = Course([law("often", holds, examples=40), law("seldom", breaks_above_9, examples=10)])
+    (found,) = measure([BUG], [0], course, tmp_path / "found")
+    assert (found["state"], found["law"]) == ("found", "seldom")
+    assert found["examples"] % 5 == 0  # four of the one for each of the other
+    assert found["headline"] == "AssertionError: too many"
+    assert found["case"] == {"python": "10"}, "it must be shrunk"
+    assert found["shrunk"]
+
+
+def dies(case: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hangs(case: int) -> None:
+    time.sleep(600)
+
+
+@pytest.mark.parametrize(
+    ("judge", "patience", "how"), [(dies, 300, "was killed by signal 9"), (hangs, 1, "hung for 1 s")]
+)
+def test_law_that_dies_or_hangs_is_told(
+    judge: Callable[[int], None], patience: float, how: str, tmp_path: Path
+) -> None:
+    (record,) = measure([BUG], [0], Course([law("lost", judge, examples=5)], patience=patience), tmp_path)
+    assert (record["state"], record["examples"]) == ("missed", 0)
+    assert record["lost"] == [{"law": "lost", "how": how, "after": 1}]
+
+
+def test_laws_go_on_when_one_dies(tmp_path: Path) -> None:
+    course = Course([law("lost", dies, examples=50), law("found", breaks_above_9, examples=50)])
+    (record,) = measure([BUG], [0], course, tmp_path)
+    assert (record["state"], record["law"]) == ("found", "found")
+    assert [lost["law"] for lost in record["lost"]] == ["lost"]
+
+
+def test_race_that_cannot_be_run_is_a_line_too_and_is_not_run_again(tmp_path: Path) -> None:
+    not_here = Bug("not-here", "a bug of another torch", (Change("utils:_find_shard", "no such text", ""),), WITNESS)
+    course = Course([law("holds", holds, examples=5)])
+    first = list(measure([not_here, BUG], [0], course, tmp_path))
+    assert [(record["bug"], record["state"]) for record in first] == [("not-here", "lost"), (BUG.id, "missed")]
+    assert read_results(tmp_path) == first
+    assert list(measure([not_here, BUG], [0], course, tmp_path)) == []
+    with (tmp_path / RESULTS).open("a", encoding="utf-8") as file:
+        file.write('{"bug": "cut o')  # by whoever was killed as it wrote
+    (again,) = measure([BUG], [1], course, tmp_path)
+    assert read_results(tmp_path) == [*first, again]
+
+
+def test_command_measures_a_bug_and_tells_of_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "campaign", "measure", BUG.id, "--law=read_items", f"--into={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert f"{BUG.id}, seed 0: found by read_items after " in done.stderr
+    (record,) = read_results(tmp_path)
+    assert record["state"] == "found"
+    assert record["size"]["elements"] <= size_of(BUG.witness.case).elements + 4
+    assert "1 of 1 races found the bug, 1 of 1 bugs" in done.stdout
+    assert f"| {BUG.id} | 1/1 |" in (tmp_path / "measure.md").read_text()
+    assert "<polyline" in (tmp_path / "found.svg").read_text()
+
+
+def test_command_lists_the_bugs_and_refuses_what_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["measure", "--list"]) == 0
+    assert f"{BUG.id}: {BUG.title}\n" in capsys.readouterr().out
+
+
+def test_size_is_what_a_reader_counts() -> None:
+    halves = ChunkSharding(0, (0, 1))
+    entries = (TensorEntry("a", (2, 3), saved=halves), TensorEntry("b"))
+    scenario = Scenario(entries, save=Operation(2), faults=(Fault("save", 0, "writer.finish"),))
+    assert counted(scenario) == (2, 2, 6, 1)
+    assert counted(Scenario(save=Operation(members=(2,)))) == (3, 0, 0, 0)
+    history = History((TensorEntry("a"),), (Save(operation=Operation(3)), Load()))
+    assert counted(history) == (3, 1, 1, 0)
+    assert counted(Plans(2, (Held(Item("a")), Held(Item("b"))))) == (2, 2, 1, 0)
+    assert counted(Reads(Tiled((4,), (Box((0,), (4,)),)))) == (1, 1, 4, 0)
+    assert counted(Training((Norm(), Norm()), saved=Side(parallelism=Parallelism(data=2), steps=1))) == (2, 2, 0, 0)
+    assert counted(MeshLayout((4,), (3,), (Cut(),))) == (3, 1, 4, 0)
+    assert counted(NestedState({"a": None, "b": None})) == (1, 2, 0, 0)
+    assert counted(Window()) == counted(Window().scenario) == (1, 4, 2, 0)
+
+
+def counted(case: Any) -> tuple[int, int, int, int]:
+    size: Size = size_of(case)
+    return size.ranks, size.entries, size.elements, size.faults
+
+
+def record(bug: str, seed: int, examples: int | None, elements: int = 1) -> dict[str, Any]:
+    if examples is None:
+        return {"bug": bug, "seed": seed, "state": "missed", "examples": 500, "cpu": 9.0}
+    size = {"ranks": 1, "entries": 1, "elements": elements, "faults": 0, "letters": 9}
+    return {
+        "bug": bug,
+        "seed": seed,
+        "state": "found",
+        "examples": examples,
+        "cpu": 1.5,
+        "law": "round_trip",
+        "shrunk": elements < 6,
+        "size": size,
+    }
+
+
+def test_table_tells_of_each_bug_over_its_seeds_and_of_all_of_them() -> None:
+    bug = Bug("a", "bug a", (Change("utils:f", "", ""),), WITNESS)
+    records = [record("a", 0, 10), record("a", 1, 30), record("b", 0, None), record("c", 0, 20, elements=6)]
+    found = rows(json.loads(json.dumps(records)), {"a": bug, "c": bug})
+    text = list(lines(found))
+    assert text[0].split() == ["bug", "found", "examples", "CPU", "s", "law", "size", "witness"]
+    assert text[1].split() == ["a", "2/2", "20", "(10–30)", "1.5", "(1.5–1.5)", "round_trip", "1/1/1/0", "1/1/1/0"]
+    assert text[2].split() == ["c", "1/1", "20", "1.5", "round_trip", "1/1/6/0", "!…", "1/1/1/0"]
+    assert text[3].split() == ["b", "0/1"]
+    assert text[-3:] == [
+        "3 of 4 races found the bug, 2 of 3 bugs",
+        "after 20 examples and 1.5 s of CPU in the median",
+        "1 of 2 that were found became as small as the witness",
+    ]
+    assert "3 of 4 planted bugs found" in found_over_examples(records)
