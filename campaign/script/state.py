@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
-from properties.violations import ChangedOutside
+from properties.violations import ChangedOutside, WrongObject
 from worlds.dtypes import DTYPES
 from worlds.entries import Entry, Nested, ObjectEntry, Path, TensorEntry
 from worlds.layouts import ChunkSharding, Plain
@@ -258,4 +258,23 @@ def content_checks(plan: Plan, name: Name, variable: str) -> list[str]:
         else:
             checks = tensor_checks(plan, leaf, name, place)
         lines += only_where_it_is(plan, leaf, name, checks)
+    return [*lines, *_class_checks(plan, name, variable)] if plan.kind is WrongObject else lines
+
+
+def _class_checks(plan: Plan, name: Name, variable: str) -> list[str]:
+    """Statements that look whether what was an ``OrderedDict`` in a tuple is one; a load makes tuples anew."""
+    lines = []
+    for path in _ordered_in_tuples(children(plan.scenario.entries, name), name, inside=False):
+        said = quoted(f"{'.'.join(map(str, path))}: saved an OrderedDict, loaded a ")
+        lines.append(f"kind = type({place_of(plan, variable, path)}).__name__")
+        lines.append(f'if kind != "OrderedDict":\n    sys.exit({said} + kind)')
     return lines
+
+
+def _ordered_in_tuples(placed: Iterable[tuple[Path, Entry]], name: Name, *, inside: bool) -> Iterator[Path]:
+    for path, entry in placed:
+        if isinstance(entry, Nested):
+            if inside and entry.container == "ordered":
+                yield path
+            within = children(entry.entries, name, path=path, sequence=entry.is_sequence)
+            yield from _ordered_in_tuples(within, name, inside=inside or entry.container == "tuple")

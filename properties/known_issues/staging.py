@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from worlds.entries import TensorEntry
+from worlds.entries import Nested, ObjectEntry, TensorEntry
 from worlds.layouts import ChunkSharding, EnumerableSharding, MeshSharding, Plain, Replicate, Tile
 from worlds.operations import Operation, Stager
 from worlds.scenario import Scenario
@@ -66,6 +66,16 @@ def _stages_no_copy(verdict: Verdict, breach: Breach) -> bool:
     return scalar and overwritten and _stages(verdict.scenario, ("writer",))
 
 
+def _makes_plain_dict(verdict: Verdict, breach: Breach) -> bool:
+    """Whether a tuple differs in the class of the ``OrderedDict``s in it, and in nothing else."""
+    if breach.kind is not WrongObject or breach.operation != "load" or len(breach.detail) != 2:
+        return False
+    right, seen = (line.split(maxsplit=1)[1] for line in breach.detail)
+    ordered = right.startswith("tuple ") and "OrderedDict(" in right
+    same = right.replace("OrderedDict(", "dict(") == seen
+    return ordered and same and _stages(verdict.scenario, ("writer",))
+
+
 # A tensor in the text of a container: its dtype and shape, and its bytes.
 _TENSOR = re.compile(r"(torch\.\w+ \([\d, ]*\)) ([0-9a-f]*)")
 _NEGATED = TensorEntry("a", saved=Plain(memory="negated"))
@@ -89,6 +99,16 @@ ISSUES = (
         loses="the checkpoint silently holds a step counter, or a loss scale, of a later step than the rest",
         scenario=Scenario(entries=(_SCALAR,), save=Operation(api="async")),
         matches=_stages_no_copy,
+    ),
+    KnownIssue(
+        id="staging-ordered-dict",
+        title="async_save makes a dict of an OrderedDict in a tuple where the storage writer does the staging",
+        loses="what was an OrderedDict is a dict after a load, in silence",
+        scenario=Scenario(
+            entries=(Nested("a", "tuple", (Nested(0, "ordered", (ObjectEntry("b"),)),)),),
+            save=Operation(api="async"),
+        ),
+        matches=_makes_plain_dict,
     ),
     KnownIssue(
         id="staging-sharded-tensor",
