@@ -64,6 +64,7 @@ SAYS = {
     "int-keys": ["the keys are {'a': {0: None, '0': None}}, and were {'a': {0: None}}"],
     "list-replaced": ["a is another object than the one to load into"],
     "empty-dict-in-list": ["RuntimeError: Missing key in checkpoint state_dict: a.0."],
+    "strided-shard-in-pieces": ["has overlapping chunks"],
     "staging-ordered-dict": ["a.0: saved an OrderedDict, loaded a dict"],
     "empty-dict-beside-objects": ["RuntimeError: Missing key in checkpoint state_dict: a."],
     "mistaken-for-2.3": ["RuntimeError: Missing key in checkpoint state_dict: b."],

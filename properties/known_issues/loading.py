@@ -226,12 +226,15 @@ def _is_sharded_elsewhere(entry: TensorEntry, rank: int) -> bool:
 
 
 def _takes_checkpoint_for_an_old_one(verdict: Verdict, breach: Breach) -> bool:
-    tensors = [unit.tensor for unit in verdict.scenario.units("load") if unit.tensor is not None]
-    return any(
-        name in _without_tensors(verdict.scenario, rank)
-        and any(_is_sharded_elsewhere(tensor, rank) for tensor in tensors)
-        for rank, name in _not_found(verdict, breach).items()
-    )
+    scenario = verdict.scenario
+    tensors = {unit.fqn: unit.tensor for unit in scenario.units("load") if unit.tensor is not None}
+    for rank, name in _not_found(verdict, breach).items():
+        elsewhere = {fqn for fqn, tensor in tensors.items() if _is_sharded_elsewhere(tensor, rank)}
+        # One that is in the checkpoint is what it takes for a sign; then it asks for those that are not, as well.
+        shown, asked = elsewhere & saved_units(scenario).keys(), elsewhere - saved_units(scenario).keys()
+        if (elsewhere and name in _without_tensors(scenario, rank)) or (shown and name in asked):
+            return True
+    return False
 
 
 def _without_tensors(scenario: Scenario, rank: int) -> set[str]:
@@ -298,7 +301,7 @@ ISSUES = (
     KnownIssue(
         id="mistaken-for-2.3",
         title="a rank without a shard of a ShardedTensor takes the checkpoint for one of torch 2.3, and asks it for "
-        "dicts of objects",
+        "dicts of objects, or for tensors of which it has no shard",
         loses="a checkpoint cannot be loaded with a ShardedTensor that leaves a rank out beside a dict of objects",
         scenario=Scenario(
             entries=(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 
 from worlds.entries import TensorEntry
-from worlds.layouts import ChunkSharding, EnumerableSharding, Tile
+from worlds.layouts import ChunkSharding, EnumerableSharding, Layout, MeshSharding, Shard, StridedShard, Tile
 from worlds.operations import Operation
 from worlds.outcome import ErrorRecord
 from worlds.scenario import Scenario
 
 from ..verdict import Breach, Verdict
-from ..violations import BadChunks, UnexpectedFailure
+from ..violations import BadChunks, UnexpectedFailure, WrongBits
 from .alone import ends_alone, overshoots
 from .entry import KnownIssue, blamed, operation_outcome, saved_tensors
 
@@ -65,6 +66,29 @@ def _has_two_tiles_at_one_place(entry: TensorEntry) -> bool:
     return any(one.offsets == other.offsets and bool(one.box) != bool(other.box) for one, other in pairs)
 
 
+def _takes_pieces_for_a_box(verdict: Verdict, breach: Breach) -> bool:
+    scenario = verdict.scenario
+    if breach.operation == "save":
+        pieces = any(_in_pieces(entry.saved, entry.shape) for entry in saved_tensors(scenario))
+        return pieces and _refused_plan(verdict, breach, "has overlapping chunks")
+    tensors = (unit.tensor for unit in scenario.units("load") if unit.path == breach.path)
+    return breach.kind is WrongBits and any(
+        tensor is not None and _in_pieces(tensor.loaded, tensor.shape) for tensor in tensors
+    )
+
+
+def _in_pieces(layout: Layout | None, shape: tuple[int, ...]) -> bool:
+    """Whether what some rank holds of it lies in several boxes, as that of a ``_StridedShard`` can."""
+    if not isinstance(layout, MeshSharding):
+        return False
+    parts = (part for rank in range(math.prod(layout.mesh)) for part in layout.parts(shape, _held_by(layout, rank)))
+    return any(len(list(part.boxes())) > 1 for part in parts)
+
+
+def _held_by(layout: MeshSharding, place: int) -> int:
+    return layout.ranks[place] if layout.ranks else place
+
+
 ISSUES = (
     KnownIssue(
         id="chunk-behind-the-end",
@@ -94,5 +118,16 @@ ISSUES = (
             save=Operation(2),
         ),
         matches=_takes_an_empty_chunk_for_another,
+    ),
+    KnownIssue(
+        id="strided-shard-in-pieces",
+        title="a DTensor's shard on three mesh dims that lies in several pieces is taken for one box",
+        loses="9 rows over 2 × 2 × 2 cannot be saved, and whoever loads into them silently gets other rows",
+        scenario=Scenario(
+            entries=(TensorEntry("a", (9,), saved=MeshSharding((2, 2, 2), (StridedShard(0, 4), Shard(0), Shard(0)))),),
+            save=Operation(8),
+            load=Operation(8),
+        ),
+        matches=_takes_pieces_for_a_box,
     ),
 )
