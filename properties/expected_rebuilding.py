@@ -17,7 +17,7 @@ from worlds.entries import Entry, Key, Nested, Path, TensorEntry
 from worlds.layouts import MeshSharding
 from worlds.outcome import ChunkState, ContainerState, EntryState, ObjectState, TensorState
 from worlds.parts import Box, Part
-from worlds.rebuild import UNREAD
+from worlds.rebuild import unread
 from worlds.rebuilding import Rebuilding
 from worlds.scenario import Scenario
 from worlds.state import OVERWRITTEN
@@ -177,7 +177,8 @@ class _Content:
         name = ".".join(map(str, leaf.path))
         if self.own is None:
             return self.whole(name, entry, Box((0,) * len(entry.shape), entry.shape))
-        bits = torch.full((*entry.shape, DTYPES[entry.dtype].itemsize), UNREAD, dtype=torch.uint8)
+        dtype = DTYPES[entry.dtype]
+        bits = torch.full((*entry.shape, dtype.itemsize), unread(dtype), dtype=torch.uint8)
         for part in entry.saved.parts(entry.shape, self.own):
             for box, _ in part.boxes():
                 place = tuple(slice(start, start + size) for start, size in zip(box.offsets, box.sizes, strict=True))

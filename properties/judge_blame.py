@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from worlds.errors import NEVER_ARRIVES
 from worlds.faults import Fault
 from worlds.outcome import Deadlocked, Died, ErrorRecord, OperationOutcome, Raised
 from worlds.scenario import Scenario
@@ -137,7 +138,9 @@ def _is_cause(scenario: Scenario, name: Name, rank: int, index: int, error: Erro
     """Whether that fault, or a refusal, of the rank raises this exception."""
     if index == REFUSAL:
         return names_refusal(scenario, name, rank, error)
-    return names_fault(scenario, index, error)
+    fault = scenario.all_faults[index]
+    # What stands for an exception that never arrives can be anything, so it must at least be on the rank that raised.
+    return names_fault(scenario, index, error) and (fault.rank == rank or fault.error not in NEVER_ARRIVES)
 
 
 def _failure_text(scenario: Scenario, name: Name, rank: int, index: int) -> str:

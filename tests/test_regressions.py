@@ -21,7 +21,9 @@ from worlds import (
     Replicate,
     Scenario,
     Schedule,
+    Shard,
     SimulatedWorld,
+    StridedShard,
     TensorEntry,
     WriterOptions,
 )
@@ -90,6 +92,30 @@ SCENARIOS = {
     "what a rank raises has the refused name in it": Scenario(
         entries=(ObjectEntry("c", loaded=None), TensorEntry("c", saved=None)),
         faults=(Fault("load", 0, "planner.create_global_plan", error="CheckpointException"),),
+    ),
+    # An exception that never arrives passed for whatever another rank had raised.
+    "a rank is blamed for something known, and what another raises never arrives": Scenario(
+        entries=(
+            TensorEntry("a", saved=_ONE, loaded=_ONE),
+            Nested("s", "stateful"),
+        ),
+        save=Operation(2, api="uncoordinated"),
+        load=Operation(2),
+        faults=(Fault("load", 0, "stateful.load_state_dict", error="Unpicklable"),),
+    ),
+    # What a rank asks for that takes a checkpoint for an old one was known of containers alone.
+    "a rank asks for a tensor of which it has no shard": Scenario(
+        entries=(
+            TensorEntry("a", (1,), saved=None, loaded=ChunkSharding(0, (0,))),
+            TensorEntry("b", (1,), loaded=ChunkSharding(0, (0,))),
+        ),
+        save=Operation(2),
+        load=Operation(2),
+    ),
+    "a tensor is loaded into a shard in pieces": Scenario(
+        entries=(TensorEntry("a", (9,), loaded=MeshSharding((2, 2, 2), (StridedShard(0, 4), Shard(0), Shard(0)))),),
+        save=Operation(8),
+        load=Operation(8),
     ),
 }
 

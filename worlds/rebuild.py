@@ -19,10 +19,12 @@ from .rebuilding import Rebuilding, RebuildingOutcome
 from .scenario import Scenario
 from .state import StateDict
 
-__all__ = ["UNREAD", "run_rebuilding"]
+__all__ = ["run_rebuilding", "unread"]
 
-UNREAD = 0xA5
-"""What each byte of a new tensor is, before something is read into it."""
+
+def unread(dtype: torch.dtype) -> int:
+    """What each byte of a new tensor is, before something is read into it; a bool that is copied is 0 or 1."""
+    return 1 if dtype == torch.bool else 0xA5
 
 
 def run_rebuilding(world: ExampleWorld, rebuilding: Rebuilding) -> RebuildingOutcome:
@@ -77,7 +79,7 @@ def _convert(path: str, *, twice: bool) -> dict[Any, Any]:
 
 
 class _Poisoned(TorchFunctionMode):
-    """In the calling thread, a tensor that begins with whatever is in its memory begins with :data:`UNREAD`.
+    """In the calling thread, a tensor that begins with whatever is in its memory begins with :func:`unread`.
 
     So an element that is never read is seen as such, and is the same in each run.
     """
@@ -85,5 +87,5 @@ class _Poisoned(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if func is torch.empty and result.numel():
-            result.untyped_storage().fill_(UNREAD)
+            result.untyped_storage().fill_(unread(result.dtype))
         return result

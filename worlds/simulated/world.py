@@ -183,12 +183,7 @@ class SimulatedWorld:
             raise errors[min(errors)]
         if distributed and all(context.is_pristine() for context in contexts):
             self._contexts[world_size] = contexts
-        ranks = tuple(
-            results[task.rank]
-            if task.rank in results
-            else Deadlocked(scheduler.stuck[task], place=place_in_dcp(scheduler.frames[task]))
-            for task in tasks
-        )
+        ranks = tuple(results[task.rank] if task.rank in results else _deadlocked(scheduler, task) for task in tasks)
         return Launched(ranks, tuple(f"{name}: {waiting}" for name, waiting in scheduler.trace))
 
 
@@ -200,3 +195,10 @@ def _isolate_threads(enable: bool) -> None:
 def _enter_thread(task: Task) -> None:
     """A thread that a rank has started sees the rank's groups."""
     task.context.register()
+
+
+def _deadlocked(scheduler: Scheduler, task: Task) -> Deadlocked:
+    """Of a rank that waits for ever: for others, if one of its threads does, or else for itself."""
+    own = [task, *(other for other in scheduler.stuck if other.rank == task.rank and other is not task)]
+    waiting = next((other for other in own if scheduler.stuck[other].group), task)
+    return Deadlocked(scheduler.stuck[waiting], place=place_in_dcp(scheduler.frames[waiting]))
