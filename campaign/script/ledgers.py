@@ -10,6 +10,7 @@ from properties.judge_killed import judge_killed
 from properties.judge_rebuilding import judge_rebuilding
 from properties.judge_route import judge_route
 from properties.judge_sequence import compare_caching
+from properties.judge_side_by_side import SideBySideBreach
 from properties.killed_issues import KILLED_ISSUES, KilledIssue
 from properties.rebuilding_issues import REBUILDING_ISSUES, RebuildingIssue
 from properties.route_entry import RouteIssue
@@ -18,7 +19,7 @@ from properties.sequence_issues import SEQUENCE_ISSUES, SequenceIssue
 from properties.side_by_side_issues import SIDE_BY_SIDE_ISSUES, SideBySideIssue, find_breach
 from properties.training import TRAINING_ISSUES, TrainingIssue, find_training_issue, judge_training
 from properties.training.breach import TrainingBreach
-from worlds import ProcessWorld
+from worlds import ProcessWorld, SimulatedWorld
 from worlds.histories import History
 from worlds.killed import KilledScenario
 from worlds.processes.killed import run_killed
@@ -105,12 +106,20 @@ def write_case_script(
         case Rebuilding():
             return _written(write_rebuilding_script, judge_rebuilding(case, run_rebuilding(world, case)))
         case SideBySide():
-            return _written(write_side_by_side_script, find_breach(case, world))
+            return _written(write_side_by_side_script, _find_breach_of_pair(case, world))
         case Training():
             found = judge_training(case, run_training(world, case))
             return _written(write_training_script, next(filter(matches or _is_new, found), None))
     plain, cached = (run_sequence(world, case, caching=caching) for caching in (False, True))
     return _written(write_sequence_script, compare_caching(case, plain, cached))
+
+
+def _find_breach_of_pair(pair: SideBySide, world: ProcessWorld) -> SideBySideBreach | None:
+    if pair.how != "one group":
+        return find_breach(pair, world)
+    # On real ranks it is a race whether the messages of the two cross. Here they do, as the script makes them do.
+    with SimulatedWorld() as ordered:
+        return find_breach(pair, ordered)
 
 
 def _is_new(breach: TrainingBreach) -> bool:
