@@ -24,7 +24,7 @@ from properties.choices import (
     skip_on_storage,
 )
 from properties.databases import NoRedis, database_of
-from properties.determinism import ignore_constants_of_modules
+from properties.drawing import set_up_drawing
 from properties.judged import FEATURE_HITS
 from properties.profiles import COMMON
 from properties.sharding import SHARDS, seed_shard
@@ -32,7 +32,7 @@ from properties.summary import fault_table, feature_table, known_issue_lines, st
 from strategies import limit_storages, limit_world_sizes
 from worlds import ProcessWorld, SimulatedWorld, TorchrunWorld
 
-ignore_constants_of_modules()
+set_up_drawing()
 
 PROFILES = ("quick", "ci", "nightly")
 

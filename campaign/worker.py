@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from hypothesis import Verbosity, seed, settings
 
-from properties.determinism import ignore_constants_of_modules
+from properties.drawing import set_up_drawing
 from properties.profiles import COMMON
 from strategies import limit_storages
 from worlds import SimulatedWorld
@@ -47,7 +47,7 @@ _MANY = 10**9
 
 def prepare() -> None:
     """Set Hypothesis up for a campaign; before the laws are imported, which go by it."""
-    ignore_constants_of_modules()
+    set_up_drawing()
     settings.register_profile(
         "campaign",
         COMMON,

@@ -41,7 +41,7 @@ class WorldChoice:
 
 
 WORLDS = {
-    SimulatedWorld.name: WorldChoice({"quick": 15, "ci": 600, "nightly": 20_000}),
+    SimulatedWorld.name: WorldChoice({"quick": 15, "ci": 300, "nightly": 20_000}),
     # An example costs twenty times as much, and a hang a second.
     ProcessWorld.name: WorldChoice({"quick": 5, "ci": 240, "nightly": 4_000}),
     TorchrunWorld.name: WorldChoice({"quick": 5, "ci": 120, "nightly": 4_000}),

@@ -24,13 +24,15 @@ Through = Literal["call", "future"]
 def _places(operation: Literal["save", "load"]) -> list[tuple[str, Through]]:
     """Each hook, in the call and, where it returns one, through its future, which DCP hears of in another way.
 
-    The simplest is drawn most often, and so it is one that DCP protects.
+    The simplest is drawn most often, and so it is one that DCP protects. The coordinator's own have a second place:
+    what differs with the rank that it is shows in them alone, one rank fails there, and what fails before hides it.
     """
     hooks = sorted(
         (name for of, name in HOOKS if of == operation), key=lambda name: HOOKS[operation, name].phase is None
     )
     calls: list[tuple[str, Through]] = [(name, "call") for name in hooks]
-    return [*calls, *((name, "future") for name in hooks if HOOKS[operation, name].future)]
+    again: list[tuple[str, Through]] = [(n, "call") for n in hooks if HOOKS[operation, n].role == "coordinator"]
+    return [*calls, *((name, "future") for name in hooks if HOOKS[operation, name].future), *again]
 
 
 _PLACES = {"save": _places("save"), "load": _places("load")}

@@ -11,7 +11,6 @@ from torch.distributed.checkpoint import filesystem, state_dict_loader, utils
 from campaign.planted.plant import planted
 from properties import judge
 from properties.damage_issues import check_damaged
-from properties.sharding import SHARDS
 from properties.violations import (
     LostFailure,
     UnexpectedFailure,
@@ -20,13 +19,13 @@ from properties.violations import (
     WrongRanks,
 )
 from strategies import damaged_scenarios
-from tests.shrinking import shrunk
+from tests.shrinking import ci_examples, shrunk
 from worlds import SimulatedWorld
 from worlds.concise import pretty
 
 pytestmark = pytest.mark.thorough
 
-CI_EXAMPLES = SHARDS * 300  # of the law, in the profile ci
+CI_EXAMPLES = ci_examples(2)
 
 
 @dataclass(frozen=True)
