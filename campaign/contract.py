@@ -38,6 +38,13 @@ def contract_lines() -> Iterator[str]:
         if law.on_storages:
             yield f"- `{law.name}`: {_first_line(law.function)}"
     yield ""
+    yield "With an `endpoint`, the address of a server of HTTP, and `at(endpoint)`, which returns the same storage with"
+    yield "writers and readers that find the server at another address, also:"
+    yield ""
+    for law in all_laws().values():
+        if law.on_servers:
+            yield f"- `{law.name}`: {_first_line(law.function)}"
+    yield ""
     yield "## What depends on a declaration"
     yield ""
     yield from (f"- `{limit}`: {text}" for limit, text in LIMITS.items())

@@ -80,7 +80,7 @@ def begin(
     left_out: tuple[str, ...] = ()
     if storage:
         left_out = _left_out(storage, world)
-    names = tuple(law.name for law in chosen_laws(laws, world, on_storages=bool(storage)))
+    names = tuple(law.name for law in chosen_laws(laws, world, storage=storage))
     folder = Folder(path or Path(f"campaign-{time.strftime('%Y%m%d-%H%M%S')}"))
     if shard[1] > 1 and seed is None:
         raise Refused("the shards of a campaign need one seed: say --seed=N in each of them")
@@ -118,7 +118,7 @@ def _left_out(storage: str, world: str) -> tuple[str, ...]:
         require_usable(storage, world)
     except InvalidScenario as error:
         raise Refused(f"--storage: {error}") from None
-    others = [law.name for law in chosen_laws((), world) if not law.on_storages]
+    others = [law.name for law in chosen_laws((), world) if not (law.on_storages or law.on_servers)]
     return tuple(storage_lines(storage, others))
 
 

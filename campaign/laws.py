@@ -14,9 +14,10 @@ from typing import Any
 
 import properties
 import properties.planning
-from properties.choices import NOT_OF_STORAGES
+from properties.choices import NOT_OF_STORAGES, NOT_ON_A_SERVER
 from properties.sharding import SHARDS
 from worlds import ProcessWorld, SimulatedWorld, TorchrunWorld
+from worlds.storages import find_storage
 
 from .opened import OpenedWorlds
 from .status import Refused
@@ -37,6 +38,8 @@ class Law:
     only_in: tuple[str, ...] | None = None
     on_storages: bool = False
     """Whether it holds on any storage."""
+    on_servers: bool = False
+    """Whether it holds on any storage with an endpoint, and on no other."""
 
     @property
     def node(self) -> str:
@@ -106,11 +109,19 @@ def _modules(package: ModuleType) -> list[ModuleType]:
 def _law(module: str, name: str, function: Any) -> Law:
     marks = {mark.name: mark.args for mark in getattr(function, "pytestmark", ())}
     inner = function.hypothesis.inner_test
-    return Law(name, module, function, inner, marks.get("only_in"), on_storages="on_storages" in marks)
+    return Law(
+        name,
+        module,
+        function,
+        inner,
+        marks.get("only_in"),
+        on_storages="on_storages" in marks,
+        on_servers="on_servers" in marks,
+    )
 
 
-def chosen_laws(names: typing.Sequence[str], world: str, *, on_storages: bool = False) -> list[Law]:
-    """The laws of those names, or without any name all that make sense in that world, or hold on any storage.
+def chosen_laws(names: typing.Sequence[str], world: str, *, storage: str = "") -> list[Law]:
+    """The laws of those names, or without any name all that make sense in that world, and hold on that storage if any.
 
     A name is a law's, or the name of a module without ``test_``, as ``blame``, which stands for all in it. Raises
     :class:`Refused`.
@@ -122,13 +133,22 @@ def chosen_laws(names: typing.Sequence[str], world: str, *, on_storages: bool = 
             if names:
                 raise Refused(f"the law {law.name} makes sense in the {' or '.join(law.only_in or ())} world alone")
             del chosen[law.name]
-        elif on_storages and not law.on_storages:
+        elif (reason := _unfit(law, storage)) is not None:
             if law.name in names:
-                raise Refused(f"the law {law.name} {NOT_OF_STORAGES}")
+                raise Refused(f"the law {law.name} {reason}")
             del chosen[law.name]
     if not chosen:
-        raise Refused(f"no law of {', '.join(names)} is of storages: leave out --storage")
+        raise Refused(
+            f"no law of {', '.join(names)} {'is of storages: leave out' if storage else 'goes without'} --storage"
+        )
     return [*chosen.values()]
+
+
+def _unfit(law: Law, storage: str) -> str | None:
+    """Why the law does not hold on that storage, or without one, if it does not."""
+    if law.on_servers:
+        return None if storage and find_storage(storage).endpoint is not None else NOT_ON_A_SERVER
+    return NOT_OF_STORAGES if storage and not law.on_storages else None
 
 
 def _named(name: str, laws: Mapping[str, Law]) -> list[Law]:

@@ -65,6 +65,8 @@ def _count_faults(scenario: Scenario, outcome: Outcome) -> None:
     if scenario.file_faults:
         count_judged(file_features(scenario, "save", outcome.save.hits) | file_features(scenario, "load", load_hits))
         return
+    if scenario.request_faults:  # at no hook
+        return
     for hit in (*outcome.save.hits, *load_hits):
         fault = scenario.faults[hit.index]
         coordinator = scenario.operation(fault.operation).coordinator

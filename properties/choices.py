@@ -15,6 +15,7 @@ from worlds.torchrun import NoJob, job_rank, job_size, serve
 
 __all__ = [
     "NOT_OF_STORAGES",
+    "NOT_ON_A_SERVER",
     "WORLDS",
     "WorldChoice",
     "add_world_option",
@@ -22,6 +23,7 @@ __all__ = [
     "chosen_world",
     "fewer",
     "largest_world",
+    "on_servers",
     "on_storages",
     "only_in",
     "require_usable",
@@ -51,6 +53,12 @@ only_in = pytest.mark.only_in
 
 on_storages = pytest.mark.on_storages
 """Marks a law that holds on any storage, and so runs where one is chosen."""
+
+on_servers = pytest.mark.on_servers
+"""Marks a law that holds on any storage with an ``endpoint``, and so runs where one is chosen."""
+
+NOT_ON_A_SERVER = "takes a --storage with an endpoint"
+"""Why a law on those is skipped."""
 
 NOT_OF_STORAGES = "is not of storages: leave out --storage"
 """Why a law is skipped where one was chosen."""
@@ -132,9 +140,14 @@ def serve_rank_0(config: pytest.Config) -> int | None:
 
 
 def skip_on_storage(item: pytest.Item) -> None:
-    """Skip a law that is not of storages where one was chosen."""
+    """Skip a law that is not of storages where one was chosen, or is of such as the one that was not chosen."""
+    storage = chosen_storage(item.config)
+    if item.get_closest_marker("on_servers") is not None:
+        if storage is None or find_storage(storage).endpoint is None:
+            pytest.skip(NOT_ON_A_SERVER)
+        return
     is_law = item.nodeid.startswith("properties/")
-    if is_law and chosen_storage(item.config) is not None and item.get_closest_marker("on_storages") is None:
+    if is_law and storage is not None and item.get_closest_marker("on_storages") is None:
         pytest.skip(NOT_OF_STORAGES)
 
 

@@ -12,6 +12,7 @@ from worlds.errors import RAISES_NOTHING
 from worlds.faults import Fault
 from worlds.file_faults import FileFault
 from worlds.outcome import Hit
+from worlds.request_faults import RequestFault
 from worlds.scenario import Scenario
 
 from .reach import Chance, Reach, chance_of_items, is_called
@@ -36,7 +37,7 @@ def told_hits(scenario: Scenario, hits: Sequence[Hit]) -> list[Hit]:
     return [hit for hit in hits if not _may_pass(scenario, scenario.all_faults[hit.index])]
 
 
-def _may_pass(scenario: Scenario, fault: Fault | FileFault) -> bool:
+def _may_pass(scenario: Scenario, fault: Fault | FileFault | RequestFault) -> bool:
     return isinstance(fault, FileFault) and (fault.error in RAISES_NOTHING or may_be_got_over(scenario, fault))
 
 

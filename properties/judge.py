@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from worlds.outcome import MetadataRecord, OperationOutcome, Outcome, Returned
 from worlds.scenario import Scenario
 
+from .expected_requests import expected_of_requests
 from .judge_blame import judge_blame
 from .judge_damage import judge_damaged_load
 from .judge_metadata import judge_metadata, judge_metadata_record
@@ -28,7 +29,7 @@ def judge(scenario: Scenario, outcome: Outcome) -> Verdict:
         raise ValueError("a scenario is loaded if, and only if, its save returned on every rank")
     if outcome.load is not None:
         _check_size("load", outcome.load, scenario.load.world_size)
-    expectation = expected(scenario)
+    expectation = expected_of_requests(scenario, outcome) if scenario.request_faults else expected(scenario)
     return Verdict(scenario, outcome, expectation, next(_breaches(scenario, outcome, expectation), None))
 
 

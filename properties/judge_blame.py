@@ -8,6 +8,7 @@ from typing import Literal
 from worlds.errors import NEVER_ARRIVES
 from worlds.faults import Fault
 from worlds.outcome import Deadlocked, Died, ErrorRecord, OperationOutcome, Raised
+from worlds.request_faults import RequestFault
 from worlds.scenario import Scenario
 
 from .file_reach import may_be_got_over
@@ -147,6 +148,8 @@ def _failure_text(scenario: Scenario, name: Name, rank: int, index: int) -> str:
     if index == REFUSAL:
         return f"rank {rank} must refuse {refusals(scenario, name)[rank][0]!r}"
     fault = scenario.all_faults[index]
+    if isinstance(fault, RequestFault):
+        return f"rank {rank} failed, whose {fault.hook} was {fault.error}"
     how = f", through the {fault.through}" if isinstance(fault, Fault) else f" at call {fault.skip}" * (fault.skip > 0)
     return f"rank {rank} failed in {fault.hook} ({fault.error}{how})"
 

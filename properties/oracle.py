@@ -84,6 +84,8 @@ def names_fault(scenario: Scenario, index: int, record: ErrorRecord) -> bool:
     """Whether the exception that a rank is blamed for is the one that the fault of that number raises."""
     if scenario.file_faults:
         return _names_file_fault(scenario.file_faults[index], index, record)
+    if scenario.request_faults:
+        return True  # what a client makes of it, and its storage of that, is theirs
     fault = scenario.faults[index]
     if fault.hook == "reader.read_metadata" and fault.error not in NOT_AN_EXCEPTION:
         # The rank tries its own metadata next; when that fails as well, it reports that there is none, and why.

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
 from worlds.hooks import HOOKS
-from worlds.storages import limits_of
+from worlds.storages import find_storage
 
 from .damage_issues import DAMAGE_ISSUES
 from .history_issues import HISTORY_ISSUES
@@ -83,13 +83,15 @@ _LIMITS = {
 
 def storage_lines(name: str, skipped: Collection[str]) -> Iterator[str]:
     """What was not judged on the storage that a run has chosen: what it does not support, and laws of other things."""
-    limits = limits_of(name)
+    limits = find_storage(name).limits
     for limit, text in _LIMITS.items():
         value = getattr(limits, limit)
         if isinstance(value, tuple):
             yield f"not supported: {text} {', '.join(value) or 'none'}"
         elif value is False:
             yield f"not supported: {text}"
+    if find_storage(name).endpoint is None:
+        yield "not judged: requests to a server that fail, for which it would have an endpoint"
     if skipped:
         yield f"not of storages, and so skipped: {', '.join(sorted(skipped))}"
 

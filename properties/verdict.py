@@ -106,8 +106,8 @@ def _seen_text(scenario: Scenario, operation: str, outcome: OperationOutcome) ->
     groups = describe_ranks(outcome.ranks, rank_text)
     for index, (ranks, text) in enumerate(groups):
         yield f"{'seen      ' + operation + ': ' if index == 0 else ' ' * (12 + len(operation))}{ranks}: {text}"
-    struck = [scenario.all_faults[hit.index] for hit in outcome.hits]
-    hits = [f"{fault.hook} on rank {fault.rank}" for fault in struck]
+    struck = [(scenario.all_faults[hit.index], hit.raised) for hit in outcome.hits]
+    hits = [f"{raised or fault.hook} on rank {fault.rank}" for fault, raised in struck]
     if hits:
         unique = list(dict.fromkeys(hits))
         yield f"reached   faults: {', '.join(unique[:8])}{' …' if len(unique) > 8 else ''}"

@@ -10,6 +10,7 @@ from .kills import killed_scenarios, kills
 from .layouts import chunk_sharding_specs, enumerable_sharding_specs, layouts, memories, mesh_shardings, replicas
 from .mismatches import mismatched_entries
 from .rebuildings import rebuildings
+from .requests import failing_request_scenarios
 from .routes import routes
 from .sequences import save_sequences
 from .side_by_side import saves_side_by_side
@@ -28,6 +29,7 @@ __all__ = [
     "enumerable_sharding_specs",
     "failing_file_scenarios",
     "failing_ranks",
+    "failing_request_scenarios",
     "faults",
     "file_faults",
     "fqns",

@@ -18,6 +18,7 @@ from .layouts import (
 from .operations import Operation, PlannerOptions, Schedule, WriterOptions
 from .outcome import Outcome
 from .processes import ProcessWorld
+from .request_faults import RequestFault
 from .scenario import Scenario
 from .simulated import SimulatedWorld
 from .torchrun import TorchrunWorld
@@ -38,6 +39,7 @@ __all__ = [
     "PlannerOptions",
     "ProcessWorld",
     "Replicate",
+    "RequestFault",
     "Scenario",
     "Schedule",
     "Shard",

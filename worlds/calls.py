@@ -19,7 +19,7 @@ from .inject import Injection
 from .operations import Operation, Stager
 from .scenario import Scenario
 from .state import StateDict
-from .storages import find_storage
+from .storages import Storage, find_storage
 
 __all__ = [
     "Tools",
@@ -48,7 +48,7 @@ def save(
 
     With other ``tools`` than new ones, if given.
     """
-    writer = make_writer(scenario, path) if tools is None else tools.writer(scenario, path)
+    writer = make_writer(scenario, path, injection.storage()) if tools is None else tools.writer(scenario, path)
     planner = make_save_planner(scenario) if tools is None else tools.save_planner(scenario)
     injection.place("writer", writer)
     injection.place("planner", planner)
@@ -194,7 +194,7 @@ def load(
     make_planner: Callable[[Scenario], dcp.DefaultLoadPlanner] | None = None,
 ) -> None:
     """Load into ``state`` as the scenario says, with another reader or planner than the default ones if given."""
-    reader = (make_reader or _make_reader)(scenario, path)
+    reader = make_reader(scenario, path) if make_reader else _make_reader(injection.storage(), path)
     planner = (make_planner or make_load_planner)(scenario)
     injection.place("reader", reader)
     injection.place("planner", planner)
@@ -212,14 +212,13 @@ def load(
         )
 
 
-def make_writer(scenario: Scenario, path: str) -> StorageWriter:
-    """A new writer of the scenario's storage, with its options."""
-    storage = find_storage(scenario.storage)
+def make_writer(scenario: Scenario, path: str, storage: Storage | None = None) -> StorageWriter:
+    """A new writer of the scenario's storage, or of that one in its place, with its options."""
+    storage = storage or find_storage(scenario.storage)
     return storage.make_writer(storage.checkpoint_id(path), scenario.writer)
 
 
-def _make_reader(scenario: Scenario, path: str) -> StorageReader:
-    storage = find_storage(scenario.storage)
+def _make_reader(storage: Storage, path: str) -> StorageReader:
     return storage.make_reader(storage.checkpoint_id(path))
 
 

@@ -8,7 +8,7 @@ from .entries import Entry, Nested, TensorEntry
 from .layouts import Layout
 from .operations import Operation, WriterOptions
 from .scenario import Scenario
-from .storages import FILE_SYSTEM, Limits, limits_of
+from .storages import FILE_SYSTEM, Limits, find_storage
 
 __all__ = ["fitted", "of_dtype", "tensors_alone"]
 
@@ -18,12 +18,15 @@ _ANY_DTYPE = "uint8"
 def fitted(scenario: Scenario, storage: str) -> Scenario:
     """The scenario on that storage: with entries that it can hold, and calls and options that it takes.
 
-    Damage, and operations on files that fail, are for the file system alone. What the storage supports is left as it
-    is; raises :class:`worlds.InvalidScenario` where there is no such storage.
+    Damage, and operations on files that fail, are for the file system alone, and requests for a storage on a server.
+    What the storage supports is left as it is; raises :class:`worlds.InvalidScenario` where there is no such storage.
     """
-    limits = limits_of(storage)
+    found = find_storage(storage)
+    limits = found.limits
     if storage != FILE_SYSTEM:
         scenario = replace(scenario, damages=(), file_faults=())
+    if found.endpoint is None:
+        scenario = replace(scenario, request_faults=())
     if not limits.objects:
         options = replace(scenario.planner, flatten_state_dict=True)  # without it, a dict is an object
         scenario = replace(scenario, entries=tensors_alone(scenario.entries), planner=options)

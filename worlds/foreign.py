@@ -60,7 +60,13 @@ class _Foreign(Storage):
         self._takes_options = len(inspect.signature(made.make_writer).parameters) > 1
         writer = _looked_at(name, "make_writer", lambda: self._new_writer(_PROBE, WriterOptions()), "writer.")
         _looked_at(name, "make_reader", lambda: made.make_reader(_PROBE), "reader.")
+        self.endpoint = getattr(made, "endpoint", None)
+        if self.endpoint is not None:
+            require(callable(getattr(made, "at", None)), f"the storage {name} has an endpoint, and lacks at")
         self.limits = _limits(name, made, takes_options=self._takes_options, stages=isinstance(writer, AsyncStager))
+
+    def at(self, endpoint: str) -> Storage:
+        return _Foreign(self._name, self._made.at(endpoint))
 
     def checkpoint_id(self, path: str) -> str:
         return str(self._made.checkpoint_id(path)) if hasattr(self._made, "checkpoint_id") else path

@@ -1,6 +1,7 @@
 """Faults placed on the hooks of any storage and any planner, by replacing bound methods of the one object.
 
-Those of operations on files are placed in the object that a writer or a reader of the file system asks for its files.
+Those of operations on files are placed in the object that a writer or a reader of the file system asks for its files;
+those of requests in a gateway between the rank and the server.
 
 The object keeps its class, its other methods and the signatures that DCP inspects, and calls of its own methods from
 within go through the fault too, as they would with a storage that fails there.
@@ -18,8 +19,11 @@ import torch
 from .errors import fault_message, make_error
 from .fail_files import FailingFiles
 from .faults import Fault
+from .gateway import Gateway
+from .hooks import HOOKS
 from .outcome import Hit
 from .scenario import Scenario
+from .storages import Storage, find_storage
 
 __all__ = ["Injection"]
 
@@ -37,11 +41,27 @@ class Injection:
             for index, fault in enumerate(scenario.faults)
             if fault.operation == operation and fault.rank == rank
         ]
+        self._operation = operation
+        self._gateway: Gateway | None = None
+        self._raised: dict[str, None] = {}
+        self._of_requests = [
+            (index, fault)
+            for index, fault in enumerate(scenario.request_faults)
+            if fault.operation == operation and fault.rank == rank
+        ]
         self._of_files = [
             (index, fault)
             for index, fault in enumerate(scenario.file_faults)
             if fault.operation == operation and fault.rank == rank
         ]
+
+    def storage(self) -> Storage:
+        """The scenario's storage, as this rank is to find it: by a gateway, where requests fail."""
+        found = find_storage(self._scenario.storage)
+        if not self._of_requests or found.endpoint is None:
+            return found
+        self._gateway = Gateway(found.endpoint, self._of_requests, self._reach_below)
+        return found.at(self._gateway.url)
 
     def place(self, prefix: Literal["writer", "reader", "planner", "stateful"], target: Any) -> None:
         """Make the hooks ``prefix.*`` of ``target`` fail as the scenario says."""
@@ -54,6 +74,10 @@ class Injection:
             setattr(target, method, self._failing(getattr(target, method), faults))
         if self._of_files and prefix in ("writer", "reader"):
             FailingFiles(self._of_files, self._reach, self._make_error).place(target.fs)
+        if self._of_requests and prefix in ("writer", "reader"):
+            for name in (hook for of, hook in HOOKS if of == self._operation and hook.startswith(f"{prefix}.")):
+                method = name.removeprefix(f"{prefix}.")
+                setattr(target, method, self._watched(getattr(target, method), name))
 
     def forget(self) -> None:
         """Take the tracebacks from the errors that were raised; to be called when all is recorded.
@@ -61,8 +85,29 @@ class Injection:
         A torch future holds its error where the garbage collector cannot see it. With the traceback of a frame that
         holds the future in turn, neither would ever go.
         """
+        if self._gateway is not None:
+            self._gateway.close()
+            self._hits.extend(Hit(self._of_requests[0][0], raised=name) for name in self._raised)
         while self._errors:
             self._errors.pop().__traceback__ = None
+
+    def _watched(self, method: Callable[..., Any], name: str) -> Callable[..., Any]:
+        """The hook, of which it is kept whether its last call has failed, itself or through its future."""
+
+        @wraps(method)
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            self._raised[name] = None
+            result = method(*args, **kwargs)
+            if isinstance(result, torch.futures.Future):
+                result.wait()  # which is what DCP does next
+            del self._raised[name]
+            return result
+
+        return watched
+
+    def _reach_below(self, index: int) -> None:
+        if all(hit.index != index for hit in self._hits):
+            self._hits.append(Hit(index))
 
     def _failing(self, method: Callable[..., Any], faults: Sequence[tuple[int, Fault]]) -> Callable[..., Any]:
         in_call = next((index for index, fault in faults if fault.through == "call"), None)

@@ -210,10 +210,15 @@ RankOutcome = Returned | Raised | Deadlocked | Died
 
 @dataclass(frozen=True)
 class Hit:
-    """A fault that was reached: its place in ``Scenario.faults``, and whether in another thread than the rank's own."""
+    """A fault that was reached: its place in ``Scenario.all_faults``, and whether in a thread that is not the rank's.
+
+    Of a fault below a storage, ``raised`` is the hook that has failed on its rank; a hit without it says that the fault
+    struck.
+    """
 
     index: int
     thread: bool = False
+    raised: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Takes ``pip install -e '.[s3]'``. Where ``AWS_ENDPOINT_URL`` names no server of 
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from typing import Any
@@ -38,9 +39,14 @@ class S3(Storage):
             os.environ.setdefault(name, "none")
         endpoint = os.environ.get("AWS_ENDPOINT_URL")
         self.limits = Limits(options=_OPTIONS, processes=endpoint is not None)
-        self._endpoint = endpoint or _serve()
-        self._s3: Any = boto3.client("s3", endpoint_url=self._endpoint, region_name=_REGION)
+        self.endpoint: str = endpoint or _serve()
+        self._s3: Any = boto3.client("s3", endpoint_url=self.endpoint, region_name=_REGION)
         self._s3.create_bucket(Bucket=_BUCKET)
+
+    def at(self, endpoint: str) -> S3:
+        moved = copy.copy(self)
+        moved.endpoint = endpoint
+        return moved
 
     def checkpoint_id(self, path: str) -> str:
         return f"s3://{_BUCKET}{path}"
@@ -70,7 +76,7 @@ class S3(Storage):
             self._s3.delete_object(Bucket=_BUCKET, Key=key)
 
     def _client(self) -> S3Client:
-        return S3Client(_REGION, endpoint=self._endpoint, s3client_config=_CONFIG)
+        return S3Client(_REGION, endpoint=self.endpoint, s3client_config=_CONFIG)
 
     def _key(self, checkpoint_id: str) -> str:
         return f"{checkpoint_id.removeprefix(f's3://{_BUCKET}/')}/"

@@ -22,8 +22,9 @@ from .file_faults import FileFault
 from .invalid import require
 from .layouts import Plain
 from .operations import Operation, PlannerOptions, WriterOptions
+from .request_faults import RequestFault
 from .state_tree import Leaf, Unit, children, leaves, units
-from .storages import FILE_SYSTEM, limits_of
+from .storages import FILE_SYSTEM, find_storage, limits_of
 
 __all__ = ["Scenario"]
 
@@ -35,10 +36,10 @@ class Scenario(Concise):
     """A save in one world, then a load of it in another, with faults.
 
     ``container`` is what holds the entries: a plain ``"dict"``, or the state dict of a ``"module"`` with the tensors as
-    its parameters, buffers and attributes. ``faults`` are at hooks, ``file_faults`` at operations on files; a scenario
-    has one kind. ``damages`` are done to the checkpoint between the save and the load. ``earlier`` says what was saved
-    at the same path before, with older values: the same entries, with or without collectives. ``storage`` is the name
-    of what keeps it, see :mod:`worlds.storages`.
+    its parameters, buffers and attributes. ``faults`` are at hooks, ``file_faults`` at operations on files, and
+    ``request_faults`` at requests to a server; a scenario has one kind. ``damages`` are done to the checkpoint between
+    the save and the load. ``earlier`` says what was saved at the same path before, with older values: the same entries,
+    with or without collectives. ``storage`` is the name of what keeps it, see :mod:`worlds.storages`.
     """
 
     _positional: ClassVar[int] = 0
@@ -54,6 +55,7 @@ class Scenario(Concise):
     file_faults: tuple[FileFault, ...] = ()
     earlier: Literal["nothing", "coordinated", "uncoordinated"] = "nothing"
     storage: str = FILE_SYSTEM
+    request_faults: tuple[RequestFault, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("save", "load"):
@@ -77,9 +79,9 @@ class Scenario(Concise):
         return self.save if name == "save" else self.load
 
     @property
-    def all_faults(self) -> tuple[Fault | FileFault, ...]:
+    def all_faults(self) -> tuple[Fault | FileFault | RequestFault, ...]:
         """The faults of whatever kind, by their numbers."""
-        return self.faults or self.file_faults
+        return self.faults or self.file_faults or self.request_faults
 
     def leaves(self, name: Name) -> tuple[Leaf, ...]:
         """Every tensor and object in the state dict of that operation, on whatever rank."""
@@ -161,6 +163,11 @@ class Scenario(Concise):
         calls = [(fault.operation, fault.rank, fault.call, fault.skip) for fault in self.file_faults]
         require(len(set(calls)) == len(calls), "two operations on files that fail are one")
         require(not (self.faults and self.file_faults), "faults are at hooks or at operations on files, not at both")
+        requests = [(fault.operation, fault.rank, fault.skip) for fault in self.request_faults]
+        require(len(set(requests)) == len(requests), "two requests that fail are one")
+        if self.request_faults:
+            require(not (self.faults or self.file_faults), "requests fail, or what is above them, and not both")
+            require(self.save.coordinated, "of a save whose requests fail, ranks tell each other")
         for fault in self.all_faults:
             inside = 0 <= fault.rank < self.operation(fault.operation).world_size
             require(inside, f"the {fault.operation} has no rank {fault.rank} to fail")
@@ -175,6 +182,8 @@ class Scenario(Concise):
         """What a storage does not support; see :func:`worlds.fitting.fitted`."""
         limits, name = limits_of(self.storage), self.storage
         require(not self.file_faults or name == FILE_SYSTEM, "operations on files fail in DCP's own files alone")
+        served = not self.request_faults or find_storage(name).endpoint is not None
+        require(served, f"{name} tells of no server whose requests could fail")
         require(self.earlier == "nothing" or name == FILE_SYSTEM, "an earlier save is one to DCP's own files")
         require(limits.uncoordinated or self.save.coordinated, f"{name} takes ranks that coordinate")
         staged = self.save.api == "async" and self.save.stager == "writer"

@@ -61,6 +61,12 @@ class Storage(Protocol):
     """A storage under test: one small object, of which each rank asks for a writer or a reader of its own."""
 
     limits: Limits = Limits()
+    endpoint: str | None = None
+    """The address of the server of HTTP below it, as ``http://127.0.0.1:9000``; ``None`` where requests cannot fail."""
+
+    def at(self, endpoint: str) -> Storage:
+        """The same storage, whose new writers and readers find the server at that address."""
+        raise NotImplementedError
 
     def checkpoint_id(self, path: str) -> str:
         """What DCP is to call the checkpoint for which an example has the ``path``, in a directory of its own."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from worlds.faults import Fault
 from worlds.file_faults import FileFault
+from worlds.request_faults import RequestFault
 
 from .known import CannotWrite
 
@@ -95,7 +96,7 @@ _SHOWN = {
 }
 
 
-def fault_message(fault: Fault | FileFault) -> str:
+def fault_message(fault: Fault | FileFault | RequestFault) -> str:
     """What the exception of ``fault`` says in the script; another thing for each fault of a rank."""
     method = fault.hook.split(".")[-1]
     later = isinstance(fault, Fault) and fault.through == "future"

@@ -11,6 +11,7 @@ import torch.distributed.checkpoint as dcp
 
 from worlds.faults import Fault
 from worlds.file_faults import FileFault
+from worlds.request_faults import RequestFault
 from worlds.state import Stateful
 from worlds.storages import FILE_SYSTEM
 
@@ -85,7 +86,7 @@ def stateful_class(plan: Plan, name: Name) -> str:
     return failing_class(plan, name, "stateful") or "Stateful"
 
 
-def hook_text(plan: Plan, fault: Fault | FileFault) -> str:
+def hook_text(plan: Plan, fault: Fault | FileFault | RequestFault) -> str:
     """The hook as the class and the method that a reader of DCP knows; of an operation on files, what fails."""
     if isinstance(fault, FileFault):
         file, method = fault.call.split(".")

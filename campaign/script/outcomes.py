@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from properties.reach import REFUSAL
 from properties.violations import Disagreement, WrongException
-from worlds.file_faults import FileFault
+from worlds.faults import Fault
 
 from .calls import call_code, function_name
 from .errors import error_repr
@@ -82,7 +82,7 @@ def _exception_repr(plan: Plan, faults: tuple[int, ...]) -> str:
     if hit == REFUSAL:
         raise CannotWrite("there is no script that compares what DCP says of what it refuses yet")
     fault = plan.scenario.all_faults[hit]
-    if isinstance(fault, FileFault):
+    if not isinstance(fault, Fault):
         raise CannotWrite("there is no script that compares the exception of an operation on files yet")
     if fault.hook == "reader.read_metadata" and plan.kind is WrongException:
         raise CannotWrite("there is no script that compares the exception of read_metadata yet")
