@@ -81,7 +81,7 @@ def enumerable_sharding_specs(
     for which, dim, place in cuts:
         tile = tiles.pop(which % len(tiles))
         tiles += _cut(tile, dim % len(shape), place)
-    holders = ("ShardedTensor", "Checkpointable") if shape else ("Checkpointable", "Checkpointable")
+    holders = ("ShardedTensor", "ShardedTensor", "Checkpointable") if shape else ("Checkpointable", "Checkpointable")
     holder = draw(st.sampled_from(holders), label="holder of the tiles")
     if holder == "ShardedTensor":
         tiles = [tile for tile in tiles if math.prod(tile[1])] or [((0,) * len(shape), tuple(shape))]

@@ -28,7 +28,7 @@ def test_planted_bug_is_found_named_and_shrunk(bug: Bug, world: SimulatedWorld) 
         violation, scenario = shrunk(cases, lambda case: check(case, world), Violation, max_examples=CI_EXAMPLES)
         assert isinstance(violation, bug.kinds), violation
         assert not judge(scenario, world.run(scenario))
-    assert judge(scenario, world.run(scenario)), "without the bug the scenario must pass"
+    check(scenario, world)  # without the bug nothing is new
     text = str(violation)
     assert f"scenario = {pretty(scenario)}\n" in text
     assert max(scenario.save.world_size, scenario.load.world_size) <= bug.ranks, text
