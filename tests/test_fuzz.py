@@ -17,7 +17,6 @@ from campaign.folder import Folder
 from campaign.laws import Law
 from campaign.logs import Record
 from campaign.opened import OpenedWorlds
-from campaign.planted.plant import planted
 from campaign.slot import Slot, read_slot
 from campaign.tally import Tally
 from campaign.unit import Unit
@@ -81,7 +80,7 @@ def test_planted_bug_is_found_once_kept_and_shown(
 def _check_replays(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", str(own)]) == 0
     assert capsys.readouterr().out.endswith(": fixed\nthe laws hold\n")
-    with planted(DROPPED.owner, DROPPED.function, DROPPED.old, DROPPED.new):
+    with DROPPED.planted():
         for what in (own, own / "finding.json", own / "scenario.json"):
             assert main(["replay", str(what)]) == 1
             assert "still there\n" in capsys.readouterr().out
@@ -148,7 +147,7 @@ def test_replay_of_every_finding_gives_the_same_verdict_each_time(
             directory = into / str(number)
             arguments = [laws[bug.failing], "--units=1", "--max-examples=100", "--max-time=10m"]
             assert fuzz(directory, *arguments) in (0, 1)
-        with planted(bug.owner, bug.function, bug.old, bug.new), OpenedWorlds() as opened:
+        with bug.planted(), OpenedWorlds() as opened:
             for finding in Folder(directory).tally().findings.values():
                 found += 1
                 seen = Counter(see_again(finding, opened) for _ in range(100))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from campaign.planted.plant import planted
 from properties import judge
 from properties.check import check
 from properties.sharding import SHARDS
@@ -23,7 +22,7 @@ CI_EXAMPLES = SHARDS * 600  # of each law, in the profile ci
 
 @pytest.mark.parametrize("bug", [*CORE_BUGS, *INPUT_BUGS], ids=lambda bug: bug.id)
 def test_planted_bug_is_found_named_and_shrunk(bug: Bug, world: SimulatedWorld) -> None:
-    with planted(bug.owner, bug.function, bug.old, bug.new):
+    with bug.planted():
         cases = scenarios(failing=bug.failing, mismatched=bug.mismatched)  # type: ignore[arg-type]
         violation, scenario = shrunk(cases, lambda case: check(case, world), Violation, max_examples=CI_EXAMPLES)
         assert isinstance(violation, bug.kinds), violation
