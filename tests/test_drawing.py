@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 
@@ -21,7 +23,7 @@ def test_examples_are_not_mutations_of_the_one_before() -> None:
         drawn.append(pair)
 
     draw()
-    assert sum(bool(set(one) & set(other)) for one, other in zip(drawn, drawn[1:], strict=False)) < len(drawn) / 10
+    assert sum(bool(set(one) & set(other)) for one, other in pairwise(drawn)) < len(drawn) / 10
 
 
 def test_constants_of_modules_are_not_drawn() -> None:
