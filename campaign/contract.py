@@ -38,12 +38,14 @@ def contract_lines() -> Iterator[str]:
         if law.on_storages:
             yield f"- `{law.name}`: {_first_line(law.function)}"
     yield ""
+    yield "Where its writer and reader have an `fs` that is DCP's FileSystem or that of torch's fsspec, also:"
+    yield ""
+    yield from (f"- `{law.name}`: {_first_line(law.function)}" for law in all_laws().values() if law.on_files)
+    yield ""
     yield "With an `endpoint`, the address of a server of HTTP, and `at(endpoint)`, which returns the same storage with"
     yield "writers and readers that find the server at another address, also:"
     yield ""
-    for law in all_laws().values():
-        if law.on_servers:
-            yield f"- `{law.name}`: {_first_line(law.function)}"
+    yield from (f"- `{law.name}`: {_first_line(law.function)}" for law in all_laws().values() if law.on_servers)
     yield ""
     yield "## What depends on a declaration"
     yield ""

@@ -118,7 +118,7 @@ def _left_out(storage: str, world: str) -> tuple[str, ...]:
         require_usable(storage, world)
     except InvalidScenario as error:
         raise Refused(f"--storage: {error}") from None
-    others = [law.name for law in chosen_laws((), world) if not (law.on_storages or law.on_servers)]
+    others = [law.name for law in chosen_laws((), world) if not law.is_of_storages]
     return tuple(storage_lines(storage, others))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import properties
 import properties.planning
-from properties.choices import NOT_OF_STORAGES, NOT_ON_A_SERVER
+from properties.choices import NOT_OF_STORAGES, NOT_ON_A_SERVER, NOT_ON_FILES
 from properties.sharding import SHARDS
 from worlds import ProcessWorld, SimulatedWorld, TorchrunWorld
 from worlds.storages import find_storage
@@ -38,8 +38,15 @@ class Law:
     only_in: tuple[str, ...] | None = None
     on_storages: bool = False
     """Whether it holds on any storage."""
+    on_files: bool = False
+    """Whether it holds on any storage that asks for its files as DCP or fsspec does."""
     on_servers: bool = False
     """Whether it holds on any storage with an endpoint, and on no other."""
+
+    @property
+    def is_of_storages(self) -> bool:
+        """Whether it holds on any storage, or on any of some kind."""
+        return self.on_storages or self.on_files or self.on_servers
 
     @property
     def node(self) -> str:
@@ -116,6 +123,7 @@ def _law(module: str, name: str, function: Any) -> Law:
         inner,
         marks.get("only_in"),
         on_storages="on_storages" in marks,
+        on_files="on_files" in marks,
         on_servers="on_servers" in marks,
     )
 
@@ -148,6 +156,8 @@ def _unfit(law: Law, storage: str) -> str | None:
     """Why the law does not hold on that storage, or without one, if it does not."""
     if law.on_servers:
         return None if storage and find_storage(storage).endpoint is not None else NOT_ON_A_SERVER
+    if law.on_files:
+        return NOT_ON_FILES if storage and find_storage(storage).files is None else None
     return NOT_OF_STORAGES if storage and not law.on_storages else None
 
 

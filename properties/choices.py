@@ -16,6 +16,7 @@ from worlds.torchrun import NoJob, job_rank, job_size, serve
 __all__ = [
     "NOT_OF_STORAGES",
     "NOT_ON_A_SERVER",
+    "NOT_ON_FILES",
     "WORLDS",
     "WorldChoice",
     "add_world_option",
@@ -23,6 +24,7 @@ __all__ = [
     "chosen_world",
     "fewer",
     "largest_world",
+    "on_files",
     "on_servers",
     "on_storages",
     "only_in",
@@ -53,6 +55,12 @@ only_in = pytest.mark.only_in
 
 on_storages = pytest.mark.on_storages
 """Marks a law that holds on any storage, and so runs where one is chosen."""
+
+on_files = pytest.mark.on_files
+"""Marks a law that holds on any storage that asks for its files as DCP or fsspec does, and without one on those."""
+
+NOT_ON_FILES = "takes a --storage that asks for its files as DCP or fsspec does"
+"""Why a law on those is skipped."""
 
 on_servers = pytest.mark.on_servers
 """Marks a law that holds on any storage with an ``endpoint``, and so runs where one is chosen."""
@@ -145,6 +153,10 @@ def skip_on_storage(item: pytest.Item) -> None:
     if item.get_closest_marker("on_servers") is not None:
         if storage is None or find_storage(storage).endpoint is None:
             pytest.skip(NOT_ON_A_SERVER)
+        return
+    if item.get_closest_marker("on_files") is not None:
+        if storage is not None and find_storage(storage).files is None:
+            pytest.skip(NOT_ON_FILES)
         return
     is_law = item.nodeid.startswith("properties/")
     if is_law and storage is not None and item.get_closest_marker("on_storages") is None:

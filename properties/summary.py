@@ -90,6 +90,8 @@ def storage_lines(name: str, skipped: Collection[str]) -> Iterator[str]:
             yield f"not supported: {text} {', '.join(value) or 'none'}"
         elif value is False:
             yield f"not supported: {text}"
+    if find_storage(name).files is None:
+        yield "not judged: operations on files that fail, since it does not ask for them as DCP or fsspec does"
     if find_storage(name).endpoint is None:
         yield "not judged: requests to a server that fail, for which it would have an endpoint"
     if skipped:

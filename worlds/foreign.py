@@ -13,6 +13,7 @@ from typing import Any
 from torch.distributed.checkpoint import StorageReader, StorageWriter
 from torch.distributed.checkpoint.staging import AsyncStager
 
+from .fail_files import files_of
 from .hooks import HOOKS
 from .invalid import InvalidScenario, require
 from .operations import WriterOptions
@@ -60,6 +61,7 @@ class _Foreign(Storage):
         self._takes_options = len(inspect.signature(made.make_writer).parameters) > 1
         writer = _looked_at(name, "make_writer", lambda: self._new_writer(_PROBE, WriterOptions()), "writer.")
         _looked_at(name, "make_reader", lambda: made.make_reader(_PROBE), "reader.")
+        self.files = files_of(getattr(writer, "fs", None))
         self.endpoint = getattr(made, "endpoint", None)
         if self.endpoint is not None:
             require(callable(getattr(made, "at", None)), f"the storage {name} has an endpoint, and lacks at")

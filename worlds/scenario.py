@@ -181,7 +181,12 @@ class Scenario(Concise):
     def _check_storage(self) -> None:
         """What a storage does not support; see :func:`worlds.fitting.fitted`."""
         limits, name = limits_of(self.storage), self.storage
-        require(not self.file_faults or name == FILE_SYSTEM, "operations on files fail in DCP's own files alone")
+        if self.file_faults:
+            files = find_storage(name).files
+            require(files is not None, f"{name} does not ask for its files as DCP or fsspec does")
+            for fault in self.file_faults:
+                able = files == "system" or fault.is_of_fsspec
+                require(able, f"{name} has its files from fsspec, where no {fault.call} fails with {fault.error}")
         served = not self.request_faults or find_storage(name).endpoint is not None
         require(served, f"{name} tells of no server whose requests could fail")
         require(self.earlier == "nothing" or name == FILE_SYSTEM, "an earlier save is one to DCP's own files")
