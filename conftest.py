@@ -53,9 +53,9 @@ def _register_profiles(examples: Mapping[str, int], database: str = ".hypothesis
 
 _register_profiles(WORLDS[SimulatedWorld.name].examples)
 
-_known: Counter[str] = Counter()
-_faults: Counter[tuple[str, str, str, str]] = Counter()
-_features: Counter[tuple[str, str]] = Counter()
+_HITS: Mapping[str, Counter[Any]] = {"known": KNOWN_HITS, "faults": FAULT_HITS, "features": FEATURE_HITS}
+_met: dict[str, Counter[Any]] = {name: Counter() for name in _HITS}
+"""The hits of the laws alone, in all workers: tests of the tester run properties, and clear the counters, too."""
 
 
 @pytest.fixture(scope="session")
@@ -141,10 +141,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     seed_shard(item)
 
 
+def _is_law(item: pytest.Item) -> bool:
+    return item.nodeid.startswith("properties/")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     report = yield
-    if report.failed and item.nodeid.startswith("properties/"):
+    if report.failed and _is_law(item):
         options = f"--hypothesis-profile={settings.get_current_profile_name()}"
         if (name := chosen_world(item.config)) != SimulatedWorld.name:
             options = f"--world={name} {options}"
@@ -154,29 +158,28 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     return report
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    before = {name: Counter(hits) for name, hits in _HITS.items()}
+    try:
+        yield
+    finally:
+        if _is_law(item):
+            for name, hits in _HITS.items():
+                _met[name] += hits - before[name]
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     output = getattr(session.config, "workeroutput", None)
-    if output is None:
-        _add(KNOWN_HITS, FAULT_HITS, FEATURE_HITS)
-    else:  # a worker of pytest-xdist, whose counts the controller adds up
-        output["known_hits"] = list(KNOWN_HITS.items())
-        output["fault_hits"] = list(FAULT_HITS.items())
-        output["feature_hits"] = list(FEATURE_HITS.items())
+    if output is not None:  # of a worker of pytest-xdist, whose counts the controller adds up
+        output["met"] = {name: list(hits.items()) for name, hits in _met.items()}
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    output = getattr(node, "workeroutput", {})  # a worker that crashed has none
-    faults, features = (
-        Counter({tuple(key): count for key, count in output.get(name, ())}) for name in ("fault_hits", "feature_hits")
-    )
-    _add(Counter(dict(output.get("known_hits", ()))), faults, features)
-
-
-def _add(known: Counter[str], faults: Counter[Any], features: Counter[Any]) -> None:
-    _known.update(known)
-    _faults.update(faults)
-    _features.update(features)
+    met = getattr(node, "workeroutput", {}).get("met", {})  # a worker that crashed has none
+    for name, hits in met.items():
+        _met[name].update({tuple(what) if isinstance(what, list) else what: count for what, count in hits})
 
 
 def _skipped(terminalreporter: pytest.TerminalReporter) -> set[str]:
@@ -194,15 +197,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section(f"the storage {storage}")
         for line in storage_lines(storage, _skipped(terminalreporter)):
             terminalreporter.write_line(line)
-    if _features and in_detail:
+    if _met["features"] and in_detail:
         terminalreporter.section("what was judged")
-        for line in feature_table(_features):
+        for line in feature_table(_met["features"]):
             terminalreporter.write_line(line)
-    if _faults and in_detail:
+    if _met["faults"] and in_detail:
         terminalreporter.section("faults that were reached")
-        for line in fault_table(_faults):
+        for line in fault_table(_met["faults"]):
             terminalreporter.write_line(line)
-    if _known:
+    if _met["known"]:
         terminalreporter.section("known issues of torch that were met")
-        for line in known_issue_lines(_known):
+        for line in known_issue_lines(_met["known"]):
             terminalreporter.write_line(line)

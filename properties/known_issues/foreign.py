@@ -16,7 +16,10 @@ from worlds.operations import Operation
 from worlds.scenario import Scenario
 
 from ..ledger import LedgerEntry
+from ..reach import chance_of_items
 from ..verdict import Breach, Verdict
+from ..violations import WrongBits, WrongObject
+from .entry import FAILED, operation_outcome, raised_alone
 from .safetensors import says
 
 __all__ = ["ISSUES", "ForeignIssue"]
@@ -131,11 +134,28 @@ if __name__ == "__main__":
 
 
 def _of_one_name(verdict: Verdict, breach: Breach) -> bool:
-    """Whether several ranks that each saved for themselves have left the files of one alone."""
+    """Whether a rank reads what another one wrote over its file, of ranks that each saved for themselves."""
     scenario, files = verdict.scenario, verdict.outcome.files
-    if scenario.save.coordinated or scenario.save.world_size == 1 or breach.operation != "load":
+    writers = _ranks_with_files(scenario)
+    if scenario.save.coordinated or len(writers) < 2 or breach.operation != "load":
         return False
-    return bool(files) and all(file.name.startswith("__0_") for file in files or ())
+    if not files or not all(file.name.startswith("__0_") for file in files):
+        return False
+    if breach.kind in (WrongBits, WrongObject):
+        return True
+    # Each rank has metadata of its own, so that nothing is wrong until it reads; and it is not told to the others.
+    outcome = operation_outcome(verdict, breach)
+    made = {scenario.all_faults[hit.index].rank for hit in outcome.hits}
+    misled = set(raised_alone(outcome)) - made
+    whole = len(files) > 1 or misled < writers  # of one file, its last writer finds what it wrote
+    return breach.kind in FAILED and bool(misled) and misled <= writers and whole
+
+
+def _ranks_with_files(scenario: Scenario) -> set[int]:
+    """The ranks that write a file: each one, or where each item has its own file, those with an item."""
+    ranks = range(scenario.save.world_size)
+    one_each = scenario.writer.single_file_per_rank
+    return {rank for rank in ranks if one_each or chance_of_items(scenario, "save", rank) != "never"}
 
 
 ISSUES = (

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 
 from ..bug import Bug
-from .files import FILES
-from .plans import PLANS
-from .ranks import RANKS
+from .collectives import COLLECTIVES
+from .file_failures import FILE_FAILURES
+from .layouts import LAYOUTS
+from .load_plans import LOAD_PLANS
+from .plan_caches import PLAN_CACHES
+from .reads import READS
+from .resharding import RESHARDING
+from .save_plans import SAVE_PLANS
 from .shards import SHARDS
 from .states import STATES
+from .steps import STEPS
+from .storages import STORAGES
+from .uncoordinated import UNCOORDINATED
+from .writes import WRITES
 
 __all__ = ["CATALOGUE"]
 
-CATALOGUE: Mapping[str, Bug] = {bug.id: bug for bug in (*SHARDS, *PLANS, *STATES, *FILES, *RANKS)}
+_OF_TENSORS = (LAYOUTS, SHARDS, RESHARDING, STATES)
+_OF_PLANS = (SAVE_PLANS, LOAD_PLANS, PLAN_CACHES)
+_OF_FILES = (WRITES, READS, FILE_FAILURES, STORAGES)
+_OF_RANKS = (STEPS, COLLECTIVES, UNCOORDINATED)
+
+CATALOGUE: Mapping[str, Bug] = {bug.id: bug for bug in chain(*_OF_TENSORS, *_OF_PLANS, *_OF_FILES, *_OF_RANKS)}

@@ -1,0 +1,67 @@
+"""Bugs of other storages than the file system: fsspec, and files of safetensors."""
+
+from __future__ import annotations
+
+from worlds import ChunkSharding, Fault, Operation, Scenario, TensorEntry
+
+from ..bug import Bug, Change, Witness
+
+__all__ = ["STORAGES"]
+
+STORAGES = (
+    Bug(
+        "stream-of-fsspec-that-swallows-what-is-raised-as-it-is-read",
+        "a stream of fsspec that swallows what is raised as it is read",
+        (
+            Change("_fsspec_filesystem:FileSystem.create_stream", "pass\n            raise", "pass", until=(2, 15)),
+            Change("fsspec_filesystem:_FileSystem.create_stream", "pass\n            raise", "pass", since=(2, 15)),
+        ),
+        Witness(
+            "blame_at_save_on_storages",
+            Scenario(entries=(TensorEntry("a"),), faults=(Fault("save", 0, "planner.resolve_data"),), storage="fsspec"),
+        ),
+    ),
+    Bug(
+        "files-of-fsspec-that-share-name",
+        "files of fsspec that share a name",
+        (
+            Change("_fsspec_filesystem:FileSystem.concat_path", "suffix)", 'suffix.replace("1", "0"))', until=(2, 15)),
+            Change("fsspec_filesystem:_FileSystem.concat_path", "suffix)", 'suffix.replace("1", "0"))', since=(2, 15)),
+        ),
+        Witness("round_trip_on_storages", Scenario(entries=(TensorEntry("a"),), save=Operation(2), storage="fsspec")),
+    ),
+    Bug(
+        "part-of-file-of-safetensors-read-from-its-beginning",
+        "a part of a file of safetensors read from its beginning",
+        (
+            Change(
+                "hf_storage:HuggingFaceStorageReader._process_read_request",
+                "slice(offset, offset + length)",
+                "slice(0, length)",
+            ),
+        ),
+        Witness(
+            "round_trip_on_storages",
+            Scenario(
+                entries=(TensorEntry("a", (2,), loaded=ChunkSharding(0, (0, 1))),),
+                load=Operation(2),
+                storage="safetensors",
+            ),
+        ),
+    ),
+    Bug(
+        "one-file-of-safetensors-for-all-ranks",
+        "one file of safetensors for all ranks",
+        (
+            Change(
+                "hf_storage:HuggingFaceStorageWriter.prepare_global_plan",
+                'storage_data["shard_index"] = i',
+                'storage_data["shard_index"] = 1',
+            ),
+        ),
+        Witness(
+            "round_trip_on_storages",
+            Scenario(entries=(TensorEntry("a"), TensorEntry("b")), save=Operation(2), storage="safetensors"),
+        ),
+    ),
+)
