@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from worlds.contract import DUTIES, FAILURES, LIMITS, Clause, clauses_of
+from worlds.hooks import HOOKS
 
 from .laws import all_laws
 
@@ -50,6 +51,17 @@ def contract_lines() -> Iterator[str]:
     yield "## What depends on a declaration"
     yield ""
     yield from (f"- `{limit}`: {text}" for limit, text in LIMITS.items())
+    yield ""
+    yield "## Planners of your own"
+    yield ""
+    yield "The laws on any storage hold with any planners, by --planner=module:name: an object with make_save_planner()"
+    yield "or make_load_planner(), or both, which each rank calls by itself; what is left out is torch's own. With one"
+    yield "parameter they get the options of DefaultSavePlanner and DefaultLoadPlanner; `options` may list those"
+    yield "that are taken. Each has, in the order of the calls:"
+    yield ""
+    for operation, kind in (("save", "SavePlanner"), ("load", "LoadPlanner")):
+        hooks = [name.removeprefix("planner.") for of, name in HOOKS if of == operation and name.startswith("planner.")]
+        yield f"- {kind}: {', '.join(f'`{hook}`' for hook in hooks)}"
 
 
 def _hooks(operation: Literal["save", "load"]) -> Iterator[str]:

@@ -118,5 +118,3 @@ def test_law_is_of_storages_on_a_server() -> None:
             chosen_laws(("requests",), "simulated", storage=storage)
     done = run("properties/test_requests.py", "-k", "shard-0", f"--storage={SERVED}")
     assert "1 passed" in done.stdout, done.stdout
-    done = run("properties/test_requests.py", "-k", "shard-0", "--storage=memory")
-    assert "takes a --storage with an endpoint" in done.stdout
