@@ -16,7 +16,7 @@ from properties.check import FAULT_HITS, KNOWN_HITS
 from properties.judged import FEATURE_HITS
 from worlds import SimulatedWorld
 
-from .drawn import drawn
+from .drawn import drawn, features_within
 from .finding import sighted
 from .grouping import Group, group_of
 from .laws import Law
@@ -147,7 +147,7 @@ class Watch:
             error = raised
         group = None if error is None else group_of(self._law.name, error)
         if drawing:
-            self._count(group)
+            self._count(group, case)
             self._pending["drawn"].update(": ".join(key) for key in drawn(case))
         if time.monotonic() - self._written > self._interval:
             self.flush()
@@ -175,7 +175,7 @@ class Watch:
         if self._smallest is None or len(repr(case)) <= len(repr(self._smallest.case)):
             self._smallest = replace(self._last, shrunk=False)
 
-    def _count(self, group: Group | None) -> None:
+    def _count(self, group: Group | None, case: Any) -> None:
         told = {
             "features": [": ".join(key) for key in FEATURE_HITS.elements()],
             "faults": [" ".join(key) for key in FAULT_HITS.elements()],
@@ -184,7 +184,8 @@ class Watch:
         }
         for name, keys in told.items():
             self._pending[name].update(keys)
-        new = behaviours_of(key for keys in told.values() for key in keys) - self._seen
+        within = [f"within: {': '.join(key)}" for key in features_within(case)]
+        new = behaviours_of([*within, *(key for keys in told.values() for key in keys)]) - self._seen
         self._seen |= new
         self._pending["behaviours"] += new
 

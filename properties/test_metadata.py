@@ -19,13 +19,14 @@ from worlds.program import default_metadata
 @on_storages
 @sharded
 @fewer(2)  # an example has many entries
-@given(scenario=scenarios(failing="nothing", min_entries=2, max_entries=6, max_world_size=4))
+@given(scenario=scenarios(failing="nothing", max_entries=6, max_world_size=4))
 def test_metadata(shard: int, world: World, scenario: Scenario) -> None:
     """The chunks of each tensor tile it exactly, and each chunk and object has its place in a file, its own."""
     check(scenario, world)
 
 
 @sharded
+@fewer(2)  # it is about one call
 @given(scenario=scenarios(failing="nothing", core=True))
 def test_default_metadata(shard: int, world: World, scenario: Scenario) -> None:
     """What a rank says of a state dict without asking the others is true of the whole, whoever holds the chunks."""

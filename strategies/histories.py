@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from hypothesis import strategies as st
@@ -31,10 +31,12 @@ __all__ = ["histories"]
 _PLACES = ("a", "a", "a", "b")
 _HALFWAY = ("writer.write_data", "planner.resolve_data", "planner.finish_plan")
 """Where a rank fails that leaves other ranks the time to write."""
+_PLANNED = ("planner.create_global_plan", "writer.prepare_global_plan", "writer.prepare_local_plan")
+"""Where a rank fails that has made its own plan, and has not been given it back."""
 
 _SOMETIMES = st.sampled_from((False, False, True))
 _RARELY = st.sampled_from((False, False, False, False, True))
-_STAGERS: SearchStrategy[Stager | None] = st.sampled_from((*[None] * 6, "writer", "default", "shared", "background"))
+_STAGERS: tuple[Stager, ...] = ("writer", "default", "shared", "background")
 _KINDS: tuple[Again, ...] = ("planner", "writer", "reader", "stager", "tensors")
 # Each by itself, so that any of them can go.
 _AGAIN: SearchStrategy[tuple[Again, ...]] = st.tuples(*[_SOMETIMES] * len(_KINDS)).map(
@@ -50,8 +52,9 @@ def histories(
 
     A step overwrites in place more often than it saves elsewhere; ranks fail in it, or it is refused; it is by as many
     ranks as the one before or by others, of some of the entries or all, and with a planner, writer, reader or stager
-    that is new or was used before. Shrinks towards one save by one rank. Which bugs are found depends on what lies
-    between two steps at one place, so that the steps are a list from which any can go.
+    that is new or was used before. Half of the histories are of one job, since that is as long as anything is
+    remembered. Shrinks towards one save by one rank. Which bugs are found depends on what lies between two steps at one
+    place, so that the steps are a list from which any can go.
     """
     check_bounds("world_size", 1, max_world_size, at_least=1)
     check_bounds("steps", min_steps, max_steps)
@@ -61,8 +64,8 @@ def histories(
     caching = draw(st.sampled_from((False, False, False, True)), label="plan caching")
     dedup = draw(st.sampled_from((False, False, True)), label="dedup to the lowest rank")
     entries = draw(several(_entries(largest), min_size=min(1, max_entries), max_size=max_entries, unique_by=_key))
-    usual = draw(st.sampled_from((1, *range(2, largest + 1), *range(2, largest + 1))), label="usual world size")
-    one = _moves(largest, usual, tuple(map(_key, entries)))
+    usual = draw(_usuals(largest, caching), label="usual")
+    one = _moves(usual, tuple(map(_key, entries)))
     moves = several(one, min_size=min_steps, max_size=max_steps, unique_by=id)  # two may well be equal
     history = History(
         tuple(entries),
@@ -107,48 +110,76 @@ def _layouts(dims: int, world_size: int) -> SearchStrategy[Layout]:
     return weighted((1, plain), (2, meshes), (1, chunks))
 
 
+@dataclass(frozen=True)
+class _Usual:
+    """What most steps of a history have alike, and all of one job; the ranks are ``largest`` at most."""
+
+    largest: int
+    world_size: int
+    alone: bool
+    one_job: bool
+    stager: Stager | None
+    caching: bool
+
+
+@reused
+def _usuals(largest: int, caching: bool) -> SearchStrategy[_Usual]:
+    return st.builds(
+        _Usual,
+        st.just(largest),
+        st.sampled_from((1, *range(2, largest + 1), *range(2, largest + 1))),
+        _SOMETIMES,
+        st.booleans(),
+        st.sampled_from((None, None, None, *_STAGERS)),
+        st.just(caching),
+    )
+
+
 @reused
 @st.composite
-def _moves(draw: DrawFn, largest: int, usual: int, keys: tuple[Key, ...]) -> tuple[Step, ...]:
+def _moves(draw: DrawFn, usual: _Usual, keys: tuple[Key, ...]) -> tuple[Step, ...]:
     """A step, and often a load of what it has left: what a save that fails has broken shows nowhere else."""
     name: Literal["save", "load"] = draw(st.sampled_from(("save", "save", "save", "load")), label="step")
-    step = draw(_steps(largest, usual, keys, name), label=name)
+    step = draw(_steps(usual, keys, name), label=name)
     if not draw(st.booleans(), label="and a load"):
         return (step,)
-    return step, replace(draw(_steps(largest, usual, keys, "load"), label="load"), at=step.at)
+    return step, replace(draw(_steps(usual, keys, "load"), label="load"), at=step.at)
 
 
 @reused
 @st.composite
-def _steps(draw: DrawFn, largest: int, usual: int, keys: tuple[Key, ...], name: Literal["save", "load"]) -> Step:
+def _steps(draw: DrawFn, usual: _Usual, keys: tuple[Key, ...], name: Literal["save", "load"]) -> Step:
     # All but the faults is drawn for each kind of step, so that what follows does not shift.
     at = draw(st.sampled_from(_PLACES), label="at")
-    operation = draw(_operations(largest, usual), label="operation")
-    stager = draw(_STAGERS, label="stager, if asynchronous")
+    operation = draw(_operations(usual), label="operation")
+    stager = draw(st.sampled_from((*[None] * 5, *[usual.stager] * 3, *_STAGERS)), label="stager, if asynchronous")
     option = draw(_RARELY, label="is not to overwrite, or is partial")
     failing = draw(st.booleans() if name == "save" else _SOMETIMES, label="fails")
     without = draw(_some_of(keys), label="without")
     again = draw(_AGAIN, label="again")
     if name == "load":
-        broken = draw(_faults("load", operation, failing), label="faults")
+        broken = draw(_faults("load", operation, failing, usual.caching), label="faults")
         return Load(
             at, operation, option, without, tuple(kind for kind in again if kind in ("planner", "reader")), broken
         )
     if stager is not None:
         operation = replace(operation, api="async", coordinator=0, stager=stager)
-    broken = draw(_faults("save", operation, failing and not option), label="faults")
+    broken = draw(_faults("save", operation, failing and not option, usual.caching), label="faults")
     return Save(at, operation, not option, without, tuple(kind for kind in again if kind != "reader"), broken)
 
 
 @reused
 @st.composite
-def _operations(draw: DrawFn, largest: int, usual: int) -> Operation:
-    """As :func:`strategies.operations` has them with ``core``, mostly by the ``usual`` number of ranks."""
-    size = draw(st.sampled_from((usual,) * 6 + tuple(range(1, largest + 1))), label="world size")
+def _operations(draw: DrawFn, usual: _Usual) -> Operation:
+    """As :func:`strategies.operations` has them with ``core``, mostly by the usual number of ranks."""
+    largest = usual.largest
+    size = draw(st.sampled_from((usual.world_size,) * 4 + tuple(range(1, largest + 1))), label="world size")
     api: Literal["current", "legacy"] = draw(st.sampled_from(("current", "current", "legacy")), label="api")
     coordinator = draw(st.integers(0, largest - 1), label="coordinator, if legacy")
     alone = draw(_SOMETIMES, label="without torch.distributed, if alone")
     schedule = draw(schedules(world_size=largest), label="schedule")
+    if usual.one_job:
+        size, alone = usual.world_size, usual.alone
     return Operation(
         size,
         min(coordinator, size - 1) if api == "legacy" else 0,
@@ -167,7 +198,9 @@ def _some_of(keys: tuple[Key, ...]) -> SearchStrategy[tuple[Key, ...]]:
 
 
 @reused
-def _faults(name: Literal["save", "load"], operation: Operation, failing: bool) -> SearchStrategy[tuple[Fault, ...]]:
+def _faults(
+    name: Literal["save", "load"], operation: Operation, failing: bool, caching: bool
+) -> SearchStrategy[tuple[Fault, ...]]:
     if not failing:
         return st.just(())
     size, coordinator = operation.world_size, operation.coordinator
@@ -181,4 +214,6 @@ def _faults(name: Literal["save", "load"], operation: Operation, failing: bool) 
     halfway = st.tuples(st.sampled_from(_HALFWAY), some).map(
         lambda drawn: tuple(Fault("save", rank, drawn[0]) for rank in drawn[1])
     )
-    return weighted((1, halfway), (1, anywhere))
+    # What is remembered of a plan must not be more than came of it.
+    planned = st.sampled_from(_PLANNED).map(lambda hook: (Fault("save", coordinator, hook),))
+    return weighted((1, halfway), (1, anywhere), (4 * caching, planned))

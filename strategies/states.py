@@ -219,12 +219,13 @@ def state_dicts(
     objects: bool = True,
     max_depth: int = 2,
     core: bool = False,
+    deep: bool = False,
 ) -> SearchStrategy[tuple[Entry, ...]]:
     """The entries of state dicts, each under a name of its own; without ``objects``, tensors only.
 
     Shrinks towards few entries. ``save_world`` and ``load_world`` are world sizes, or 0 for no world; containers are in
     each other to ``max_depth``, and there are none with 0. With ``core``, there are none either, and every entry is on
-    every rank, plain or by a chunk sharding.
+    every rank, plain or by a chunk sharding. With ``deep``, most entries are containers.
     """
     check_bounds("entries", min_entries, max_entries)
     for size in (save_world, load_world):
@@ -236,7 +237,7 @@ def state_dicts(
     # As many alternatives without objects as with them, so that what is drawn keeps its meaning in shrinking.
     others: SearchStrategy[Entry] = _objects(named, sides) if objects else tensors
     nested: SearchStrategy[Entry] = _nested(named, sides, max_depth, top=True) if nests else tensors
-    entries = weighted((3, tensors), (1, others), (1, nested))
+    entries = weighted((3, tensors), (1, others), (6 if deep else 1, nested))
 
     def lists(at_least: int) -> SearchStrategy[list[Entry]]:
         return several(entries, min_size=at_least, max_size=max_entries, unique_by=_key)

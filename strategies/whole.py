@@ -46,6 +46,7 @@ def scenarios(
     min_entries: int = 0,
     max_entries: int = 3,
     core: bool = False,
+    deep: bool = False,
 ) -> Scenario:
     """Whole scenarios: a save, and a load of what was saved in a world that is often another one.
 
@@ -54,7 +55,8 @@ def scenarios(
     kind. Shrinks towards few ranks, few entries, small shapes, one fault and default options. The layout at load is
     drawn independently of the one at save, since most of what DCP does at load is to bring the two together. With
     ``core``, it is blocking calls with the planners' default options, and flat state dicts of plain tensors, chunk
-    shardings and objects: for laws on what happens around a save or load.
+    shardings and objects: for laws on what happens around a save or load; with ``deep``, most of what is in a
+    state dict is containers: for laws on what is made of their paths.
     """
     check_bounds("world_size", min_world_size, max_world_size, at_least=1)
     check_bounds("entries", min_entries, max_entries)
@@ -80,6 +82,7 @@ def scenarios(
             names=_ATTRIBUTES if container == "module" else None,
             objects=container == "dict",
             core=core,
+            deep=deep,
         ),
         label="entries",
     )

@@ -36,9 +36,12 @@ from properties.planning.breach import WrongItems, WrongRead
 from tests.planted_bugs import CORE_BUGS, Bug
 from tests.planted_workers import plant_in_processes
 from tests.script_runs import Plant, run_script
-from worlds import Outcome, Scenario
+from worlds import Outcome, Scenario, TensorEntry
 from worlds.codec import from_json
+from worlds.histories import History, Save
 from worlds.plans import Box
+from worlds.rebuilding import Rebuilding
+from worlds.side_by_side import SideBySide
 
 ROOT = Path(__file__).parents[1]
 judge_module = importlib.import_module("properties.judge")  # whose name the package gives to its function
@@ -444,6 +447,30 @@ def test_finding_is_written_down_before_it_is_shrunk_and_only_its_group_is_raise
     assert (at.case, at.pending["examples"], at.pending["shrinking"]) == (Box((2,), (1,)), 5, 2)
     watch.flush()
     assert records[-1]["violations"] == {finding.id: 3, Finding.from_data(records[1]["finding"]).id: 2}
+
+
+@pytest.mark.parametrize(
+    ("case", "other"),
+    [
+        (Rebuilding(), Rebuilding(Scenario((TensorEntry("a"),)))),
+        (History((), (Save(),)), History((TensorEntry("a"),), (Save(),))),
+        (SideBySide(), SideBySide(replace(SideBySide().one, entries=(TensorEntry("a"),)))),
+    ],
+    ids=["rebuilding", "history", "side by side"],
+)
+def test_case_shows_what_the_scenarios_show_that_it_is_built_on(tmp_path: Path, case: object, other: object) -> None:
+    """Though its law does not count that as judged: else there would soon be nothing new, and no more time for it."""
+    records: list[Record] = []
+    law = Law("cases", "properties.test_cases", None, lambda case: None)
+    watch = Watch(law, Unit("cases-0", "cases", 5, 60), Slot(tmp_path / "slot"), records.append, set())
+    for each in (case, case, other):
+        watch(case=each)
+        watch.flush()
+    first, again, more = (set(record["behaviours"]) for record in records)
+    assert first
+    assert not again
+    assert more
+    assert records[-1]["features"] == {}
 
 
 PLAN = Plan(("a", "b", "c"), "simulated", 600, 2, 0)

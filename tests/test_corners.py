@@ -1,0 +1,64 @@
+"""How often histories and conversions reach the corners that bugs lie in: a floor at about half of what was seen."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from strategies import histories, rebuildings
+from tests.test_strategies import count, sample
+from worlds.histories import History, Save
+from worlds.rebuilding import Rebuilding
+
+pytestmark = pytest.mark.thorough
+
+_IN_PLAN = {"planner.create_global_plan", "writer.prepare_global_plan", "writer.prepare_local_plan"}
+
+
+def _jobs(history: History) -> Iterator[list[Save]]:
+    """The saves of each job."""
+    saves: list[Save] = []
+    for index, step in enumerate(history.steps):
+        if history.begins_job(index):
+            yield saves
+            saves = []
+        if isinstance(step, Save):
+            saves.append(step)
+    yield saves
+
+
+def _of_history(history: History) -> Iterator[str]:
+    if len({step.operation.world_size for step in history.steps}) > 1:
+        yield "world sizes"
+    for before, after in itertools.chain.from_iterable(itertools.combinations(job, 2) for job in _jobs(history)):
+        yield "two saves in a job"
+        if before.operation.api == after.operation.api == "async" and "stager" in after.again:
+            yield from ["stager again"] * (before.operation.stager == after.operation.stager)
+        if history.planner.enable_plan_caching and before.without == after.without:
+            yield from ["plan kept"] * (not before.faults)
+            yield from ["plan that failed"] * any(fault.hook in _IN_PLAN for fault in before.faults)
+
+
+def test_histories_are_of_long_jobs_and_of_several() -> None:
+    floors = {"two saves in a job": 150, "world sizes": 75, "stager again": 6, "plan kept": 20, "plan that failed": 8}
+    counts = count(sample(histories()), _of_history)
+    assert {corner: counts[corner] for corner, least in floors.items() if counts[corner] < least} == {}
+
+
+def _of_rebuilding(rebuilding: Rebuilding) -> Iterator[str]:
+    yield rebuilding.by
+    paths = [unit.path for unit in rebuilding.scenario.units("save")]
+    above = {".".join(map(str, path[:length])) for path in paths for length in range(1, len(path))}
+    if above:
+        yield "nested"
+    if above.intersection(rebuilding.keys or ()):
+        yield "key with something below it"
+
+
+def test_conversions_are_of_what_is_nested_by_every_way() -> None:
+    floors = dict.fromkeys(("dcp_to_torch_save", "there_and_back", "keys", "planner"), 60)
+    floors |= {"nested": 80, "key with something below it": 15}
+    counts = count(sample(rebuildings()), _of_rebuilding)
+    assert {corner: counts[corner] for corner, least in floors.items() if counts[corner] < least} == {}
