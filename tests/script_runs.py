@@ -18,6 +18,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from campaign.planted import plant as planting
+from campaign.script.killed import TIMEOUT
 from campaign.script.outcomes import SECONDS
 from tests import script_server
 
@@ -26,6 +27,8 @@ __all__ = ["Plant", "Run", "command_of", "run_as_said", "run_script"]
 _MARK = "DCP_STRESS_TEST_RUN"
 _SHORT = 5
 """How many seconds a rank waits here before its script takes it for hanging: its peers are on this machine."""
+_START = 20
+"""How many seconds of a wait for a rank that has died are enough here, where to start a rank takes a few."""
 _GRACE = 10
 """How many seconds a process may go on when its script has ended."""
 
@@ -59,7 +62,9 @@ def run_script(script: str, directory: Path, *, plants: Sequence[Plant] = (), se
 
     Its processes fork from one that has imported torch; see :func:`run_as_said` for what a user does.
     """
-    _write(script.replace(f"time.sleep({SECONDS})", f"time.sleep({_SHORT})"), directory)
+    script = script.replace(f"time.sleep({SECONDS})", f"time.sleep({_SHORT})")
+    script = script.replace(TIMEOUT, f"datetime.timedelta(seconds={_START})")
+    _write(script, directory)
     environment = {"TMPDIR": str(directory / "tmp")}
     source = ""
     if plants:  # for the processes that fork, and for those that they start anew

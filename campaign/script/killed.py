@@ -25,7 +25,10 @@ from .steps import can_count, found_of, target_of
 from .tensors import mesh_lines
 from .text import Items, docstring, indented, joined, render
 
-__all__ = ["write_killed_script"]
+__all__ = ["TIMEOUT", "write_killed_script"]
+
+TIMEOUT = "datetime.timedelta(minutes=1)"
+"""How long the others wait for a rank that has died: as long as the slowest of them may take to start."""
 
 _DIE = '''\
 def die():
@@ -151,7 +154,7 @@ def _save(plan: _KilledPlan) -> str:
         'f"file://{store}"',
         "rank=rank",
         f"world_size={plan.ranks}",
-        "timeout=datetime.timedelta(minutes=1)",
+        f"timeout={TIMEOUT}",
     )
     lines = [render(Items("dist.init_process_group(", group))] if plan.has_group else []
     lines += [*mesh_lines(plan), *state_block(plan, "save"), call_code(plan, "save")]
