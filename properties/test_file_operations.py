@@ -22,7 +22,7 @@ def test_file_operations(shard: int, world: World, scenario: Scenario) -> None:
 
 @only_in("simulated")
 @fewer(40)
-@given(scenario=failing_file_scenarios(max_world_size=2, max_entries=2))
+@given(scenario=failing_file_scenarios(max_world_size=2, max_entries=2, shared=True))
 def test_file_operations_on_real_ranks(processes: ProcessWorld, scenario: Scenario) -> None:
     """On processes, whose writer threads really run at once, too."""
     check(scenario, processes)

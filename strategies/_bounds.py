@@ -46,11 +46,11 @@ def limit_storages(*, shared: bool = False, only: str | None = None) -> None:
     _shared_only, _only = shared, only
 
 
-def within_storages(name: str) -> str:
-    """The storage of that name, or what the limits that were set have in its place."""
+def within_storages(name: str, *, shared: bool = False) -> str:
+    """The storage of that name, or what the limits that were set, and ``shared``, have in its place."""
     if _only is not None:
         return _only
-    return FILE_SYSTEM if _shared_only and not limits_of(name).processes else name
+    return FILE_SYSTEM if (shared or _shared_only) and not limits_of(name).processes else name
 
 
 def limit_planners(name: str | None = None) -> None:

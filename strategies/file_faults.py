@@ -125,17 +125,20 @@ def _in_world(
 
 
 @st.composite
-def failing_file_scenarios(draw: DrawFn, *, max_world_size: int = 4, max_entries: int = 3) -> Scenario:
+def failing_file_scenarios(
+    draw: DrawFn, *, max_world_size: int = 4, max_entries: int = 3, shared: bool = False
+) -> Scenario:
     """Scenarios in which operations on files fail, in the save or in the load; shrinks towards one, on rank 0.
 
     Saves by ``async_save``, with several threads and without collectives are among them, and saves over an earlier
     checkpoint, by the same ranks with or without collectives. A writer syncs its files where that is to fail. Some are
-    on fsspec, or where another storage was chosen, on that, and then over nothing that was there before.
+    on fsspec, or where another storage was chosen, on that, and then over nothing that was there before; with
+    ``shared`` on none but those on which one process finds what another has saved.
     """
     # First what is the point, since what is drawn behind something with many choices falls back to the simplest.
     name: Name = draw(st.sampled_from(("save", "save", "load")), label="failing")
     earlier: Earlier = draw(st.sampled_from(_EARLIER), label="earlier save")
-    storage = within_storages(draw(st.sampled_from(_STORAGES), label="storage"))
+    storage = within_storages(draw(st.sampled_from(_STORAGES), label="storage"), shared=shared)
     groups = draw(_groups(name, 1, 2), label="operations on files")
     scenario = draw(
         scenarios(failing="nothing", max_world_size=max_world_size, min_entries=1, max_entries=max_entries),
