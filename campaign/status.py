@@ -1,10 +1,12 @@
-"""What the command's exit statuses say, and how it ends where it cannot do what it was asked to."""
+"""The command's name, what its exit statuses say, and how it ends where it cannot do what it was asked to."""
 
 from __future__ import annotations
 
 import click
 
-__all__ = ["DIFFERENT", "INTERRUPTED", "NEWS", "NOTHING", "TEXT", "Refused", "Unable"]
+__all__ = ["DIFFERENT", "INTERRUPTED", "NAME", "NEWS", "NOTHING", "TEXT", "Refused", "Unable"]
+
+NAME = "dcp-stress"
 
 NOTHING, NEWS, WRONG_CALL, UNABLE, DIFFERENT, INTERRUPTED = 0, 1, 2, 3, 4, 130
 

@@ -59,9 +59,22 @@ def find_history_breaches(history: History, world: ExampleWorld) -> tuple[Histor
     if not breaches or not history.planner.enable_plan_caching:
         return breaches
     uncached = replace(history, planner=replace(history.planner, enable_plan_caching=False))
-    # What breaks there in another way without caching is not what breaks with it.
-    also = {(breach.step, breach.kind) for breach in judge_history(uncached, run_history(world, uncached))}
-    return tuple(replace(breach, goes_without_caching=(breach.step, breach.kind) not in also) for breach in breaches)
+    others = judge_history(uncached, run_history(world, uncached))
+    return tuple(_beside_uncached(breach, others) for breach in breaches)
+
+
+def _beside_uncached(breach: HistoryBreach, others: Sequence[HistoryBreach]) -> HistoryBreach:
+    """The breach, with what is said of it by the breaches of the same history without caching.
+
+    What breaks there in another way is not what breaks with it. But until that step it must be known, or caching would
+    take the blame for something new.
+    """
+    until = [other for other in others if other.step <= breach.step]
+    if any((other.step, other.kind) == (breach.step, breach.kind) for other in until):
+        return breach
+    new = [other for other in until if find_history_issue(other) is None]
+    told = tuple(f"uncached  step {other.step + 1}: {other.kind.__name__}: {other.headline}" for other in new)
+    return replace(breach, goes_without_caching=not new, detail=(*breach.detail, *told))
 
 
 def find_history_issue(breach: HistoryBreach) -> LedgerEntry | None:

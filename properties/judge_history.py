@@ -37,7 +37,8 @@ class MemoryShows(Violation):
 class HistoryBreach:
     """A law is broken at ``step``: how, in one line. ``verdict`` is that on the step by itself, where it is that.
 
-    ``goes_without_caching`` says that nothing is broken where no plans are cached, if it was tried.
+    ``goes_without_caching`` says, if it was tried, that where no plans are cached it is not broken so, and until there
+    in no way that is new.
     """
 
     kind: type[Violation]

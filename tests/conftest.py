@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from worlds import SimulatedWorld
@@ -11,3 +13,9 @@ from worlds import SimulatedWorld
 def world(simulated: SimulatedWorld) -> SimulatedWorld:
     """The simulated world."""
     return simulated
+
+
+@pytest.fixture
+def into(tmp_path: Path) -> Path:
+    """The directory of the campaign."""
+    return tmp_path / "campaign"

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch.distributed.checkpoint import default_planner, filesystem, resharding, state_dict_saver, utils
 
 from properties.violations import LostFailure, MetadataWrong, NotLoaded, Violation, WrongBits
+from tests.planted_line import PlantedLine
 
 __all__ = ["CORE_BUGS", "Bug"]
 
 
 @dataclass(frozen=True)
-class Bug:
+class Bug(PlantedLine):
     """A line of DCP, what to put in its place, the law that must break, and how small the scenario must become."""
 
-    id: str
-    owner: Any
-    function: str
-    old: str
-    new: str
     failing: str
     kinds: tuple[type[Violation], ...]
     ranks: int = 1

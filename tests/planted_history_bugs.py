@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch.distributed.checkpoint import filesystem
 
 from properties.judge_history import MemoryShows
 from properties.judge_killed import EarlierChanged
 from properties.violations import NotRefused, UnexpectedFailure, Violation
+from tests.planted_line import PlantedLine
 
 __all__ = ["HISTORY_BUGS", "HistoryBug"]
 
 
 @dataclass(frozen=True)
-class HistoryBug:
+class HistoryBug(PlantedLine):
     """A line of DCP, what to put in its place, how the law must break, and how many steps the story then has.
 
     A ``slow`` one takes the better part of a minute, or more, to find and to shrink.
     """
 
-    id: str
-    owner: Any
-    function: str
-    old: str
-    new: str
     kinds: tuple[type[Violation], ...]
     steps: int = 2
     ranks: int = 1

@@ -1,17 +1,9 @@
-"""A campaign finds what is planted, groups it once, keeps it, and loses nothing when it is killed."""
+"""A campaign finds what is planted, keeps it once, and draws the same in any number of processes."""
 
 from __future__ import annotations
 
 import importlib
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,19 +12,17 @@ from torch.distributed.checkpoint import planner_helpers
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 
 from campaign.cli import main
-from campaign.engine import Engine
 from campaign.finding import Finding, read_finding, see_again
-from campaign.folder import Folder, Plan
+from campaign.folder import Folder
 from campaign.laws import Law
 from campaign.logs import Record
 from campaign.opened import OpenedWorlds
-from campaign.planted.plant import planted
-from campaign.schedule import Schedule, shares
 from campaign.slot import Slot, read_slot
-from campaign.tally import LawTally, Tally
+from campaign.tally import Tally
 from campaign.unit import Unit
 from campaign.watch import Watch
 from properties.planning.breach import WrongItems, WrongRead
+from tests.campaigns import DROPPED, ROOT, fuzz
 from tests.planted_bugs import CORE_BUGS, Bug
 from tests.planted_workers import plant_in_processes
 from tests.script_runs import Plant, run_script
@@ -43,76 +33,7 @@ from worlds.plans import Box
 from worlds.rebuilding import Rebuilding
 from worlds.side_by_side import SideBySide
 
-ROOT = Path(__file__).parents[1]
 judge_module = importlib.import_module("properties.judge")  # whose name the package gives to its function
-DROPPED = next(bug for bug in CORE_BUGS if bug.id == "a dropped write item")
-
-# Each process that has this counts, in a file, the scenarios that it begins to run, and does what else a test wants.
-COUNTING = """
-import os, time, worlds
-calls, run = 0, worlds.SimulatedWorld.run
-def counted(self, scenario):
-    global calls
-    calls += 1
-    with open({path!r}, "ab", buffering=0) as stream:
-        stream.write(b".")
-    {more}
-    return run(self, scenario)
-worlds.SimulatedWorld.run = counted
-"""
-
-
-@pytest.fixture
-def into(tmp_path: Path) -> Path:
-    """The directory of the campaign."""
-    return tmp_path / "campaign"
-
-
-def fuzz(into: Path, *arguments: str) -> int:
-    return main(["fuzz", *arguments, "--into", str(into), "--workers=1", "--seed=1"])
-
-
-def plant_counter(directory: Path, more: str = "") -> Path:
-    """Make ``directory`` one that counts, and return the file that a byte is added to for each scenario."""
-    directory.mkdir()
-    path = directory / "count"
-    path.touch()
-    (directory / "sitecustomize.py").write_text(COUNTING.format(path=str(path), more=more))
-    return path
-
-
-@contextmanager
-def campaign(arguments: Sequence[str], planted_in: Path | None = None) -> Iterator[subprocess.Popen[str]]:
-    """The command in a process of its own; what is left of it is killed at the end."""
-    path = os.pathsep.join(map(str, [ROOT, *([planted_in] if planted_in else [])]))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "campaign", "fuzz", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": path},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def until(holds: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert process.poll() is None, process.stdout.read() if process.stdout else ""
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def workers_of(process: int) -> list[int]:
-    task = Path(f"/proc/{process}/task")
-    if not task.is_dir():
-        pytest.skip("the system does not tell")
-    return [int(child) for one in task.iterdir() for child in (one / "children").read_text().split()]
 
 
 def test_planted_bug_is_found_once_kept_and_shown(
@@ -159,7 +80,7 @@ def test_planted_bug_is_found_once_kept_and_shown(
 def _check_replays(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", str(own)]) == 0
     assert capsys.readouterr().out.endswith(": fixed\nthe laws hold\n")
-    with planted(DROPPED.owner, DROPPED.function, DROPPED.old, DROPPED.new):
+    with DROPPED.planted():
         for what in (own, own / "finding.json", own / "scenario.json"):
             assert main(["replay", str(what)]) == 1
             assert "still there\n" in capsys.readouterr().out
@@ -226,7 +147,7 @@ def test_replay_of_every_finding_gives_the_same_verdict_each_time(
             directory = into / str(number)
             arguments = [laws[bug.failing], "--units=1", "--max-examples=100", "--max-time=10m"]
             assert fuzz(directory, *arguments) in (0, 1)
-        with planted(bug.owner, bug.function, bug.old, bug.new), OpenedWorlds() as opened:
+        with bug.planted(), OpenedWorlds() as opened:
             for finding in Folder(directory).tally().findings.values():
                 found += 1
                 seen = Counter(see_again(finding, opened) for _ in range(100))
@@ -259,125 +180,6 @@ def test_what_an_earlier_campaign_found_is_tried_first_and_is_not_new(
     said = capsys.readouterr().out
     assert all(f"still there: {name}, found before: WrongComparison: " in said for name in names)
     assert not Folder(tmp_path / "next").tally().findings
-
-
-def test_nothing_is_lost_when_a_worker_is_killed_and_then_the_campaign(
-    into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    count = plant_counter(tmp_path / "planted")
-
-    def ran() -> int:
-        return count.stat().st_size
-
-    arguments = ["round_trip", "--into", str(into), "--workers=1", "--max-time=60s"]
-    with campaign(arguments, tmp_path / "planted") as process:
-        until(lambda: ran() > 10, process)
-        [worker] = workers_of(process.pid)
-        os.kill(worker, signal.SIGKILL)
-        before = ran()
-        until(lambda: ran() > before + 10, process)
-        [second] = workers_of(process.pid)
-        process.kill()
-        process.wait()
-        end = time.monotonic() + 30
-        while Path(f"/proc/{second}").exists():
-            assert time.monotonic() < end, "a worker ends with its campaign"
-            time.sleep(0.05)
-    left = [path for each in (worker, second) for path in Path("/dev/shm").glob(f"dcp-stress-{each}-*")]
-    assert not left, "no checkpoint of a worker is left"
-    stopped_at = ran()
-    shorten(into, Folder(into).tally().elapsed + 1)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "planted"))
-    assert main(["fuzz", "--resume", str(into)]) == 1, "a worker that was killed is news"
-    said = capsys.readouterr().out
-    assert ran() > stopped_at, said
-    tally = Folder(into).tally()
-    # Each kill may come between the note that an example begins and its beginning.
-    assert ran() <= tally.examples <= ran() + 2, said
-    assert f"\n{tally.examples} examples in " in said
-    # The second worker ends by itself, unless it is slow.
-    assert [lost.how for lost in tally.lost] in (
-        ["killed by signal 9"],
-        ["killed by signal 9", "the campaign was killed"],
-    )
-    assert all(lost.case for lost in tally.lost)
-    assert not tally.open_units
-    judged = sum(tally.features[f"api: {name}"] for name in ("save", "save_state_dict", "async_save"))
-    assert judged > tally.examples / 2, "what was counted since the last line of the log is not lost either"
-
-
-def test_finding_is_not_lost_when_whoever_shrinks_it_is_killed(
-    into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """First the worker, and then the campaign, in which another worker shrinks the next one; a third one ends it."""
-    count = plant_counter(tmp_path / "planted", more="time.sleep(0.03)")
-    plant = (tmp_path / "planted" / "sitecustomize.py").read_text()
-    plant_in_processes([DROPPED], tmp_path / "planted")
-    with (tmp_path / "planted" / "sitecustomize.py").open("a") as stream:
-        stream.write(plant)
-
-    def shrinking() -> set[str]:
-        return {finding.id for finding in Folder(into).tally().findings.values() if finding.is_sighting}
-
-    arguments = ["round_trip", "--into", str(into), "--workers=1", "--max-time=5m", "--seed=1"]
-    with campaign(arguments, tmp_path / "planted") as process:
-        until(lambda: bool((into / "log").is_dir() and shrinking()), process)
-        [first] = shrinking()
-        os.kill(workers_of(process.pid)[0], signal.SIGKILL)
-        until(lambda: first in Folder(into).tally().finishing, process)
-        until(lambda: bool(shrinking() - {first}), process)
-        sightings = shrinking()
-        process.kill()
-        process.wait()
-        time.sleep(1)  # in which its worker ends, or goes on without being heard
-    shorten(into, 1)
-    (tmp_path / "planted" / "sitecustomize.py").write_text("")
-    plant_in_processes([DROPPED], tmp_path / "planted")
-    ran = count.stat().st_size
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "planted"))
-    assert main(["fuzz", "--resume", str(into)]) == 1
-    said = capsys.readouterr().out
-    tally = Folder(into).tally()
-    assert sightings <= set(tally.findings)
-    assert not shrinking(), said
-    for name in sightings:
-        finding = read_finding(into / "findings" / name)
-        assert finding == tally.findings[name]
-        assert finding.script is not None
-    assert len(tally.findings[first].read_case().entries) == 1
-    assert 0 < tally.examples + tally.shrinking <= ran + 2
-
-
-def shorten(into: Path, seconds: float) -> None:
-    """Let the campaign have so much time and no more."""
-    plan = replace(Folder(into).plan(), seconds=seconds)
-    (into / "campaign.json").write_text(json.dumps(plan.to_data()))
-
-
-def test_worker_that_hangs_loses_its_unit_and_an_interrupt_ends_with_a_summary(into: Path, tmp_path: Path) -> None:
-    hangs = f"time.sleep(1000 if os.path.getsize({str(tmp_path / 'planted' / 'count')!r}) == 5 else 0)"
-    count = plant_counter(tmp_path / "planted", more=hangs)
-    arguments = ["round_trip", "--into", str(into), "--workers=1", "--patience=10s"]
-    with campaign(arguments, tmp_path / "planted") as process:
-        until(lambda: count.stat().st_size > 8, process)
-        process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=120)
-    assert process.returncode == 1, said
-    tally = Folder(into).tally()
-    [lost] = tally.lost
-    assert (lost.how, lost.law) == ("hung, and was killed", "round_trip")
-    assert lost.case is not None
-    assert "json" in lost.case
-    assert "LOST unit round_trip-0 of round_trip: its worker hung, and was killed" in said
-    assert tally.examples == count.stat().st_size
-    assert f"\n{tally.examples} examples in " in said
-    assert not tally.open_units
-    assert (into / "report.html").exists()
-
-
-def test_interrupt_before_anything_new_has_a_status_of_its_own(into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Engine, "run", lambda _: True)
-    assert fuzz(into, "round_trip") == 130
 
 
 @pytest.mark.thorough
@@ -473,70 +275,6 @@ def test_case_shows_what_the_scenarios_show_that_it_is_built_on(tmp_path: Path, 
     assert records[-1]["features"] == {}
 
 
-PLAN = Plan(("a", "b", "c"), "simulated", 600, 2, 0)
-
-
-def _tally(**fresh: float) -> Tally:
-    return Tally(laws={name: LawTally(units=1, seconds=10, fresh=rate) for name, rate in fresh.items()})
-
-
-def test_time_goes_where_new_behaviour_appears_and_every_law_has_its_floor() -> None:
-    given = shares(PLAN.laws, _tally(a=0, b=1, c=9).laws, 0.5)
-    assert sum(given.values()) == pytest.approx(1)
-    assert 0.5 / 3 < given["a"] < 0.2
-    assert given["c"] - 0.5 / 3 == pytest.approx(3 * (given["b"] - 0.5 / 3), rel=0.02)
-    assert shares(PLAN.laws, _tally(a=0, b=0, c=0).laws, 0.5) == pytest.approx(dict.fromkeys(PLAN.laws, 1 / 3))
-
-
-def test_units_have_seeds_of_their_own_and_shards_share_them_out() -> None:
-    units: dict[int, list[Unit]] = {}
-    for shard in (1, 2):
-        plan = replace(PLAN, shard=shard, shards=2, units=3)
-        schedule = Schedule(plan, Tally())
-        units[shard] = [unit for unit in iter(lambda: schedule.next(5), None) if unit is not None]  # noqa: B023
-    alone = Schedule(replace(PLAN, units=6), Tally())
-    every = [unit for unit in iter(lambda: alone.next(5), None) if unit is not None]
-    assert {(unit.law, unit.seed) for shard in units.values() for unit in shard} == {
-        (unit.law, unit.seed) for unit in every
-    }
-    assert len({unit.seed for unit in every}) == len(every) == 18
-
-
-def test_law_whose_units_are_lost_or_fail_does_not_have_all_the_time() -> None:
-    tally = Tally()
-    schedule = Schedule(PLAN, tally)
-    given = []
-    for _ in range(30):
-        unit = schedule.next(5)
-        assert unit is not None
-        given.append(unit.law)
-        tally.add({"is": "begin", "unit": unit.id, "law": unit.law})
-        if unit.law == "a":
-            tally.add({"is": "lost", "unit": unit.id, "law": "a", "how": "killed", "case": None})
-            schedule.lost(unit.id)
-        else:
-            counted: dict[str, object] = dict.fromkeys(
-                ("features", "faults", "known", "violations", "drawn", "behaviours"), ()
-            )
-            tally.add({"is": "progress", "unit": unit.id, "n": 1, "examples": 1, "seconds": 5.0, **counted})
-            tally.add({"is": "end", "unit": unit.id, "error": "it fails" if unit.law == "b" else ""})
-            schedule.ended(unit.id)
-    assert given.count("b") == 3, "in which the tester itself failed"
-    assert given.count("a") <= 16
-
-
-def test_campaign_whose_workers_cannot_start_ends_in_one_line(
-    into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys\nif 'campaign.worker' in sys.orig_argv: sys.exit('no memory')\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert fuzz(into, "round_trip") == 3
-    assert capsys.readouterr().err.endswith("dcp-stress: error: no worker can start: SystemExit: no memory\n")
-    assert len(list((into / "log").glob("*.stderr"))) == 3
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -556,10 +294,3 @@ def test_wrong_use_ends_in_one_line(
     assert main(["fuzz", *arguments]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"dcp-stress: error: {message}")
-
-
-def test_campaign_that_is_under_way_is_not_driven_twice(into: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Folder(into).create(PLAN)
-    with Folder(into).held():
-        assert main(["fuzz", "--resume", str(into)]) == 2
-    assert "is under way: wait for it, or interrupt it" in capsys.readouterr().err

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import find, given, settings
 
 import worlds
+from campaign.planted.bug import plant
+from campaign.planted.catalogue import CATALOGUE
 from properties.history_issues import HISTORY_ISSUES, HistoryIssue, find_history_breaches, find_history_issue
 from properties.history_model import NOTHING, Sight, sight_text, walk
 from properties.judge_history import HistoryBreach, MemoryShows, judge_history
@@ -334,6 +336,19 @@ def test_caching_is_blamed_where_another_law_breaks_without_it(world: SimulatedW
     known = find_history_issue(breach)
     assert known is not None
     assert known.id == "cached-plans-of-another-coordinator"
+
+
+def test_caching_is_not_blamed_where_something_new_breaks_without_it(world: SimulatedWorld) -> None:
+    """With caching the second save fails before it comes to where a planted bug names the wrong rank."""
+    again = Save(operation=Operation(2, coordinator=1, api="legacy"), faults=(Fault("save", 1, "writer.finish"),))
+    planner = PlannerOptions(enable_plan_caching=True)
+    history = History((TensorEntry("a"),), (Save(operation=Operation(2)), again), planner=planner)
+    (breach,) = find_history_breaches(history, world)
+    assert find_history_issue(breach) is HISTORY_ISSUES["cached-plans-of-another-coordinator"]
+    with plant(CATALOGUE["coordinator-s-failure-booked-on-rank-0"]):
+        (breach,) = find_history_breaches(history, world)
+    assert find_history_issue(breach) is None
+    assert str(breach.violation()).splitlines()[-1].startswith("uncached  step 2: LostFailure: ")
 
 
 def test_saves_that_follow_each_other_know_the_issue_too(processes: ProcessWorld) -> None:

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 
 from campaign.cli import main
 from campaign.minimize import minimized, smaller
-from campaign.planted.plant import planted
 from properties.known_issues import KNOWN_ISSUES
 from strategies import scenarios
 from tests.planted_bugs import CORE_BUGS
@@ -33,7 +32,7 @@ def test_scenario_becomes_as_small_as_hypothesis_makes_it(tmp_path: Path, capsys
     bug = next(bug for bug in CORE_BUGS if bug.id == "a finish error swallowed")
     path, out = tmp_path / "large.json", tmp_path / "small.json"
     path.write_text(LARGE.to_json())
-    with planted(bug.owner, bug.function, bug.old, bug.new):
+    with bug.planted():
         assert main(["minimize", str(path), "-o", str(out)]) == 0
         said = capsys.readouterr()
         small = Scenario.from_json(out.read_text())

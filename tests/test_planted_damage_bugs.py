@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 from torch.distributed.checkpoint import filesystem, state_dict_loader, utils
 
-from campaign.planted.plant import planted
 from properties import judge
 from properties.damage_issues import check_damaged
-from properties.sharding import SHARDS
 from properties.violations import (
     LostFailure,
     UnexpectedFailure,
@@ -20,24 +17,20 @@ from properties.violations import (
     WrongRanks,
 )
 from strategies import damaged_scenarios
-from tests.shrinking import shrunk
+from tests.planted_line import PlantedLine
+from tests.shrinking import ci_examples, shrunk
 from worlds import SimulatedWorld
 from worlds.concise import pretty
 
 pytestmark = pytest.mark.thorough
 
-CI_EXAMPLES = SHARDS * 300  # of the law, in the profile ci
+CI_EXAMPLES = ci_examples(2)
 
 
 @dataclass(frozen=True)
-class DamageBug:
+class DamageBug(PlantedLine):
     """A line of DCP, what to put in its place, the law that must break, and how small the scenario must become."""
 
-    id: str
-    owner: Any
-    function: str
-    old: str
-    new: str
     kinds: tuple[type[Violation], ...]
     damages: tuple[str, ...]
     ranks: int = 1
@@ -127,7 +120,7 @@ BUGS = (
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.id)
 def test_planted_bug_is_found_named_and_shrunk(bug: DamageBug, world: SimulatedWorld) -> None:
-    with planted(bug.owner, bug.function, bug.old, bug.new):
+    with bug.planted():
         cases = damaged_scenarios()
         violation, scenario = shrunk(
             cases, lambda case: check_damaged(case, world), Violation, max_examples=CI_EXAMPLES

@@ -4,35 +4,28 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 from torch.distributed.checkpoint import filesystem, utils
 
-from campaign.planted.plant import planted
 from properties import judge
 from properties.check import check
-from properties.sharding import SHARDS
 from properties.violations import LostFailure, MetadataUnreadable, NotLoaded, UnexpectedFailure, Violation
 from strategies import failing_file_scenarios
-from tests.shrinking import shrunk
+from tests.planted_line import PlantedLine
+from tests.shrinking import ci_examples, shrunk
 from worlds import FileFault, SimulatedWorld
 from worlds.concise import pretty
 
 pytestmark = pytest.mark.thorough
 
-CI_EXAMPLES = SHARDS * 200  # of the law, in the profile ci
+CI_EXAMPLES = ci_examples(3)
 
 
 @dataclass(frozen=True)
-class FileBug:
+class FileBug(PlantedLine):
     """A line of DCP, what to put in its place, the laws that may break, and the faults of which one is left."""
 
-    id: str
-    owner: Any
-    function: str
-    old: str
-    new: str
     kinds: tuple[type[Violation], ...]
     faults: tuple[FileFault, ...]
 
@@ -119,7 +112,7 @@ def test_planted_bug_that_takes_longer_is_found_too(bug: FileBug, world: Simulat
 
 def find_bug(bug: FileBug, world: SimulatedWorld) -> None:
     """Find the bug, and hold what is said of it, and how small it has become, against what must be."""
-    with planted(bug.owner, bug.function, bug.old, bug.new):
+    with bug.planted():
         cases = failing_file_scenarios(max_world_size=1, max_entries=1)  # as found in larger ones, in less time
         violation, scenario = shrunk(cases, lambda case: check(case, world), Violation, max_examples=CI_EXAMPLES)
         assert isinstance(violation, bug.kinds), violation

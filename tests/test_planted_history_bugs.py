@@ -6,7 +6,6 @@ import re
 
 import pytest
 
-from campaign.planted.plant import planted
 from properties.history_issues import check_history
 from properties.violations import Violation
 from strategies import histories
@@ -22,7 +21,7 @@ pytestmark = pytest.mark.thorough
     "bug", [pytest.param(bug, id=bug.id, marks=[pytest.mark.slow] * bug.slow) for bug in HISTORY_BUGS]
 )
 def test_planted_bug_is_found_named_and_told_in_the_fewest_steps(bug: HistoryBug, world: SimulatedWorld) -> None:
-    with planted(bug.owner, bug.function, bug.old, bug.new):
+    with bug.planted():
         violation, found = shrunk(histories(), lambda case: check_history(case, world), Violation, max_examples=4 * 150)
         assert isinstance(violation, bug.kinds), violation
     check_history(found, world)  # without the bug it must pass

@@ -22,7 +22,6 @@ from torch.distributed.checkpoint import (
 )
 from torch.distributed.tensor import _utils
 
-from campaign.planted.plant import planted
 from properties.planning import caching, nested, reads, saves, shards
 from properties.planning.breach import (
     AcceptedWrong,
@@ -38,28 +37,23 @@ from properties.planning.breach import (
 )
 from properties.planning.check import check_plan
 from properties.planning.known_issues import Judge
-from properties.sharding import SHARDS
 from strategies import mesh_layouts
 from strategies import nested as nests
 from strategies import plans as draws
-from tests.shrinking import shrunk
+from tests.planted_line import PlantedLine
+from tests.shrinking import ci_examples, shrunk
 from worlds.concise import pretty
 from worlds.plans import Merge, MeshLayout, NestedState, Plans, Reads, Tiled, Validation
 
 pytestmark = pytest.mark.thorough
 
-CI_EXAMPLES = SHARDS * 600  # of a law with a share of 1, in the profile ci
+CI_EXAMPLES = ci_examples()  # of a law with a share of 1
 
 
 @dataclass(frozen=True)
-class Bug:
+class Bug(PlantedLine):
     """A line of DCP, what to put in its place, the law that must break, and how the input must have shrunk."""
 
-    id: str
-    owner: Any
-    function: str
-    old: str
-    new: str
     judge: Judge
     cases: SearchStrategy[Any]
     kinds: tuple[type[PlanningViolation], ...]
@@ -288,7 +282,7 @@ BUGS = (
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.id)
 def test_planted_bug_is_found_and_shrunk(bug: Bug) -> None:
-    with planted(bug.owner, bug.function, bug.old, bug.new):
+    with bug.planted():
         violation, case = shrunk(
             bug.cases,
             lambda case: check_plan(bug.judge, case),

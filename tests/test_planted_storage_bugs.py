@@ -9,30 +9,25 @@ from typing import Any, Literal
 import pytest
 from torch.distributed.checkpoint import _consolidate_hf_safetensors, hf_storage
 
-from campaign.planted.plant import planted
 from properties.check import check
 from properties.violations import BadStorageIndex, LostFailure, NotLoaded, UnexpectedFailure, Violation, WrongBits
 from strategies import stored_scenarios
-from tests.shrinking import shrunk
+from tests.planted_line import PlantedLine
+from tests.shrinking import ci_examples, shrunk
 from worlds import SimulatedWorld, reference
 from worlds.backends import FSSPEC
 from worlds.concise import pretty
 
 pytestmark = pytest.mark.thorough
 
-CI_EXAMPLES = {"nothing": 4 * 200, "save": 4 * 150, "load": 4 * 150}
+CI_EXAMPLES = {"nothing": ci_examples(3), "save": ci_examples(4), "load": ci_examples(4)}
 """Of the laws on storages, by what fails, in the profile ci."""
 
 
 @dataclass(frozen=True)
-class Bug:
+class Bug(PlantedLine):
     """A line of a storage, what to put in its place, how that must break a law and where, and how small it becomes."""
 
-    id: str
-    owner: Any
-    function: str
-    old: str
-    new: str
     kinds: tuple[type[Violation], ...]
     storage: str
     failing: Literal["nothing", "save", "load"] = "nothing"
@@ -130,7 +125,7 @@ BUGS = (
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.id)
 def test_planted_bug_is_found_named_and_shrunk(bug: Bug, world: SimulatedWorld) -> None:
-    with planted(bug.owner, bug.function, bug.old, bug.new):
+    with bug.planted():
         cases, examples = stored_scenarios(failing=bug.failing), CI_EXAMPLES[bug.failing]
         violation, scenario = shrunk(cases, lambda case: check(case, world), Violation, max_examples=examples)
         assert isinstance(violation, bug.kinds), violation

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 from torch.distributed import _state_dict_utils
 from torch.distributed.checkpoint import planner_helpers, state_dict
 
-from campaign.planted.plant import planted
-from properties.sharding import SHARDS
 from properties.training import check_training, find_training_issue, judge_training
 from properties.violations import NotLoaded, UnexpectedFailure, Violation, WrongBits, WrongKeys, WrongObject
 from strategies import trainings
-from tests.shrinking import shrunk
+from tests.planted_line import PlantedLine
+from tests.shrinking import ci_examples, shrunk
 from worlds import SimulatedWorld
 from worlds.concise import pretty
 from worlds.training import run_training
 
 pytestmark = pytest.mark.thorough
 
-CI_EXAMPLES = SHARDS * 600 // 12  # as in the profile ci
+CI_EXAMPLES = ci_examples(8)
 
 
 @dataclass(frozen=True)
-class Bug:
+class Bug(PlantedLine):
     """A line of torch, what to put in its place, the law that must break, and how small the training must become."""
 
-    id: str
-    owner: Any
-    function: str
-    old: str
-    new: str
     kinds: tuple[type[Violation], ...]
     ranks: int = 1
     layers: int = 1
@@ -97,7 +90,7 @@ BUGS = (
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.id)
 def test_planted_bug_is_found_named_and_shrunk(bug: Bug, world: SimulatedWorld) -> None:
-    with planted(bug.owner, bug.function, bug.old, bug.new):
+    with bug.planted():
         violation, training = shrunk(
             trainings(), lambda case: check_training(case, world), Violation, max_examples=CI_EXAMPLES
         )

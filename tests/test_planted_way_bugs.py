@@ -16,7 +16,6 @@ from torch.distributed.checkpoint import (
     state_dict_saver,
 )
 
-from campaign.planted.plant import planted
 from properties.judge_side_by_side import OtherSaveShows
 from properties.judge_window import check_window
 from properties.rebuilding_issues import check_rebuilding
@@ -31,6 +30,7 @@ from properties.violations import (
     WrongKeys,
 )
 from strategies import rebuildings, routes, saves_side_by_side, windows
+from tests.planted_line import PlantedLine
 from tests.shrinking import shrunk
 from worlds import Scenario, SimulatedWorld
 from worlds.concise import pretty
@@ -46,14 +46,9 @@ SIDE_BY_SIDE: Law = (saves_side_by_side(), check_side_by_side, 4 * 100)
 
 
 @dataclass(frozen=True)
-class Bug:
+class Bug(PlantedLine):
     """A line of DCP, what to put in its place, the law that must break and how, and how small its input becomes."""
 
-    id: str
-    owner: Any
-    function: str
-    old: str
-    new: str
     law: Law
     kinds: tuple[type[Violation], ...]
     ranks: int = 1
@@ -146,7 +141,7 @@ BUGS = (
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.id)
 def test_planted_bug_is_found_named_and_shrunk(bug: Bug, world: SimulatedWorld) -> None:
     strategy, check, examples = bug.law
-    with planted(bug.owner, bug.function, bug.old, bug.new):
+    with bug.planted():
         violation, found = shrunk(strategy, lambda case: check(case, world), Violation, max_examples=examples)
         assert isinstance(violation, bug.kinds), violation
     check(found, world)  # without the bug it must pass

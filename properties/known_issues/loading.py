@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from worlds.entries import Entry, Nested, ObjectEntry, Path, TensorEntry
 from worlds.layouts import ChunkSharding
@@ -166,9 +166,14 @@ def _not_found(verdict: Verdict, breach: Breach) -> dict[int, str]:
     return found
 
 
-def _takes_padding_for_an_entry(verdict: Verdict, breach: Breach) -> bool:
-    found = _not_found(verdict, breach)
-    return any(name in padding(verdict.scenario, rank) for rank, name in found.items())
+def _asks_for(names: Callable[[Scenario, int], set[str]]) -> Callable[[Verdict, Breach], bool]:
+    """A predicate: a rank asks the checkpoint for one of the ``names`` of things that it should not ask for."""
+
+    def matches(verdict: Verdict, breach: Breach) -> bool:
+        found = _not_found(verdict, breach)
+        return any(name in names(verdict.scenario, rank) for rank, name in found.items())
+
+    return matches
 
 
 def padding(scenario: Scenario, rank: int) -> set[str]:
@@ -186,11 +191,6 @@ def _vanishes(entry: Entry, rank: int) -> bool:
     if isinstance(entry, Nested):
         return entry.container != "tuple" and all(_vanishes(inner, rank) for inner in entry.entries)
     return isinstance(entry, TensorEntry) and _is_sharded_elsewhere(entry, rank)
-
-
-def _asks_for_whole_list(verdict: Verdict, breach: Breach) -> bool:
-    found = _not_found(verdict, breach)
-    return any(name in _lists_of_objects_left(verdict.scenario, rank) for rank, name in found.items())
 
 
 def _lists_of_objects_left(scenario: Scenario, rank: int) -> set[str]:
@@ -225,16 +225,15 @@ def _is_sharded_elsewhere(entry: TensorEntry, rank: int) -> bool:
     return layout is not None and layout.kind == "ShardedTensor" and not layout.parts(entry.shape, rank)
 
 
-def _takes_checkpoint_for_an_old_one(verdict: Verdict, breach: Breach) -> bool:
-    scenario = verdict.scenario
+def _as_of_an_old_one(scenario: Scenario, rank: int) -> set[str]:
+    """The names that a rank adds to what it asks for where it takes the checkpoint for one of torch 2.3."""
     tensors = {unit.fqn: unit.tensor for unit in scenario.units("load") if unit.tensor is not None}
-    for rank, name in _not_found(verdict, breach).items():
-        elsewhere = {fqn for fqn, tensor in tensors.items() if _is_sharded_elsewhere(tensor, rank)}
-        # One that is in the checkpoint is what it takes for a sign; then it asks for those that are not, as well.
-        shown, asked = elsewhere & saved_units(scenario).keys(), elsewhere - saved_units(scenario).keys()
-        if (elsewhere and name in _without_tensors(scenario, rank)) or (shown and name in asked):
-            return True
-    return False
+    elsewhere = {fqn for fqn, tensor in tensors.items() if _is_sharded_elsewhere(tensor, rank)}
+    if not elsewhere:
+        return set()
+    # One that is in the checkpoint is what it takes for a sign; then it asks for those that are not, as well.
+    saved = saved_units(scenario).keys()
+    return _without_tensors(scenario, rank) | (elsewhere - saved if elsewhere & saved else set())
 
 
 def _without_tensors(scenario: Scenario, rank: int) -> set[str]:
@@ -289,14 +288,14 @@ ISSUES = (
         title="a list with an empty dict before something else is saved, and then cannot be loaded",
         loses="a checkpoint that was reported as saved cannot be loaded into the state dict that it was made of",
         scenario=Scenario(entries=(Nested("a", "list", (Nested(0), TensorEntry(1))),)),
-        matches=_takes_padding_for_an_entry,
+        matches=_asks_for(padding),
     ),
     KnownIssue(
         id="empty-dict-beside-objects",
         title="a list with an empty dict beside objects alone is saved item by item, and then asked for as a whole",
         loses="a checkpoint that was reported as saved cannot be loaded into the state dict that it was made of",
         scenario=Scenario(entries=(Nested("a", "list", (Nested(0), ObjectEntry(1))),)),
-        matches=_asks_for_whole_list,
+        matches=_asks_for(_lists_of_objects_left),
     ),
     KnownIssue(
         id="mistaken-for-2.3",
@@ -311,7 +310,7 @@ ISSUES = (
             save=Operation(2),
             load=Operation(2),
         ),
-        matches=_takes_checkpoint_for_an_old_one,
+        matches=_asks_for(_as_of_an_old_one),
     ),
     KnownIssue(
         id="list-replaced",

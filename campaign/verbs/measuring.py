@@ -1,0 +1,60 @@
+"""The verb about how good the laws are: measure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..fuzz import seconds_of
+from ..measure.verb import list_bugs, run_measure, write_tables
+from ..status import NOTHING, TEXT
+
+__all__ = ["measure"]
+
+
+@click.command(epilog=TEXT)
+@click.argument("bugs", nargs=-1, metavar="[BUG]...")
+@click.option("--into", metavar="DIR", default="measure", show_default=True, help="Where results are, and go on.")
+@click.option("--list", "listed", is_flag=True, help="Show the planted bugs, and do nothing else.")
+@click.option("--law", "laws", metavar="LAW", multiple=True, help="Let these laws alone look for the bugs.")
+@click.option("--seeds", metavar="N", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--max-examples", metavar="N", type=click.IntRange(1), help="Of all laws together; else a ci run's.")
+@click.option("--workers", metavar="N", type=click.IntRange(1), default=1, show_default=True, help="Bugs at a time.")
+@click.option("--max-shrink", metavar="TIME", default="1m", show_default=True, help="To shrink what is found.")
+@click.option("--patience", metavar="TIME", default="5m", show_default=True, help="Give a silent law up after that.")
+def measure(
+    bugs: tuple[str, ...],
+    into: str,
+    listed: bool,
+    laws: tuple[str, ...],
+    seeds: int,
+    max_examples: int | None,
+    workers: int,
+    max_shrink: str,
+    patience: str,
+) -> int:
+    """Measure the laws by planted bugs: how many they find, how soon, and how small they make them.
+
+    Each BUG, by default all, is planted in memory in a process of its own, and the laws look for it as in a run of the
+    profile ci, an example of each in turn. What is in DIR already is not done again.
+    """
+    if listed:
+        for line in list_bugs():
+            click.echo(line)
+        return NOTHING
+    directory = Path(into)
+    run_measure(
+        bugs,
+        directory,
+        laws=laws,
+        seeds=seeds,
+        examples=max_examples,
+        workers=workers,
+        shrink_seconds=seconds_of(max_shrink),
+        patience=seconds_of(patience),
+        show=lambda line: click.echo(line, err=True),
+    )
+    for line in write_tables(directory):
+        click.echo(line)
+    return NOTHING

@@ -1,0 +1,26 @@
+"""What every bug has that the tests plant, whatever law it is to break."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from campaign.planted.plant import planted
+
+__all__ = ["PlantedLine"]
+
+
+@dataclass(frozen=True)
+class PlantedLine:
+    """Lines in the source of one function of torch, and what to put in their place."""
+
+    id: str
+    owner: Any
+    function: str
+    old: str
+    new: str
+
+    def planted(self) -> AbstractContextManager[None]:
+        """Inside the block the installed torch has the bug."""
+        return planted(self.owner, self.function, self.old, self.new)
