@@ -14,7 +14,7 @@ from worlds.rebuilding import Rebuilding
 
 @only_in("simulated", "processes")
 @sharded
-@fewer(2)
+@fewer(3)
 @given(rebuilding=rebuildings())
 def test_rebuilding(shard: int, world: ExampleWorld, rebuilding: Rebuilding) -> None:
     """A ``torch.save`` file that a checkpoint is converted to, and a state dict of all or some keys, hold the saved."""

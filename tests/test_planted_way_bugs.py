@@ -38,7 +38,7 @@ from worlds.concise import pretty
 pytestmark = pytest.mark.thorough
 
 Law = tuple[SearchStrategy[Any], Callable[[Any, SimulatedWorld], None], int]
-REBUILDING: Law = (rebuildings(), check_rebuilding, 4 * 300)
+REBUILDING: Law = (rebuildings(), check_rebuilding, 4 * 200)
 ROUTES: Law = (routes(), check_route, 4 * 200)
 WINDOWS: Law = (windows(), check_window, 4 * 100)
 SIDE_BY_SIDE: Law = (saves_side_by_side(), check_side_by_side, 4 * 100)
