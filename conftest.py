@@ -13,9 +13,11 @@ from hypothesis import settings
 
 from properties.check import FAULT_HITS, KNOWN_HITS, World
 from properties.choices import (
+    NOT_OF_PLANNERS,
     NOT_OF_STORAGES,
     WORLDS,
     add_world_option,
+    chosen_planners,
     chosen_storage,
     chosen_world,
     largest_world,
@@ -24,15 +26,15 @@ from properties.choices import (
     skip_on_storage,
 )
 from properties.databases import NoRedis, database_of
-from properties.determinism import ignore_constants_of_modules
+from properties.drawing import set_up_drawing
 from properties.judged import FEATURE_HITS
 from properties.profiles import COMMON
 from properties.sharding import SHARDS, seed_shard
-from properties.summary import fault_table, feature_table, known_issue_lines, storage_lines
-from strategies import limit_storages, limit_world_sizes
+from properties.summary import fault_table, feature_table, known_issue_lines, left_out_lines
+from strategies import limit_planners, limit_storages, limit_world_sizes
 from worlds import ProcessWorld, SimulatedWorld, TorchrunWorld
 
-ignore_constants_of_modules()
+set_up_drawing()
 
 PROFILES = ("quick", "ci", "nightly")
 
@@ -119,6 +121,7 @@ def pytest_configure(config: pytest.Config) -> None:
     except NoRedis as error:
         raise pytest.UsageError(str(error)) from None
     limit_world_sizes(largest_world(config))
+    limit_planners(chosen_planners(config))
     limit_storages(shared=chosen_world(config) != SimulatedWorld.name, only=chosen_storage(config))
 
 
@@ -127,6 +130,8 @@ def pytest_report_header(config: pytest.Config) -> str:
     examples = settings.default.max_examples if settings.default is not None else 0
     storage = chosen_storage(config)
     on = "" if storage is None else f"storage {storage}, "
+    if (planners := chosen_planners(config)) is not None:
+        on += f"planners {planners}, "
     return (
         f"dcp-stress: torch {torch.__version__}, world {chosen_world(config)}, {on}profile {profile} "
         f"({SHARDS} × {examples} examples for each law), hypothesis {hypothesis.__version__}"
@@ -154,6 +159,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
             options = f"--world={name} {options}"
         if (storage := chosen_storage(item.config)) is not None:
             options = f"--storage={storage} {options}"
+        if (planners := chosen_planners(item.config)) is not None:
+            options = f"--planner={planners} {options}"
         report.sections.append(("Run just this again", f"pytest {options} '{item.nodeid}'"))
     return report
 
@@ -183,19 +190,22 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def _skipped(terminalreporter: pytest.TerminalReporter) -> set[str]:
-    """The laws that were skipped since they are not of storages."""
+    """The laws that were skipped since they are not of storages, or not of planners."""
     skipped = (
-        report for report in terminalreporter.stats.get("skipped", ()) if NOT_OF_STORAGES in str(report.longrepr)
+        report
+        for report in terminalreporter.stats.get("skipped", ())
+        if any(reason in str(report.longrepr) for reason in (NOT_OF_STORAGES, NOT_OF_PLANNERS))
     )
     return {report.nodeid.rpartition("::")[2].partition("[")[0] for report in skipped}
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     in_detail = settings.get_current_profile_name() != "quick"
-    storage = chosen_storage(terminalreporter.config)
-    if storage is not None:
-        terminalreporter.section(f"the storage {storage}")
-        for line in storage_lines(storage, _skipped(terminalreporter)):
+    storage, planners = chosen_storage(terminalreporter.config), chosen_planners(terminalreporter.config)
+    if storage is not None or planners is not None:
+        chosen = {"the storage": storage, "the planners": planners}
+        terminalreporter.section(", ".join(f"{what} {name}" for what, name in chosen.items() if name is not None))
+        for line in left_out_lines(storage or "", planners or "", _skipped(terminalreporter)):
             terminalreporter.write_line(line)
     if _met["features"] and in_detail:
         terminalreporter.section("what was judged")

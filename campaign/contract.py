@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from worlds.contract import DUTIES, FAILURES, LIMITS, Clause, clauses_of
+from worlds.hooks import HOOKS
 
 from .laws import all_laws
 
@@ -38,16 +39,29 @@ def contract_lines() -> Iterator[str]:
         if law.on_storages:
             yield f"- `{law.name}`: {_first_line(law.function)}"
     yield ""
+    yield "Where its writer and reader have an `fs` that is DCP's FileSystem or that of torch's fsspec, also:"
+    yield ""
+    yield from (f"- `{law.name}`: {_first_line(law.function)}" for law in all_laws().values() if law.on_files)
+    yield ""
     yield "With an `endpoint`, the address of a server of HTTP, and `at(endpoint)`, which returns the same storage with"
     yield "writers and readers that find the server at another address, also:"
     yield ""
-    for law in all_laws().values():
-        if law.on_servers:
-            yield f"- `{law.name}`: {_first_line(law.function)}"
+    yield from (f"- `{law.name}`: {_first_line(law.function)}" for law in all_laws().values() if law.on_servers)
     yield ""
     yield "## What depends on a declaration"
     yield ""
     yield from (f"- `{limit}`: {text}" for limit, text in LIMITS.items())
+    yield ""
+    yield "## Planners of your own"
+    yield ""
+    yield "The laws on any storage hold with any planners, by --planner=module:name: an object with make_save_planner()"
+    yield "or make_load_planner(), or both, which each rank calls by itself; what is left out is torch's own. With one"
+    yield "parameter they get the options of DefaultSavePlanner and DefaultLoadPlanner; `options` may list those"
+    yield "that are taken. Each has, in the order of the calls:"
+    yield ""
+    for operation, kind in (("save", "SavePlanner"), ("load", "LoadPlanner")):
+        hooks = [name.removeprefix("planner.") for of, name in HOOKS if of == operation and name.startswith("planner.")]
+        yield f"- {kind}: {', '.join(f'`{hook}`' for hook in hooks)}"
 
 
 def _hooks(operation: Literal["save", "load"]) -> Iterator[str]:

@@ -46,8 +46,11 @@ class Plan:
     storage: str = ""
     """The storage that all scenarios are on, if one was chosen."""
 
+    planners: str = ""
+    """The planners that all scenarios have, if some were chosen."""
+
     left_out: tuple[str, ...] = ()
-    """What is not judged on that storage, in lines that say why."""
+    """What is not judged with those, in lines that say why."""
 
     findings: str = ""
     """The directory of findings, if it is not the campaign's own, or the address of a Redis server that shares them.
@@ -60,6 +63,12 @@ class Plan:
 
     address: str = ""
     versions: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def on(self) -> str:
+        """What was chosen for all scenarios, in words; none where nothing was."""
+        storage = f"on the storage {self.storage}" if self.storage else ""
+        return " ".join(filter(None, [storage, f"with the planners {self.planners}" if self.planners else ""]))
 
     def to_data(self) -> dict[str, Any]:
         """As JSON has it."""

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from properties.choices import require_usable
 from properties.databases import is_redis
-from properties.summary import known_issue_lines, storage_lines
+from properties.summary import known_issue_lines, left_out_lines
 from worlds import InvalidScenario
+from worlds.planners import find_planners
 
 from .engine import Engine
 from .finding import FILE, Finding, read_finding, versions
@@ -70,6 +71,7 @@ def begin(
     shard: tuple[int, int],
     patience: float,
     storage: str,
+    planners: str,
     findings: str,
     units: int | None,
     unit_examples: int | None,
@@ -78,9 +80,9 @@ def begin(
     if address and engine != "ray":
         raise Refused("--address is of a Ray cluster: say --engine=ray")
     left_out: tuple[str, ...] = ()
-    if storage:
-        left_out = _left_out(storage, world)
-    names = tuple(law.name for law in chosen_laws(laws, world, storage=storage))
+    if storage or planners:
+        left_out = _left_out(storage, planners, world)
+    names = tuple(law.name for law in chosen_laws(laws, world, storage=storage, planners=planners))
     folder = Folder(path or Path(f"campaign-{time.strftime('%Y%m%d-%H%M%S')}"))
     if shard[1] > 1 and seed is None:
         raise Refused("the shards of a campaign need one seed: say --seed=N in each of them")
@@ -104,6 +106,7 @@ def begin(
             engine=engine,
             address=address,
             storage=storage,
+            planners=planners,
             left_out=left_out,
             findings=findings if is_redis(findings) or not findings else str(Path(findings).resolve()),
             versions=tuple(versions().items()),
@@ -112,14 +115,19 @@ def begin(
     return folder
 
 
-def _left_out(storage: str, world: str) -> tuple[str, ...]:
-    """What will not be judged on that storage, in lines; raises :class:`Refused` where it cannot be had."""
+def _left_out(storage: str, planners: str, world: str) -> tuple[str, ...]:
+    """What will not be judged on those, in lines; raises :class:`Refused` where they cannot be had."""
+    option = "--storage" if storage else "--planner"
     try:
-        require_usable(storage, world)
+        if storage:
+            require_usable(storage, world)
+        option = "--planner"
+        if planners:
+            find_planners(planners)
     except InvalidScenario as error:
-        raise Refused(f"--storage: {error}") from None
-    others = [law.name for law in chosen_laws((), world) if not (law.on_storages or law.on_servers)]
-    return tuple(storage_lines(storage, others))
+        raise Refused(f"{option}: {error}") from None
+    others = [law.name for law in chosen_laws((), world) if not law.is_of_storages]
+    return tuple(left_out_lines(storage, planners, others))
 
 
 def go_on(folder: Folder, progress: Progress) -> tuple[Tally, set[str], int]:
@@ -148,8 +156,8 @@ def go_on(folder: Folder, progress: Progress) -> tuple[Tally, set[str], int]:
 def _pool(folder: Folder) -> Pool | RayPool:
     plan = folder.plan()
     if plan.engine == "ray":
-        return RayPool(folder.path, plan.world, plan.address, plan.storage)
-    return Pool(folder.path, plan.world, plan.storage)
+        return RayPool(folder.path, plan.world, plan.address, plan.storage, plan.planners)
+    return Pool(folder.path, plan.world, plan.storage, plan.planners)
 
 
 @contextmanager
@@ -202,8 +210,8 @@ def summary_lines(tally: Tally, new: set[str], folder: Folder) -> Iterator[str]:
     if tally.known:
         yield "known issues of torch that were met:"
         yield from known_issue_lines(tally.known)
-    if plan.storage:
-        yield f"on the storage {plan.storage}:"
+    if plan.on:
+        yield f"{plan.on}:"
         yield from (f"    {line}" for line in plan.left_out)
     if not new:
         yield "nothing new"

@@ -14,7 +14,7 @@ from typing import Any
 
 import properties
 import properties.planning
-from properties.choices import NOT_OF_STORAGES, NOT_ON_A_SERVER
+from properties.choices import NOT_OF_PLANNERS, NOT_OF_STORAGES, NOT_ON_A_SERVER, NOT_ON_FILES
 from properties.sharding import SHARDS
 from worlds import ProcessWorld, SimulatedWorld, TorchrunWorld
 from worlds.storages import find_storage
@@ -38,8 +38,15 @@ class Law:
     only_in: tuple[str, ...] | None = None
     on_storages: bool = False
     """Whether it holds on any storage."""
+    on_files: bool = False
+    """Whether it holds on any storage that asks for its files as DCP or fsspec does."""
     on_servers: bool = False
     """Whether it holds on any storage with an endpoint, and on no other."""
+
+    @property
+    def is_of_storages(self) -> bool:
+        """Whether it holds on any storage, or on any of some kind."""
+        return self.on_storages or self.on_files or self.on_servers
 
     @property
     def node(self) -> str:
@@ -116,12 +123,13 @@ def _law(module: str, name: str, function: Any) -> Law:
         inner,
         marks.get("only_in"),
         on_storages="on_storages" in marks,
+        on_files="on_files" in marks,
         on_servers="on_servers" in marks,
     )
 
 
-def chosen_laws(names: typing.Sequence[str], world: str, *, storage: str = "") -> list[Law]:
-    """The laws of those names, or without any name all that make sense in that world, and hold on that storage if any.
+def chosen_laws(names: typing.Sequence[str], world: str, *, storage: str = "", planners: str = "") -> list[Law]:
+    """The laws of those names, or without any name all that make sense in that world, and hold on those if any.
 
     A name is a law's, or the name of a module without ``test_``, as ``blame``, which stands for all in it. Raises
     :class:`Refused`.
@@ -133,22 +141,25 @@ def chosen_laws(names: typing.Sequence[str], world: str, *, storage: str = "") -
             if names:
                 raise Refused(f"the law {law.name} makes sense in the {' or '.join(law.only_in or ())} world alone")
             del chosen[law.name]
-        elif (reason := _unfit(law, storage)) is not None:
+        elif (reason := _unfit(law, storage, planners)) is not None:
             if law.name in names:
                 raise Refused(f"the law {law.name} {reason}")
             del chosen[law.name]
     if not chosen:
-        raise Refused(
-            f"no law of {', '.join(names)} {'is of storages: leave out' if storage else 'goes without'} --storage"
-        )
+        why = dict.fromkeys(_unfit(law, storage, planners) for law in _named(names[0], laws)) if names else ()
+        raise Refused(f"no law of {', '.join(names)} {' or '.join(filter(None, why))}")
     return [*chosen.values()]
 
 
-def _unfit(law: Law, storage: str) -> str | None:
-    """Why the law does not hold on that storage, or without one, if it does not."""
+def _unfit(law: Law, storage: str, planners: str) -> str | None:
+    """Why the law does not hold on that storage, or without one, or with those planners, if it does not."""
     if law.on_servers:
         return None if storage and find_storage(storage).endpoint is not None else NOT_ON_A_SERVER
-    return NOT_OF_STORAGES if storage and not law.on_storages else None
+    if law.on_files:
+        return NOT_ON_FILES if storage and find_storage(storage).files is None else None
+    if law.on_storages:
+        return None
+    return NOT_OF_STORAGES if storage else NOT_OF_PLANNERS if planners else None
 
 
 def _named(name: str, laws: Mapping[str, Law]) -> list[Law]:

@@ -28,6 +28,8 @@ def merged(sources: Sequence[Folder], into: Folder) -> Folder:
     for source, plan in zip(sources, plans, strict=True):
         if plan.storage != first.storage:
             raise Refused(f"{sources[0].path} and {source.path} are on different storages: merge those of one")
+        if plan.planners != first.planners:
+            raise Refused(f"{sources[0].path} and {source.path} have different planners: merge those of one")
     laws = tuple(dict.fromkeys(law for plan in plans for law in plan.laws))
     workers = sum(plan.workers for plan in plans)
     into.create(replace(first, laws=laws, seconds=0.0, workers=workers, shard=1, shards=1, findings=""))

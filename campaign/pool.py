@@ -59,9 +59,9 @@ class WorkerProcess:
 class Pool:
     """Workers, each with a name of its own."""
 
-    def __init__(self, directory: Path, world: str, storage: str = "") -> None:
+    def __init__(self, directory: Path, world: str, storage: str = "", planners: str = "") -> None:
         self._directory = directory
-        self._chosen = [world, *filter(None, [storage])]
+        self._chosen = [world, storage, planners]
         self._selector = selectors.DefaultSelector()
         self.workers: list[WorkerProcess] = []
 

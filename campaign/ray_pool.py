@@ -56,7 +56,7 @@ def cluster_cpus(address: str) -> int:
 class Beside:
     """The actor: it has one local worker, in the campaign's directory if that is here, or else in one of its own."""
 
-    def __init__(self, directory: str, plan: str, name: str, world: str, storage: str) -> None:
+    def __init__(self, directory: str, plan: str, name: str, chosen: tuple[str, str, str]) -> None:
         path = Path(directory)
         self._name = name
         self._own: Path | None = None
@@ -65,7 +65,7 @@ class Beside:
             (path / "campaign.json").write_text(plan, encoding="utf-8")
         self._folder = Folder(path)
         (path / "log").mkdir(exist_ok=True)
-        self._pool = Pool(path, world, storage)
+        self._pool = Pool(path, *chosen)
         self._worker = self._pool.start(name)
 
     @staticmethod
@@ -137,12 +137,11 @@ class RayWorker:
 class RayPool:
     """As :class:`campaign.pool.Pool`, on the cluster at ``address``; each worker takes one CPU of it."""
 
-    def __init__(self, directory: Path, world: str, address: str, storage: str = "") -> None:
+    def __init__(self, directory: Path, world: str, address: str, storage: str = "", planners: str = "") -> None:
         self._ray = _join(address)
         self._directory = directory
         self._plan = (directory / "campaign.json").read_text(encoding="utf-8")
-        self._world = world
-        self._storage = storage
+        self._chosen = world, storage, planners
         self._hearing: dict[Any, RayWorker] = {}
         self._logs: dict[str, Log] = {}
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -158,7 +157,7 @@ class RayPool:
 
     def start(self, name: str) -> RayWorker:
         """Start a worker, as soon as the cluster has a CPU for it; it is ready when it says so."""
-        actor = self._actor.remote(str(self._directory.resolve()), self._plan, name, self._world, self._storage)
+        actor = self._actor.remote(str(self._directory.resolve()), self._plan, name, self._chosen)
         worker = RayWorker(name, actor)
         self._hearing[actor.hear.remote()] = worker
         return worker

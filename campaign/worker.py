@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from hypothesis import Verbosity, seed, settings
 
-from properties.determinism import ignore_constants_of_modules
+from properties.drawing import set_up_drawing
 from properties.profiles import COMMON
-from strategies import limit_storages
+from strategies import limit_planners, limit_storages
 from worlds import SimulatedWorld
 from worlds.hygiene import quiet
 
@@ -47,7 +47,7 @@ _MANY = 10**9
 
 def prepare() -> None:
     """Set Hypothesis up for a campaign; before the laws are imported, which go by it."""
-    ignore_constants_of_modules()
+    set_up_drawing()
     settings.register_profile(
         "campaign",
         COMMON,
@@ -156,7 +156,7 @@ class Worker:
         self.write({"is": "again", "finding": finding.id, "state": state, "headline": headline})
 
 
-def _serve(directory: Path, name: str, world: str, storage: str | None = None) -> None:
+def _serve(directory: Path, name: str, world: str, storage: str = "", planners: str = "") -> None:
     # What torch, or a law, prints is not what the driver reads.
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -169,7 +169,8 @@ def _serve(directory: Path, name: str, world: str, storage: str | None = None) -
             output.write(json.dumps(record) + "\n")
             output.flush()
 
-    limit_storages(shared=world != SimulatedWorld.name, only=storage)
+    limit_storages(shared=world != SimulatedWorld.name, only=storage or None)
+    limit_planners(planners or None)
     with OpenedWorlds(world) as opened, Log(directory / "log" / f"{name}.jsonl") as log, quiet():
         worker = Worker(opened, log, Slot(directory / "slots" / name), tell)
         signal.signal(signal.SIGTERM, lambda *_: setattr(worker, "stopped", True))

@@ -10,19 +10,24 @@ import pytest
 from hypothesis import settings
 
 from worlds import InvalidScenario, ProcessWorld, SimulatedWorld, TorchrunWorld
+from worlds.planners import find_planners
 from worlds.storages import SHIPPED, find_storage, require_shared
 from worlds.torchrun import NoJob, job_rank, job_size, serve
 
 __all__ = [
+    "NOT_OF_PLANNERS",
     "NOT_OF_STORAGES",
     "NOT_ON_A_SERVER",
+    "NOT_ON_FILES",
     "WORLDS",
     "WorldChoice",
     "add_world_option",
+    "chosen_planners",
     "chosen_storage",
     "chosen_world",
     "fewer",
     "largest_world",
+    "on_files",
     "on_servers",
     "on_storages",
     "only_in",
@@ -41,7 +46,7 @@ class WorldChoice:
 
 
 WORLDS = {
-    SimulatedWorld.name: WorldChoice({"quick": 15, "ci": 600, "nightly": 20_000}),
+    SimulatedWorld.name: WorldChoice({"quick": 15, "ci": 300, "nightly": 20_000}),
     # An example costs twenty times as much, and a hang a second.
     ProcessWorld.name: WorldChoice({"quick": 5, "ci": 240, "nightly": 4_000}),
     TorchrunWorld.name: WorldChoice({"quick": 5, "ci": 120, "nightly": 4_000}),
@@ -54,6 +59,12 @@ only_in = pytest.mark.only_in
 on_storages = pytest.mark.on_storages
 """Marks a law that holds on any storage, and so runs where one is chosen."""
 
+on_files = pytest.mark.on_files
+"""Marks a law that holds on any storage that asks for its files as DCP or fsspec does, and without one on those."""
+
+NOT_ON_FILES = "takes a --storage that asks for its files as DCP or fsspec does"
+"""Why a law on those is skipped."""
+
 on_servers = pytest.mark.on_servers
 """Marks a law that holds on any storage with an ``endpoint``, and so runs where one is chosen."""
 
@@ -62,6 +73,9 @@ NOT_ON_A_SERVER = "takes a --storage with an endpoint"
 
 NOT_OF_STORAGES = "is not of storages: leave out --storage"
 """Why a law is skipped where one was chosen."""
+
+NOT_OF_PLANNERS = "is not of planners: leave out --planner"
+"""Why a law is skipped where some were chosen."""
 
 
 def fewer(divisor: int) -> settings:
@@ -82,6 +96,7 @@ def add_world_option(parser: pytest.Parser) -> None:
     group.addoption("--world", metavar="WORLD", default=SimulatedWorld.name, help=f"where the laws run: {names}")
     where = f"where the laws save to: {', '.join(SHIPPED)}, or module:name of your own"
     group.addoption("--storage", metavar="STORAGE", help=where)
+    group.addoption("--planner", metavar="PLANNERS", help="what the laws plan with: module:name of your own")
     group.addoption("--max-world-size", metavar="N", type=int, help="draw no world of more ranks")
     group.addoption("--checkpoint-dir", metavar="DIR", help="where the checkpoints of a job go")
     group.addoption("--group-timeout", metavar="S", type=float, default=120, help="of a job's groups, in seconds")
@@ -104,6 +119,18 @@ def chosen_storage(config: pytest.Config) -> str | None:
         require_usable(name, chosen_world(config))
     except InvalidScenario as error:
         raise pytest.UsageError(f"--storage: {error}") from None
+    return name
+
+
+def chosen_planners(config: pytest.Config) -> str | None:
+    """The planners that were chosen, if some were; raises ``pytest.UsageError`` with one line if there are none."""
+    name: str | None = config.getoption("--planner")
+    if name is None:
+        return None
+    try:
+        find_planners(name)
+    except InvalidScenario as error:
+        raise pytest.UsageError(f"--planner: {error}") from None
     return name
 
 
@@ -140,15 +167,21 @@ def serve_rank_0(config: pytest.Config) -> int | None:
 
 
 def skip_on_storage(item: pytest.Item) -> None:
-    """Skip a law that is not of storages where one was chosen, or is of such as the one that was not chosen."""
+    """Skip a law that is not of storages or planners where such were chosen, or is of storages of another kind."""
     storage = chosen_storage(item.config)
     if item.get_closest_marker("on_servers") is not None:
         if storage is None or find_storage(storage).endpoint is None:
             pytest.skip(NOT_ON_A_SERVER)
         return
+    if item.get_closest_marker("on_files") is not None:
+        if storage is not None and find_storage(storage).files is None:
+            pytest.skip(NOT_ON_FILES)
+        return
     is_law = item.nodeid.startswith("properties/")
     if is_law and storage is not None and item.get_closest_marker("on_storages") is None:
         pytest.skip(NOT_OF_STORAGES)
+    if is_law and chosen_planners(item.config) is not None and item.get_closest_marker("on_storages") is None:
+        pytest.skip(NOT_OF_PLANNERS)
 
 
 def skip_in_other_world(item: pytest.Item) -> None:

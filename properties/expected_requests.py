@@ -6,42 +6,49 @@ has failed is one that failed; and where none has, all has to be as if every req
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from worlds.hooks import HOOKS, Hook
 from worlds.outcome import OperationOutcome, Outcome
 from worlds.scenario import Scenario
 
-from .oracle import Expectation, OperationExpectation, Stage
+from .oracle import Expectation, OperationExpectation, Stage, expected
 
 __all__ = ["expected_of_requests"]
 
 Name = Literal["save", "load"]
+_PHASES = (None, "plan", "write", "read")
 
 
 def expected_of_requests(scenario: Scenario, outcome: Outcome) -> Expectation:
     """What must come of it, where the hooks that have failed are those of the outcome."""
-    save = _expect(scenario, "save", outcome.save)
-    return Expectation(save, None if save.must_fail else _expect(scenario, "load", outcome.load))
+    refused = expected(scenario)
+    save = _with_failed(scenario, "save", refused.save, outcome.save)
+    load = None if save.must_fail else _with_failed(scenario, "load", refused.load, outcome.load)
+    return Expectation(save, load)
 
 
-def _expect(scenario: Scenario, name: Name, outcome: OperationOutcome | None) -> OperationExpectation:
+def _with_failed(
+    scenario: Scenario, name: Name, refused: OperationExpectation | None, outcome: OperationOutcome | None
+) -> OperationExpectation:
+    """Who must refuse what it is given, whatever fails; and whose hooks have failed after a request had."""
+    stages = {(stage.phase, stage.role): dict(stage.certain) for stage in (refused.stages if refused else ())}
+    for rank, hook, struck in _failed(scenario, name, outcome):
+        certain = stages.setdefault((hook.phase, hook.role), {})
+        certain[rank] = (*certain.get(rank, ()), *struck)
+    in_order = sorted(stages, key=lambda place: (_PHASES.index(place[0]), place[1] == "coordinator"))
+    return OperationExpectation(tuple(Stage(*place, stages[place], {}) for place in in_order))
+
+
+def _failed(
+    scenario: Scenario, name: Name, outcome: OperationOutcome | None
+) -> Iterator[tuple[int, Hook, tuple[int, ...]]]:
+    """Each rank that failed, the hook, and those of its faults that had struck: without one it has no reason to."""
     hits = () if outcome is None else outcome.hits
-    faults = scenario.request_faults
-    struck: dict[int, list[int]] = {}
+    struck = [hit.index for hit in hits if not hit.raised]
     for hit in hits:
-        if not hit.raised:
-            struck.setdefault(faults[hit.index].rank, []).append(hit.index)
-    stages: dict[tuple[int, bool], tuple[Hook, dict[int, tuple[int, ...]]]] = {}
-    for hit in hits:
-        rank = faults[hit.index].rank
-        if hit.raised and rank in struck:  # a hook that fails without that has no reason to
-            hook = HOOKS[name, hit.raised]
-            _, ranks = stages.setdefault(_order(hook), (hook, {}))
-            ranks[rank] = tuple(struck[rank])
-    in_order = (stages[place] for place in sorted(stages))
-    return OperationExpectation(tuple(Stage(hook.phase, hook.role, ranks, {}) for hook, ranks in in_order))
-
-
-def _order(hook: Hook) -> tuple[int, bool]:
-    return (None, "plan", "write", "read").index(hook.phase), hook.role == "coordinator"
+        rank = scenario.request_faults[hit.index].rank
+        mine = tuple(index for index in struck if scenario.request_faults[index].rank == rank)
+        if hit.raised and mine:
+            yield rank, HOOKS[name, hit.raised], mine

@@ -14,6 +14,7 @@ from worlds.file_faults import FileFault
 from worlds.outcome import Hit
 from worlds.request_faults import RequestFault
 from worlds.scenario import Scenario
+from worlds.storages import SHIPPED, find_storage
 
 from .reach import Chance, Reach, chance_of_items, is_called
 
@@ -28,7 +29,8 @@ def reached_files(scenario: Scenario, name: Literal["save", "load"]) -> Iterator
             and fault.error not in RAISES_NOTHING
             and (chance := _chance(scenario, fault)) != "never"
         ):
-            certain = chance == "surely" and not may_be_got_over(scenario, fault)
+            # What a storage from elsewhere asks for, only that knows.
+            certain = chance == "surely" and scenario.storage in SHIPPED and not may_be_got_over(scenario, fault)
             yield Reach(index, fault.rank, fault.place.step, certain)
 
 
@@ -44,12 +46,15 @@ def _may_pass(scenario: Scenario, fault: Fault | FileFault | RequestFault) -> bo
 def may_be_got_over(scenario: Scenario, fault: FileFault) -> bool:
     """Whether DCP may go on where that fails, and then all must be right.
 
-    - A directory that is there need not be made: another rank has made it, or an earlier save.
+    - A directory that is there need not be made: another rank has made it, or an earlier save. Fsspec is asked to do so
+      all the same.
     - Where a writer overwrites, nothing depends on whether there is metadata; ``pathlib`` itself takes each failure for
       "no" from Python 3.14 on.
     - Each rank of a save without collectives has metadata of its own, which a load reads if it finds none of the whole.
     """
     match fault.operation, fault.call:
+        case "save", "directory.mkdir" if find_storage(scenario.storage).files == "fsspec":
+            return False
         case "save", "directory.mkdir":
             unmade = {other.rank for other in scenario.file_faults if other.call == fault.call and not other.skip}
             return len(unmade) < scenario.save.world_size or scenario.earlier != "nothing"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import fields
 
 from worlds.hooks import HOOKS
+from worlds.operations import PlannerOptions
+from worlds.planners import find_planners
 from worlds.storages import find_storage
 
 from .damage_issues import DAMAGE_ISSUES
@@ -21,7 +24,7 @@ from .sequence_issues import SEQUENCE_ISSUES
 from .side_by_side_issues import SIDE_BY_SIDE_ISSUES
 from .training.known_issues import TRAINING_ISSUES
 
-__all__ = ["ENTRIES", "fault_table", "feature_table", "known_issue_lines", "known_issue_table", "storage_lines"]
+__all__ = ["ENTRIES", "fault_table", "feature_table", "known_issue_lines", "known_issue_table", "left_out_lines"]
 
 ENTRIES: Mapping[str, LedgerEntry] = {
     **KNOWN_ISSUES,
@@ -81,19 +84,32 @@ _LIMITS = {
 """What is not judged on a storage, by the limit that it declares."""
 
 
-def storage_lines(name: str, skipped: Collection[str]) -> Iterator[str]:
-    """What was not judged on the storage that a run has chosen: what it does not support, and laws of other things."""
-    limits = find_storage(name).limits
+def left_out_lines(storage: str, planners: str, skipped: Collection[str]) -> Iterator[str]:
+    """What was not judged on the storage and the planners that a run has chosen, if it has: what they do not support,
+    and laws of other things."""
+    if storage:
+        yield from _not_on(storage)
+    if planners:
+        left_out = [field.name for field in fields(PlannerOptions) if field.name not in find_planners(planners).options]
+        if left_out:
+            yield f"not supported: options of a planner {', '.join(left_out)}"
+    if skipped:
+        kind = "storages" if storage else "planners"
+        yield f"not of {kind}, and so skipped: {', '.join(sorted(skipped))}"
+
+
+def _not_on(storage: str) -> Iterator[str]:
+    found = find_storage(storage)
     for limit, text in _LIMITS.items():
-        value = getattr(limits, limit)
+        value = getattr(found.limits, limit)
         if isinstance(value, tuple):
             yield f"not supported: {text} {', '.join(value) or 'none'}"
         elif value is False:
             yield f"not supported: {text}"
-    if find_storage(name).endpoint is None:
+    if found.files is None:
+        yield "not judged: operations on files that fail, since it does not ask for them as DCP or fsspec does"
+    if found.endpoint is None:
         yield "not judged: requests to a server that fail, for which it would have an endpoint"
-    if skipped:
-        yield f"not of storages, and so skipped: {', '.join(sorted(skipped))}"
 
 
 def fault_table(hits: Counter[tuple[str, str, str, str]]) -> Iterator[str]:

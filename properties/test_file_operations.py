@@ -5,12 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 
 from properties.check import World, check
-from properties.choices import fewer, only_in
+from properties.choices import fewer, on_files, only_in
 from properties.sharding import sharded
 from strategies import failing_file_scenarios
 from worlds import ProcessWorld, Scenario
 
 
+@on_files
 @sharded
 @fewer(3)
 @given(scenario=failing_file_scenarios())

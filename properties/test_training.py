@@ -14,7 +14,7 @@ from worlds.training import Training
 
 @only_in("simulated", "processes")
 @sharded
-@fewer(12)
+@fewer(8)
 @given(training=trainings())
 def test_training_state(shard: int, world: World, training: Training) -> None:
     """Parameters, buffers, optimizer states and hyperparameters are bit for bit those that were saved, on every rank.

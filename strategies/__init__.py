@@ -1,6 +1,6 @@
 """What may happen: Hypothesis strategies that draw scenarios, for anyone to import."""
 
-from ._bounds import limit_storages, limit_world_sizes
+from ._bounds import limit_planners, limit_storages, limit_world_sizes
 from .calls import operations, planner_options, schedules, writer_options
 from .damages import damaged_scenarios, damages
 from .failures import failing_ranks, faults
@@ -37,6 +37,7 @@ __all__ = [
     "killed_scenarios",
     "kills",
     "layouts",
+    "limit_planners",
     "limit_storages",
     "limit_world_sizes",
     "memories",

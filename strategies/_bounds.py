@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from hypothesis.errors import InvalidArgument
 
+from worlds.planners import DEFAULT
 from worlds.storages import FILE_SYSTEM, limits_of
 
-__all__ = ["check_bounds", "check_rank", "limit_storages", "limit_world_sizes", "within_limit", "within_storages"]
+__all__ = [
+    "check_bounds",
+    "check_rank",
+    "limit_planners",
+    "limit_storages",
+    "limit_world_sizes",
+    "planners_for_all",
+    "within_limit",
+    "within_storages",
+]
 
 _largest: int | None = None
 _shared_only = False
 _only: str | None = None
+_planners = DEFAULT
 
 
 def limit_world_sizes(largest: int | None) -> None:
@@ -40,6 +51,17 @@ def within_storages(name: str) -> str:
     if _only is not None:
         return _only
     return FILE_SYSTEM if _shared_only and not limits_of(name).processes else name
+
+
+def limit_planners(name: str | None = None) -> None:
+    """From now on every scenario has these planners."""
+    global _planners
+    _planners = name or DEFAULT
+
+
+def planners_for_all() -> str:
+    """The planners that every scenario has."""
+    return _planners
 
 
 def check_bounds(name: str, low: int, high: int, *, at_least: int = 0) -> None:

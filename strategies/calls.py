@@ -13,7 +13,8 @@ from .tensors import ranks, world_sizes
 
 __all__ = ["operations", "planner_options", "schedules", "writer_options"]
 
-_SAVES: tuple[Api, ...] = ("current", "current", "legacy", "async", "uncoordinated")
+# One API alone lets the coordinator be chosen.
+_SAVES: tuple[Api, ...] = ("current", "current", "legacy", "legacy", "async", "uncoordinated")
 _LOADS: tuple[Api, ...] = ("current", "legacy")
 
 

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from worlds.file_faults import FILE_CALLS, FileFault, file_errors
+from worlds.fitting import fitted
 from worlds.scenario import Scenario
+from worlds.storages import FILE_SYSTEM, find_storage
 
-from ._bounds import check_bounds, check_rank
+from ._bounds import check_bounds, check_rank, within_storages
 from ._telling import tell
 from .features import features
 from .whole import scenarios
@@ -40,6 +42,8 @@ _KINDS: dict[Name, list[tuple[str, str]]] = {
     for name in get_args(Name)
 }
 _MOST_SETS = 2 * 12 + 1  # as many as the largest world has, and more than smaller ones have, which count round
+# Fsspec's less often, since it has fewer kinds of failures.
+_STORAGES = (FILE_SYSTEM, FILE_SYSTEM, FILE_SYSTEM, "fsspec", "memory")
 _SKIPPED = (0, 0, 0, 0, 1, 1, 2, 3, 5, 8)
 
 
@@ -107,6 +111,13 @@ def file_faults(
     return groups.map(lambda drawn: _in_world(drawn, operation, world_size, coordinator))
 
 
+def _of_fsspec(faults: Sequence[FileFault]) -> tuple[FileFault, ...]:
+    """The faults, with what fsspec has in the place of what it has not."""
+    calls = (replace(fault, call=fault.call.replace(".fsync", ".close"), error="EIO") for fault in faults)
+    there = (fault if fault.is_of_fsspec else other for fault, other in zip(faults, calls, strict=True))
+    return tuple({(fault.rank, fault.call, fault.skip): fault for fault in there}.values())
+
+
 def _in_world(
     groups: Sequence[_AtOneCall], operation: Name, world_size: int, coordinator: int
 ) -> tuple[FileFault, ...]:
@@ -118,11 +129,13 @@ def failing_file_scenarios(draw: DrawFn, *, max_world_size: int = 4, max_entries
     """Scenarios in which operations on files fail, in the save or in the load; shrinks towards one, on rank 0.
 
     Saves by ``async_save``, with several threads and without collectives are among them, and saves over an earlier
-    checkpoint, by the same ranks with or without collectives. A writer syncs its files where that is to fail.
+    checkpoint, by the same ranks with or without collectives. A writer syncs its files where that is to fail. Some are
+    on fsspec, or where another storage was chosen, on that, and then over nothing that was there before.
     """
     # First what is the point, since what is drawn behind something with many choices falls back to the simplest.
     name: Name = draw(st.sampled_from(("save", "save", "load")), label="failing")
     earlier: Earlier = draw(st.sampled_from(_EARLIER), label="earlier save")
+    storage = within_storages(draw(st.sampled_from(_STORAGES), label="storage"))
     groups = draw(_groups(name, 1, 2), label="operations on files")
     scenario = draw(
         scenarios(failing="nothing", max_world_size=max_world_size, min_entries=1, max_entries=max_entries),
@@ -130,6 +143,11 @@ def failing_file_scenarios(draw: DrawFn, *, max_world_size: int = 4, max_entries
     )
     operation = scenario.operation(name)
     faults = _in_world(groups, name, operation.world_size, operation.coordinator)
+    if storage != FILE_SYSTEM:
+        faults = faults if find_storage(storage).files == "system" else _of_fsspec(faults)
+        found = replace(fitted(replace(scenario, file_faults=()), storage), file_faults=faults)
+        tell(features(found))
+        return found
     if any(fault.call == "metadata.remove" for fault in faults):
         earlier = "coordinated" if scenario.save.coordinated else "uncoordinated"
     synced = any(fault.call.endswith(".fsync") for fault in faults)

@@ -38,10 +38,11 @@ _SOMETIMES = st.sampled_from((False, False, True))
 _RARELY = st.sampled_from((False, False, False, False, True))
 _STAGERS: tuple[Stager, ...] = ("writer", "default", "shared", "background")
 _KINDS: tuple[Again, ...] = ("planner", "writer", "reader", "stager", "tensors")
-# Each by itself, so that any of them can go.
-_AGAIN: SearchStrategy[tuple[Again, ...]] = st.tuples(*[_SOMETIMES] * len(_KINDS)).map(
+# Each by itself, so that any of them can go; or all, as in a training that keeps what it has made.
+_SOME_AGAIN: SearchStrategy[tuple[Again, ...]] = st.tuples(*[_SOMETIMES] * len(_KINDS)).map(
     lambda drawn: tuple(kind for kind, there in zip(_KINDS, drawn, strict=True) if there)
 )
+_AGAIN = weighted((2, _SOME_AGAIN), (1, st.just(_KINDS)))
 
 
 @st.composite
@@ -107,7 +108,7 @@ def _layouts(dims: int, world_size: int) -> SearchStrategy[Layout]:
         lambda dim: MeshSharding((world_size,), (Shard(dim),))
     )
     chunks: SearchStrategy[Layout] = chunk_sharding_specs(dims=dims, world_size=world_size)
-    return weighted((1, plain), (2, meshes), (1, chunks))
+    return weighted((2, plain), (2, meshes), (1, chunks))
 
 
 @dataclass(frozen=True)

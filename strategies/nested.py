@@ -25,11 +25,23 @@ def nested_states() -> SearchStrategy[NestedState]:
     """State dicts of dicts, lists and tuples to any depth, with tensors and objects, and a path to look up.
 
     Keys with dots, digits and integers, empty keys, and empty containers: what becomes of them where keys are joined by
-    dots. Shrinks towards an empty state dict.
+    dots. Of those with a dict in them, a part has a key that is two of its keys joined. Shrinks towards an empty state
+    dict.
     """
     values = st.recursive(_LEAVES, _containers, max_leaves=6)
-    states = st.dictionaries(_KEYS, values, max_size=3)
+    states = st.builds(
+        _meet, st.dictionaries(_KEYS, values, max_size=3), st.sampled_from((None, None, "last", "first"))
+    )
     return st.builds(lambda state, steps: NestedState(state, _path(state, steps)), states, st.binary(max_size=4))
+
+
+def _meet(state: dict[Any, Any], where: str | None) -> dict[Any, Any]:
+    """With one key more, which is that of what is in a dict, once its keys are joined."""
+    for key, value in state.items():
+        if where is not None and isinstance(value, dict) and value:
+            joined = {f"{key}.{next(iter(value))}": None}
+            return {**state, **joined} if where == "last" else {**joined, **state}
+    return state
 
 
 def _path(state: Any, steps: bytes) -> tuple[str | int, ...]:

@@ -10,6 +10,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from worlds.entries import Entry, Nested, TensorEntry
 from worlds.faults import Fault
 from worlds.fitting import fitted, of_dtype, tensors_alone
+from worlds.layouts import MeshSharding, Plain
 from worlds.scenario import Scenario
 from worlds.storages import SHIPPED
 
@@ -52,17 +53,18 @@ def stored_scenarios(
 ) -> Scenario:
     """Any scenario, on a storage of those ``names``, by default any; what that does not support gives way.
 
-    To the nearest that it does, see :func:`worlds.fitting.fitted`. Files of safetensors get tensors alone,
-    mostly, since that is all that they can hold; and, where they are made one, mostly floating-point ones and often by
-    a save without ``checkpoint_id``: all else fails in released torch, so that nothing behind it would be seen. Where
-    ranks fail, half of them do as the storage asks the planner for an item, since only that is raised within it.
-    Shrinks as :func:`scenarios`, and towards the file system.
+    To the nearest that it does, see :func:`worlds.fitting.fitted`. Files of safetensors get tensors alone, mostly, and
+    mostly contiguous ones, since that is all that they can hold; and, where they are made one, mostly floating-point
+    ones and often by a save without ``checkpoint_id``: all else fails in released torch, so that nothing behind it
+    would be seen. Where ranks fail, half of them do as the storage asks the planner for an item, since only that is
+    raised within it. Shrinks as :func:`scenarios`, and towards the file system.
     """
     usual = _by_format() if failing == "nothing" else storages()
     storage = within_storages(draw(usual if names is None else names, label="storage"))
     anything = draw(st.sampled_from((False,) * 9 + (True,)), label="anything, if safetensors")
     legacy = draw(st.booleans(), label="without checkpoint_id, if consolidated")
     floating = draw(st.sampled_from((True, True, True, False)), label="floating point alone, if consolidated")
+    contiguous = draw(st.sampled_from((True, True, True, False)), label="contiguous, if safetensors")
     inside = draw(st.booleans(), label="failing within the storage")
     at_load = draw(st.sampled_from(_AT_LOAD), label="where, if at load")
     scenario = draw(
@@ -74,6 +76,8 @@ def stored_scenarios(
     scenario = fitted(scenario, storage)
     if storage in _OF_SAFETENSORS and not anything:
         scenario = replace(scenario, entries=tensors_alone(scenario.entries))
+    if storage in _OF_SAFETENSORS and contiguous:
+        scenario = replace(scenario, entries=tuple(map(_contiguous, scenario.entries)))
     if storage == "consolidated" and floating:
         scenario = replace(scenario, entries=tuple(map(_floating, scenario.entries)))
     if storage == "consolidated" and legacy and not anything:
@@ -88,6 +92,17 @@ def _within(faults: tuple[Fault, ...], at_load: str) -> tuple[Fault, ...]:
     hooks = {"save": "planner.resolve_data", "load": at_load}
     by_rank = {fault.rank: replace(fault, hook=hooks[fault.operation], through="call") for fault in reversed(faults)}
     return tuple(by_rank[rank] for rank in sorted(by_rank))
+
+
+def _contiguous(entry: Entry) -> Entry:
+    """The entry in memory without gaps or lazy bits at save."""
+    if isinstance(entry, Nested):
+        return replace(entry, entries=tuple(map(_contiguous, entry.entries)))
+    if not isinstance(entry, TensorEntry) or not isinstance(entry.saved, Plain | MeshSharding):
+        return entry
+    if entry.saved.memory == "gradient":  # which is contiguous
+        return entry
+    return replace(entry, saved=replace(entry.saved, memory="contiguous"))
 
 
 def _floating(entry: Entry) -> Entry:

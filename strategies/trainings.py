@@ -44,7 +44,7 @@ _SAVING: SearchStrategy[_Handing] = st.sampled_from(
 _LOADING: SearchStrategy[_Handing] = st.sampled_from(
     ((False, False, False),) * 6
     + ((True, False, False),) * 2
-    + ((False, True, False), (True, False, True), (True, True, True))
+    + ((False, True, False), (True, False, True), (True, False, True), (True, True, True))
 )
 
 

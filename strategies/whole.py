@@ -15,10 +15,11 @@ from worlds.faults import Fault
 from worlds.fitting import fitted
 from worlds.layouts import Plain
 from worlds.operations import Operation, PlannerOptions
+from worlds.planners import planned
 from worlds.scenario import Scenario
 from worlds.storages import FILE_SYSTEM
 
-from ._bounds import check_bounds, within_storages
+from ._bounds import check_bounds, planners_for_all, within_storages
 from ._telling import tell
 from .calls import operations, planner_options, schedules, writer_options
 from .failures import faults
@@ -100,7 +101,9 @@ def scenarios(
 
 
 def _on_storage(scenario: Scenario) -> Scenario:
-    """The scenario on the file system, or on what was chosen for all."""
+    """The scenario on the file system, or on what was chosen for all, and with the planners that were."""
+    if (planners := planners_for_all()) != scenario.planners:
+        scenario = replace(scenario, planner=planned(scenario.planner, planners), planners=planners)
     storage = within_storages(FILE_SYSTEM)
     return scenario if storage == FILE_SYSTEM else fitted(scenario, storage)
 

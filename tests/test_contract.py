@@ -198,4 +198,4 @@ def test_page_has_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
     for limit, text in LIMITS.items():
         assert f"- `{limit}`: {text}" in page
     for law in all_laws().values():
-        assert (f"- `{law.name}`: " in page) == (law.on_storages or law.on_servers)
+        assert (f"- `{law.name}`: " in page) == law.is_of_storages

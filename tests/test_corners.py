@@ -35,14 +35,17 @@ def _of_history(history: History) -> Iterator[str]:
     for before, after in itertools.chain.from_iterable(itertools.combinations(job, 2) for job in _jobs(history)):
         yield "two saves in a job"
         if before.operation.api == after.operation.api == "async" and "stager" in after.again:
-            yield from ["stager again"] * (before.operation.stager == after.operation.stager)
+            same = before.operation.stager == after.operation.stager
+            yield from ["stager again"] * same
+            yield from ["stager and tensors again"] * (same and "tensors" in after.again)
         if history.planner.enable_plan_caching and before.without == after.without:
             yield from ["plan kept"] * (not before.faults)
             yield from ["plan that failed"] * any(fault.hook in _IN_PLAN for fault in before.faults)
 
 
 def test_histories_are_of_long_jobs_and_of_several() -> None:
-    floors = {"two saves in a job": 150, "world sizes": 75, "stager again": 6, "plan kept": 20, "plan that failed": 8}
+    floors = {"two saves in a job": 150, "world sizes": 75, "plan kept": 20, "plan that failed": 6}
+    floors |= {"stager again": 25, "stager and tensors again": 15}
     counts = count(sample(histories()), _of_history)
     assert {corner: counts[corner] for corner, least in floors.items() if counts[corner] < least} == {}
 

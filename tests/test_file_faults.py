@@ -50,6 +50,7 @@ BASE = Scenario(
 )
 """Two ranks, each with something to write and to read, that sync what they write."""
 
+OWN = "tests.own_storages:Local"
 CALLS = [(*place, error) for place in FILE_CALLS for error in file_errors(place[1])]
 
 
@@ -78,6 +79,47 @@ def test_every_operation_fails_with_everything(
         assert isinstance(seen, Returned) or (
             isinstance(seen, Raised) and [rank for rank, _ in seen.failures or ()] == [0]
         )
+
+
+EACH_OF_FSSPEC = [
+    pytest.param(storage, *place, id=f"{storage}-{place[0]}-{place[1]}")
+    for storage in ("fsspec", "memory")
+    for place in FILE_CALLS
+    if not place[1].endswith(("fsync", "remove"))  # there is no earlier save here, whose metadata would be removed
+]
+
+
+@pytest.mark.parametrize(("storage", "operation", "call"), EACH_OF_FSSPEC)
+def test_every_operation_of_fsspec_fails(
+    storage: str, operation: Literal["save", "load"], call: str, world: SimulatedWorld
+) -> None:
+    """It is reached, and that rank alone is blamed for it."""
+    fault = FileFault(operation, 1 if FILE_CALLS[operation, call].role == "rank" else 0, call, "ENOSPC")
+    scenario = replace(BASE, writer=WriterOptions(), storage=storage, file_faults=(fault,))
+    outcome = struck(scenario, world)
+    assert outcome.hits == (Hit(0),)
+    for seen in outcome.ranks:
+        assert isinstance(seen, Raised)
+        assert [rank for rank, _ in seen.failures or ()] == [fault.rank]
+
+
+def test_what_fsspec_has_not_is_no_fault() -> None:
+    for call, error in (("data.write", "short"), ("metadata.write", "full"), ("data.fsync", "EIO")):
+        with pytest.raises(
+            InvalidScenario, match=f"fsspec has its files from fsspec, where no {call} fails with {error}"
+        ):
+            Scenario(storage="fsspec", file_faults=(FileFault("save", 0, call, error),))
+    with pytest.raises(InvalidScenario, match="reference does not ask for its files as DCP or fsspec does"):
+        Scenario(storage="reference", file_faults=(FileFault("save", 0, "data.write"),))
+
+
+def test_files_of_a_storage_from_elsewhere_fail_too(world: SimulatedWorld) -> None:
+    """If it asks for them as DCP does; what it asks for, nobody knows, and what is never reached fails nobody."""
+    fault = FileFault("save", 0, "data.write")
+    for entries, hits in ((BASE.entries[:1], 1), ((), 0)):
+        scenario = Scenario(entries, Operation(2), Operation(2), storage=OWN, file_faults=(fault,))
+        assert len(struck(scenario, world).hits) == hits
+        assert not expected(scenario).save.must_fail
 
 
 @pytest.mark.parametrize(("call", "least"), [("data.open", 1), ("data.write", 6), ("data.seek", 4), ("data.close", 1)])

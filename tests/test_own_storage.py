@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from properties import judge
-from properties.summary import feature_table, storage_lines
+from properties.summary import feature_table, left_out_lines
 from strategies import limit_storages, scenarios
 from tests.test_pytest_run import run
 from worlds import InvalidScenario, ObjectEntry, Operation, Scenario, SimulatedWorld, TensorEntry
@@ -87,7 +87,7 @@ def test_every_scenario_is_on_the_storage_that_was_chosen() -> None:
 
 
 def test_summary_tells_what_was_not_judged() -> None:
-    assert list(storage_lines(LOCAL, {"test_b", "test_a"})) == [
+    assert list(left_out_lines(LOCAL, "", {"test_b", "test_a"})) == [
         "not supported: what is no tensor",
         "not supported: options of a writer other than none",
         "not supported: saves with use_collectives=False",

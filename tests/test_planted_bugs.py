@@ -6,25 +6,22 @@ import pytest
 
 from properties import judge
 from properties.check import check
-from properties.sharding import SHARDS
 from properties.violations import Violation
 from strategies import scenarios
 from tests.planted_bugs import CORE_BUGS, Bug
 from tests.planted_input_bugs import INPUT_BUGS
-from tests.shrinking import shrunk
+from tests.shrinking import ci_examples, shrunk
 from worlds import SimulatedWorld
 from worlds.concise import pretty
 
 pytestmark = pytest.mark.thorough
-
-CI_EXAMPLES = SHARDS * 600  # of each law, in the profile ci
 
 
 @pytest.mark.parametrize("bug", [*CORE_BUGS, *INPUT_BUGS], ids=lambda bug: bug.id)
 def test_planted_bug_is_found_named_and_shrunk(bug: Bug, world: SimulatedWorld) -> None:
     with bug.planted():
         cases = scenarios(failing=bug.failing, mismatched=bug.mismatched)  # type: ignore[arg-type]
-        violation, scenario = shrunk(cases, lambda case: check(case, world), Violation, max_examples=CI_EXAMPLES)
+        violation, scenario = shrunk(cases, lambda case: check(case, world), Violation, max_examples=ci_examples())
         assert isinstance(violation, bug.kinds), violation
         assert not judge(scenario, world.run(scenario))
     check(scenario, world)  # without the bug nothing is new

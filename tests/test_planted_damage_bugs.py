@@ -9,7 +9,6 @@ from torch.distributed.checkpoint import filesystem, state_dict_loader, utils
 
 from properties import judge
 from properties.damage_issues import check_damaged
-from properties.sharding import SHARDS
 from properties.violations import (
     LostFailure,
     UnexpectedFailure,
@@ -19,13 +18,13 @@ from properties.violations import (
 )
 from strategies import damaged_scenarios
 from tests.planted_line import PlantedLine
-from tests.shrinking import shrunk
+from tests.shrinking import ci_examples, shrunk
 from worlds import SimulatedWorld
 from worlds.concise import pretty
 
 pytestmark = pytest.mark.thorough
 
-CI_EXAMPLES = SHARDS * 300  # of the law, in the profile ci
+CI_EXAMPLES = ci_examples(2)
 
 
 @dataclass(frozen=True)

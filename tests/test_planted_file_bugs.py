@@ -10,17 +10,16 @@ from torch.distributed.checkpoint import filesystem, utils
 
 from properties import judge
 from properties.check import check
-from properties.sharding import SHARDS
 from properties.violations import LostFailure, MetadataUnreadable, NotLoaded, UnexpectedFailure, Violation
 from strategies import failing_file_scenarios
 from tests.planted_line import PlantedLine
-from tests.shrinking import shrunk
+from tests.shrinking import ci_examples, shrunk
 from worlds import FileFault, SimulatedWorld
 from worlds.concise import pretty
 
 pytestmark = pytest.mark.thorough
 
-CI_EXAMPLES = SHARDS * 200  # of the law, in the profile ci
+CI_EXAMPLES = ci_examples(3)
 
 
 @dataclass(frozen=True)

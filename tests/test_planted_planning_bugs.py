@@ -37,18 +37,17 @@ from properties.planning.breach import (
 )
 from properties.planning.check import check_plan
 from properties.planning.known_issues import Judge
-from properties.sharding import SHARDS
 from strategies import mesh_layouts
 from strategies import nested as nests
 from strategies import plans as draws
 from tests.planted_line import PlantedLine
-from tests.shrinking import shrunk
+from tests.shrinking import ci_examples, shrunk
 from worlds.concise import pretty
 from worlds.plans import Merge, MeshLayout, NestedState, Plans, Reads, Tiled, Validation
 
 pytestmark = pytest.mark.thorough
 
-CI_EXAMPLES = SHARDS * 600  # of a law with a share of 1, in the profile ci
+CI_EXAMPLES = ci_examples()  # of a law with a share of 1
 
 
 @dataclass(frozen=True)

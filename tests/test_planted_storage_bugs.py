@@ -13,14 +13,14 @@ from properties.check import check
 from properties.violations import BadStorageIndex, LostFailure, NotLoaded, UnexpectedFailure, Violation, WrongBits
 from strategies import stored_scenarios
 from tests.planted_line import PlantedLine
-from tests.shrinking import shrunk
+from tests.shrinking import ci_examples, shrunk
 from worlds import SimulatedWorld, reference
 from worlds.backends import FSSPEC
 from worlds.concise import pretty
 
 pytestmark = pytest.mark.thorough
 
-CI_EXAMPLES = {"nothing": 4 * 200, "save": 4 * 150, "load": 4 * 150}
+CI_EXAMPLES = {"nothing": ci_examples(3), "save": ci_examples(4), "load": ci_examples(4)}
 """Of the laws on storages, by what fails, in the profile ci."""
 
 

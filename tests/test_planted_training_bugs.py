@@ -8,19 +8,18 @@ import pytest
 from torch.distributed import _state_dict_utils
 from torch.distributed.checkpoint import planner_helpers, state_dict
 
-from properties.sharding import SHARDS
 from properties.training import check_training, find_training_issue, judge_training
 from properties.violations import NotLoaded, UnexpectedFailure, Violation, WrongBits, WrongKeys, WrongObject
 from strategies import trainings
 from tests.planted_line import PlantedLine
-from tests.shrinking import shrunk
+from tests.shrinking import ci_examples, shrunk
 from worlds import SimulatedWorld
 from worlds.concise import pretty
 from worlds.training import run_training
 
 pytestmark = pytest.mark.thorough
 
-CI_EXAMPLES = SHARDS * 600 // 12  # as in the profile ci
+CI_EXAMPLES = ci_examples(8)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def run(*arguments: str, code: str | None = None) -> subprocess.CompletedProcess
     ("arguments", "says"),
     [
         ([], "profile quick (4 × 15"),
-        (["--hypothesis-profile=ci"], "profile ci (4 × 600"),
+        (["--hypothesis-profile=ci"], "profile ci (4 × 300"),
         (["--hypothesis-profile=nightly"], "profile nightly (4 × 20000"),
     ],
 )

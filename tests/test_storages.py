@@ -105,7 +105,7 @@ def test_shrinks_to_nothing_on_that_storage(storage: str) -> None:
 def drawn(strategy: st.SearchStrategy[Scenario]) -> list[Scenario]:
     found: list[Scenario] = []
 
-    @settings(FEW, max_examples=150, phases=[Phase.generate])
+    @settings(FEW, max_examples=300, phases=[Phase.generate])
     @given(strategy)
     def draw(scenario: Scenario) -> None:
         found.append(scenario)

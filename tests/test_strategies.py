@@ -74,7 +74,7 @@ QUIET = settings(
     suppress_health_check=list(HealthCheck),
     phases=[Phase.generate, Phase.shrink],
 )
-EXAMPLES = 600  # of one shard of a law, in the profile ci
+EXAMPLES = 600  # of two shards of a law, in the profile ci
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_smallest_scenario_with_a_property(condition: Callable[[Scenario], bool]
 
 
 def sample(strategy: SearchStrategy[T]) -> list[T]:
-    """What one shard draws in the profile ``ci``."""
+    """What two shards draw in the profile ``ci``."""
     drawn: list[T] = []
 
     @seed(0)
@@ -168,7 +168,7 @@ def count(drawn: Iterable[T], corners: Callable[[T], Iterable[Any]]) -> Counter[
     return Counter(corner for value in drawn for corner in set(corners(value)))
 
 
-# How often one shard of a law reaches what matters, at least: less than half of what was seen. What is not named here
+# How often two shards of a law reach what matters, at least: less than half of what was seen. What is not named here
 # is to be reached at all.
 EXPECTED_CORNERS = {
     ("tensor", "0-d"): 40,

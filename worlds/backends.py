@@ -6,7 +6,7 @@ import os
 from dataclasses import fields
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal
 
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
@@ -38,6 +38,8 @@ _OF_FSSPEC = tuple(field.name for field in fields(WriterOptions) if field.name !
 class FileSystem(Storage):
     """``FileSystemWriter`` with every option, and ``FileSystemReader``."""
 
+    files: Literal["system", "fsspec"] | None = "system"
+
     def make_writer(self, checkpoint_id: str, options: WriterOptions) -> dcp.StorageWriter:
         return dcp.FileSystemWriter(checkpoint_id, **self._options(options))
 
@@ -67,6 +69,7 @@ class Fsspec(FileSystem):
     """``FsspecWriter`` and ``FsspecReader`` on local files."""
 
     limits = Limits(options=_OF_FSSPEC)
+    files = "fsspec"
 
     def make_writer(self, checkpoint_id: str, options: WriterOptions) -> dcp.StorageWriter:
         writer: dcp.StorageWriter = _fsspec.FsspecWriter(checkpoint_id, **self._options(options))
@@ -131,6 +134,7 @@ class Safetensors(FileSystem):
     """
 
     limits = Limits(dtypes=SAFETENSORS_DTYPES, options=(), uncoordinated=False, metadata=False)
+    files = None  # it asks for others than DCP's
     consolidates = False
 
     def make_writer(self, checkpoint_id: str, options: WriterOptions) -> dcp.StorageWriter:

@@ -17,6 +17,7 @@ from torch.distributed.checkpoint.storage import StorageReader, StorageWriter
 
 from .inject import Injection
 from .operations import Operation, Stager
+from .planners import find_planners
 from .scenario import Scenario
 from .state import StateDict
 from .storages import Storage, find_storage
@@ -78,7 +79,7 @@ def upload(scenario: Scenario, state: StateDict, path: str, group: Any) -> Uploa
 
 
 def _save_options(
-    scenario: Scenario, path: str, writer: StorageWriter, planner: dcp.DefaultSavePlanner, group: Any
+    scenario: Scenario, path: str, writer: StorageWriter, planner: dcp.SavePlanner, group: Any
 ) -> dict[str, Any]:
     return {
         "checkpoint_id": find_storage(scenario.storage).checkpoint_id(path),
@@ -95,7 +96,7 @@ class Tools(Protocol):
     def writer(self, scenario: Scenario, path: str) -> StorageWriter:
         """The writer."""
 
-    def save_planner(self, scenario: Scenario) -> dcp.DefaultSavePlanner:
+    def save_planner(self, scenario: Scenario) -> dcp.SavePlanner:
         """The planner."""
 
     def stager(self, kind: Stager) -> AsyncStager | None:
@@ -191,7 +192,7 @@ def load(
     group: Any,
     *,
     make_reader: Callable[[Scenario, str], StorageReader] | None = None,
-    make_planner: Callable[[Scenario], dcp.DefaultLoadPlanner] | None = None,
+    make_planner: Callable[[Scenario], dcp.LoadPlanner] | None = None,
 ) -> None:
     """Load into ``state`` as the scenario says, with another reader or planner than the default ones if given."""
     reader = make_reader(scenario, path) if make_reader else _make_reader(injection.storage(), path)
@@ -222,25 +223,14 @@ def _make_reader(storage: Storage, path: str) -> StorageReader:
     return storage.make_reader(storage.checkpoint_id(path))
 
 
-def make_load_planner(scenario: Scenario) -> dcp.DefaultLoadPlanner:
+def make_load_planner(scenario: Scenario) -> dcp.LoadPlanner:
     """A new planner of the load, with the scenario's options."""
-    options = scenario.planner
-    return dcp.DefaultLoadPlanner(
-        flatten_state_dict=options.flatten_state_dict,
-        flatten_sharded_tensors=options.flatten_sharded_tensors,
-        allow_partial_load=options.allow_partial_load,
-    )
+    return find_planners(scenario.planners).make_load_planner(scenario.planner)
 
 
-def make_save_planner(scenario: Scenario) -> dcp.DefaultSavePlanner:
+def make_save_planner(scenario: Scenario) -> dcp.SavePlanner:
     """A new planner of the save, with the scenario's options."""
-    options = scenario.planner
-    return dcp.DefaultSavePlanner(
-        flatten_state_dict=options.flatten_state_dict,
-        flatten_sharded_tensors=options.flatten_sharded_tensors,
-        dedup_save_to_lowest_rank=options.dedup_save_to_lowest_rank,
-        enable_plan_caching=options.enable_plan_caching,
-    )
+    return find_planners(scenario.planners).make_save_planner(scenario.planner)
 
 
 def _legacy(operation: Operation, group: Any) -> dict[str, Any]:

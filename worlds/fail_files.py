@@ -1,5 +1,7 @@
 """Operations on files that fail, in the one file system object of a rank's writer or reader, and in what it opens.
 
+Of DCP's own, or of that of fsspec, where what fails are the operations of fsspec itself.
+
 Nothing else is replaced: no class, no module and no function of the system, so that ranks which share a process do not
 meet each other's faults. An operation fails where the system would refuse it: a path cannot be used in the place of its
 name, and a file is what lies below its buffer, so that all that DCP, Python and torch do about it is their own.
@@ -15,12 +17,14 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
+
+from torch.distributed.checkpoint.filesystem import FileSystem
 
 from .errors import RAISES_NOTHING
 from .file_faults import FileFault
 
-__all__ = ["FailingFiles"]
+__all__ = ["FailingFiles", "files_of"]
 
 _BUFFERS = {"data": 256, "metadata": io.DEFAULT_BUFFER_SIZE}
 """The sizes of files' buffers, in bytes.
@@ -56,13 +60,28 @@ class FailingFiles:
         self._faults = [(number, fault, count()) for number, fault in faults]
 
     def place(self, files: Any) -> None:
-        """Let the operations of ``files``, a ``FileSystem`` of DCP, fail."""
+        """Let the operations of ``files``, a ``FileSystem`` of DCP or of its fsspec, fail."""
+        if files_of(files) == "fsspec":
+            self._place_in_fsspec(files)
+            return
         calls = {fault.call for _, fault, _ in self._faults}
         for method, call in _OF_PATHS.items():
             if call in calls:
                 vars(files)[method] = self._on_path(getattr(files, method), call)
         if any(call.startswith(("data.", "metadata.")) for call in calls):
             vars(files)["create_stream"] = self._opening(files.create_stream)
+
+    def _place_in_fsspec(self, files: Any) -> None:
+        """In the place of what fsspec has for the path, which other ranks have too, and is found anew at a reset."""
+        init_path = files.init_path
+
+        def failing(path: Any, **kwargs: Any) -> Any:
+            found = init_path(path, **kwargs)
+            files.fs = _FailingFsspec(files.fs, self.strike)
+            return found
+
+        vars(files)["init_path"] = failing
+        files.fs = _FailingFsspec(files.fs, self.strike)
 
     def strike(self, call: str) -> Strike | None:
         """The fault that a call there meets, if there is one; to be asked once for each call, since it counts them."""
@@ -91,7 +110,7 @@ class FailingFiles:
     def _opening(self, create_stream: Callable[..., Any]) -> Callable[..., Any]:
         @contextmanager
         def create(path: Any, mode: str) -> Iterator[Any]:
-            kind = "data" if Path(path).suffix == ".distcp" else "metadata"
+            kind = _kind_of(path)
             opened = create_stream(self._path(path, f"{kind}.open"), mode)
             with opened as stream, self._over(stream, kind) as failing:
                 yield failing
@@ -110,6 +129,18 @@ class FailingFiles:
 
     def _strike_of(self, kind: str, method: str) -> Strike | None:
         return self.strike(f"{kind}.{method}")
+
+
+def files_of(files: Any) -> Literal["system", "fsspec"] | None:
+    """What a writer or a reader has its files in, as its ``fs``: ``None`` where nobody knows how to let that fail."""
+    if isinstance(files, FileSystem):
+        return "system"
+    modules = [kind.__module__ for kind in type(files).__mro__]  # the class has another name in each torch
+    return "fsspec" if any(module.endswith("fsspec_filesystem") for module in modules) else None
+
+
+def _kind_of(path: Any) -> Literal["data", "metadata"]:
+    return "data" if str(path).endswith(".distcp") else "metadata"
 
 
 @dataclass(frozen=True)
@@ -142,8 +173,46 @@ class _FailingPath(type(Path())):  # type: ignore[misc]
         return str(self)
 
 
+class _FailingFsspec:
+    """A file system of fsspec, each operation of which may fail, before it has done anything."""
+
+    def __init__(self, files: Any, strike: Callable[[str], Strike | None]) -> None:
+        self._files = files
+        self._strike = strike
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._files, name)
+
+    def open(self, path: Any, mode: str) -> Any:
+        kind = _kind_of(path)
+        self._may_fail(f"{kind}.open")
+        return _FailingFile(self._files.open(path, mode), lambda method: self._strike(f"{kind}.{method}"))
+
+    def makedirs(self, path: Any, exist_ok: bool) -> None:
+        self._may_fail("directory.mkdir")
+        self._files.makedirs(path, exist_ok=exist_ok)
+
+    def exists(self, path: Any) -> bool:
+        self._may_fail("metadata.exists")
+        return bool(self._files.exists(path))
+
+    def rename(self, path: Any, new_path: Any) -> None:
+        self._may_fail("metadata.rename")
+        self._files.rename(path, new_path)
+
+    def rm(self, path: Any) -> None:
+        if str(path).endswith(".metadata"):  # and not what could not be written
+            self._may_fail("metadata.remove")
+        self._files.rm(path)
+
+    def _may_fail(self, call: str) -> None:
+        strike = self._strike(call)
+        if strike is not None:
+            strike.fail()
+
+
 class _FailingFile(io.RawIOBase):
-    """A file as the system has it, without a buffer, each call of which may fail."""
+    """A file as the system has it, without a buffer, or as fsspec has it, each call of which may fail."""
 
     def __init__(self, file: Any, strike: Callable[[str], Strike | None]) -> None:
         self._file = file
@@ -192,6 +261,10 @@ class _FailingFile(io.RawIOBase):
             self._file.close()
             super().close()
             self._may_fail("close")
+
+    def flush(self) -> None:
+        if not self._file.closed:
+            self._file.flush()
 
     def readable(self) -> bool:
         return bool(self._file.readable())

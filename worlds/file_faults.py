@@ -91,6 +91,11 @@ class FileFault(Concise):
         return self.call
 
     @property
+    def is_of_fsspec(self) -> bool:
+        """Whether fsspec has such an operation, and it can fail so."""
+        return self.error.isupper() and not self.call.endswith(".fsync")
+
+    @property
     def place(self) -> Hook:
         """What is known of the place, as of a hook."""
         if self.call == "metadata.exists" and self.skip:  # asked for once in the plan, and once when all is written

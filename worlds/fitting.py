@@ -18,13 +18,19 @@ _ANY_DTYPE = "uint8"
 def fitted(scenario: Scenario, storage: str) -> Scenario:
     """The scenario on that storage: with entries that it can hold, and calls and options that it takes.
 
-    Damage, and operations on files that fail, are for the file system alone, and requests for a storage on a server.
-    What the storage supports is left as it is; raises :class:`worlds.InvalidScenario` where there is no such storage.
+    Damage is for the file system alone, operations on files that fail for what asks for its files as DCP or fsspec
+    does, and requests for a storage on a server. What the storage supports is left as it is; raises
+    :class:`worlds.InvalidScenario` where there is no such storage.
     """
     found = find_storage(storage)
     limits = found.limits
     if storage != FILE_SYSTEM:
-        scenario = replace(scenario, damages=(), file_faults=())
+        scenario = replace(scenario, damages=())
+    if found.files is None:
+        scenario = replace(scenario, file_faults=())
+    elif found.files == "fsspec":
+        faults = tuple(fault for fault in scenario.file_faults if fault.is_of_fsspec)
+        scenario = replace(scenario, file_faults=faults)
     if found.endpoint is None:
         scenario = replace(scenario, request_faults=())
     if not limits.objects:

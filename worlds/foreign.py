@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import inspect
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import fields
-from importlib import import_module
 from typing import Any
 
 from torch.distributed.checkpoint import StorageReader, StorageWriter
 from torch.distributed.checkpoint.staging import AsyncStager
 
+from .fail_files import files_of
+from .foreign_object import import_object, probed
 from .hooks import HOOKS
-from .invalid import InvalidScenario, require
+from .invalid import require
 from .operations import WriterOptions
 from .outcome import FileRecord
 from .storages import Limits, Storage
@@ -27,22 +26,8 @@ _PROBE = "dcp-stress-probe"
 
 
 def import_storage(name: str) -> Storage:
-    """The storage ``module:name``; raises :class:`InvalidScenario`, with one line that says what is missing.
-
-    What is named is an object, or a class or function that makes one without arguments; its module is looked for in the
-    working directory first, as by ``python -m``.
-    """
-    module, _, attribute = name.partition(":")
-    if (
-        here := os.getcwd()
-    ) not in sys.path:  # as where the command was installed; it stays, for what is imported later
-        sys.path.insert(0, here)
-    try:
-        found = getattr(import_module(module), attribute)
-        made = found() if callable(found) else found
-    except Exception as error:  # whatever the author's module raises
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InvalidScenario(f"the storage {name} cannot be made: {said}") from None
+    """The storage ``module:name``; raises :class:`InvalidScenario`, with one line that says what is missing."""
+    made = import_object(name, "storage")
     if Storage in type(made).__mro__:  # it is one already
         whole: Storage = made
         return whole
@@ -60,6 +45,7 @@ class _Foreign(Storage):
         self._takes_options = len(inspect.signature(made.make_writer).parameters) > 1
         writer = _looked_at(name, "make_writer", lambda: self._new_writer(_PROBE, WriterOptions()), "writer.")
         _looked_at(name, "make_reader", lambda: made.make_reader(_PROBE), "reader.")
+        self.files = files_of(getattr(writer, "fs", None))
         self.endpoint = getattr(made, "endpoint", None)
         if self.endpoint is not None:
             require(callable(getattr(made, "at", None)), f"the storage {name} has an endpoint, and lacks at")
@@ -97,15 +83,8 @@ class _Foreign(Storage):
 
 def _looked_at(name: str, method: str, make: Callable[[], Any], prefix: str) -> Any:
     """A writer or a reader, if it has every method that DCP calls."""
-    try:
-        made = make()
-    except Exception as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InvalidScenario(f"{method} of the storage {name} fails: {said}") from None
     hooks = dict.fromkeys(hook.removeprefix(prefix) for _, hook in HOOKS if hook.startswith(prefix))
-    missing = [hook for hook in hooks if not callable(getattr(made, hook, None))]
-    require(not missing, f"what {method} of the storage {name} returns lacks {' and '.join(missing)}")
-    return made
+    return probed(f"{method} of the storage {name}", make, hooks)
 
 
 def _limits(name: str, made: Any, *, takes_options: bool, stages: bool) -> Limits:

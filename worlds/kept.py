@@ -94,11 +94,11 @@ class _Kept:
     def reader(self, _: Scenario, path: str) -> dcp.FileSystemReader:
         return self._get("reader", lambda: dcp.FileSystemReader(path), path if self._for_one_path else "")
 
-    def save_planner(self, scenario: Scenario) -> dcp.DefaultSavePlanner:
+    def save_planner(self, scenario: Scenario) -> dcp.SavePlanner:
         options = replace(scenario.planner, allow_partial_load=False)
         return self._get("planner", lambda: calls.make_save_planner(scenario), "save", repr(options))
 
-    def load_planner(self, scenario: Scenario) -> dcp.DefaultLoadPlanner:
+    def load_planner(self, scenario: Scenario) -> dcp.LoadPlanner:
         return self._get("planner", lambda: calls.make_load_planner(scenario), "load", repr(scenario.planner))
 
     def stager(self, kind: Stager) -> AsyncStager | None:

@@ -22,6 +22,7 @@ from .file_faults import FileFault
 from .invalid import require
 from .layouts import Plain
 from .operations import Operation, PlannerOptions, WriterOptions
+from .planners import DEFAULT, planned
 from .request_faults import RequestFault
 from .state_tree import Leaf, Unit, children, leaves, units
 from .storages import FILE_SYSTEM, find_storage, limits_of
@@ -39,7 +40,8 @@ class Scenario(Concise):
     its parameters, buffers and attributes. ``faults`` are at hooks, ``file_faults`` at operations on files, and
     ``request_faults`` at requests to a server; a scenario has one kind. ``damages`` are done to the checkpoint between
     the save and the load. ``earlier`` says what was saved at the same path before, with older values: the same entries,
-    with or without collectives. ``storage`` is the name of what keeps it, see :mod:`worlds.storages`.
+    with or without collectives. ``storage`` is the name of what keeps it, see :mod:`worlds.storages`,
+    and ``planners`` that of what plans, see :mod:`worlds.planners`.
     """
 
     _positional: ClassVar[int] = 0
@@ -56,6 +58,7 @@ class Scenario(Concise):
     earlier: Literal["nothing", "coordinated", "uncoordinated"] = "nothing"
     storage: str = FILE_SYSTEM
     request_faults: tuple[RequestFault, ...] = ()
+    planners: str = DEFAULT
 
     def __post_init__(self) -> None:
         for name in ("save", "load"):
@@ -68,6 +71,7 @@ class Scenario(Concise):
         self._check_faults()
         self._check_damages()
         self._check_storage()
+        self._check_planners()
         require(self.earlier in ("nothing", "coordinated", "uncoordinated"), f"unknown earlier save: {self.earlier!r}")
         over = self.earlier != "nothing"
         require(self.writer.overwrite or not over, "to save over an earlier checkpoint takes a writer that overwrites")
@@ -181,7 +185,12 @@ class Scenario(Concise):
     def _check_storage(self) -> None:
         """What a storage does not support; see :func:`worlds.fitting.fitted`."""
         limits, name = limits_of(self.storage), self.storage
-        require(not self.file_faults or name == FILE_SYSTEM, "operations on files fail in DCP's own files alone")
+        if self.file_faults:
+            files = find_storage(name).files
+            require(files is not None, f"{name} does not ask for its files as DCP or fsspec does")
+            for fault in self.file_faults:
+                able = files == "system" or fault.is_of_fsspec
+                require(able, f"{name} has its files from fsspec, where no {fault.call} fails with {fault.error}")
         served = not self.request_faults or find_storage(name).endpoint is not None
         require(served, f"{name} tells of no server whose requests could fail")
         require(self.earlier == "nothing" or name == FILE_SYSTEM, "an earlier save is one to DCP's own files")
@@ -196,6 +205,10 @@ class Scenario(Concise):
             require(fits, f"{name} cannot hold {leaf.entry.key!r}")
         for unit in (unit for operation in ("save", "load") for unit in self.units(operation)):
             require(limits.objects or unit.tensor is not None, f"{name} cannot hold {unit.fqn!r}, which is no tensor")
+
+    def _check_planners(self) -> None:
+        fits = planned(self.planner, self.planners) == self.planner
+        require(fits, f"{self.planners} does not take all of {self.planner}")
 
 
 def _check_keys(entries: tuple[Entry, ...], name: Name) -> None:

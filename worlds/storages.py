@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from .invalid import require
 from .operations import WriterOptions
@@ -63,6 +63,9 @@ class Storage(Protocol):
     limits: Limits = Limits()
     endpoint: str | None = None
     """The address of the server of HTTP below it, as ``http://127.0.0.1:9000``; ``None`` where requests cannot fail."""
+
+    files: Literal["system", "fsspec"] | None = None
+    """How it asks for its files, if as DCP's file system does or torch's of fsspec: then those operations can fail."""
 
     def at(self, endpoint: str) -> Storage:
         """The same storage, whose new writers and readers find the server at that address."""

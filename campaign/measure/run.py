@@ -16,7 +16,7 @@ import torch
 from hypothesis import settings
 
 from properties.choices import WORLDS
-from properties.determinism import ignore_constants_of_modules
+from properties.drawing import set_up_drawing
 from properties.profiles import COMMON
 from strategies import limit_storages
 from worlds import SimulatedWorld
@@ -39,7 +39,7 @@ RESULTS = "measure.jsonl"
 
 def prepare() -> None:
     """Set Hypothesis up as for a run of the profile ci; before the laws are imported, which go by it."""
-    ignore_constants_of_modules()
+    set_up_drawing()
     examples = WORLDS[SimulatedWorld.name].examples["ci"]
     settings.register_profile(
         "ci", COMMON, max_examples=examples, derandomize=True, database=None, report_multiple_bugs=False

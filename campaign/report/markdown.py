@@ -23,9 +23,9 @@ def _lines(content: Content) -> Iterator[str]:
         f"{tally.examples:,} examples of {len(plan.laws)} laws in {tally.elapsed:.0f} s with {plan.workers} workers in "
         f"the {plan.world} world ({versions}; seed {plan.seed}), {tally.behaviours:,} behaviours."
     )
-    if plan.storage:
+    if plan.on:
         yield ""
-        yield f"On the storage `{plan.storage}`."
+        yield f"It was {_text(plan.on)}."
         yield from (f"- {_text(line)}" for line in plan.left_out)
     for shown in content.new:
         finding = shown.finding

@@ -12,6 +12,7 @@ from worlds.faults import Fault
 from worlds.file_faults import FileFault
 from worlds.layouts import ChunkSharding, EnumerableSharding, MeshSharding, Plain, Replicate, Shard, StridedShard, Tile
 from worlds.operations import Operation, PlannerOptions, Schedule, WriterOptions
+from worlds.planners import DEFAULT
 from worlds.scenario import Scenario
 
 __all__ = ["CannotWrite", "check_known"]
@@ -50,6 +51,9 @@ _FIELDS: dict[type, str] = {
 
 def check_known(scenario: Scenario) -> None:
     """Raise :class:`CannotWrite` if ``scenario`` says anything that no module of this package writes out."""
+    if scenario.planners != DEFAULT:
+        why = f"a script needs torch alone, and the planners {scenario.planners} are not torch's: replay it instead"
+        raise CannotWrite(why)
     for part in _parts(scenario):
         kind = type(part)
         if kind not in _FIELDS:

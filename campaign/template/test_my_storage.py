@@ -1,4 +1,7 @@
-"""The laws of dcp-stress on MyStorage. For a longer look: dcp-stress fuzz --storage=my_storage:MyStorage."""
+"""The laws of dcp-stress on MyStorage. For a longer look: dcp-stress fuzz --storage=my_storage:MyStorage.
+
+With planners of your own, add --planner=my_planners:MyPlanners; `dcp-stress contract` says what those are.
+"""
 
 import subprocess
 import sys

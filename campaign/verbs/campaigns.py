@@ -28,6 +28,7 @@ __all__ = ["fuzz", "merge", "report"]
 @click.option("--address", metavar="HOST:PORT", default="", help="Of a Ray cluster; by default the one that is here.")
 @click.option("--world", type=click.Choice(["simulated", "processes"]), default="simulated", show_default=True)
 @click.option("--storage", metavar="STORAGE", default="", help="Save to this: a name, or module:name of your own.")
+@click.option("--planner", metavar="PLANNERS", default="", help="Plan with these: module:name of your own.")
 @click.option("--seed", metavar="N", type=int, help="Draw what a campaign with the same seed and laws drew.")
 @click.option("--shard", metavar="I/N", default="1/1", help="Do the i-th of n parts, as one job of an array does.")
 @click.option("--units", metavar="N", type=click.IntRange(1), help="End after so many slices of each law.")
@@ -49,6 +50,7 @@ def fuzz(
     address: str,
     world: str,
     storage: str,
+    planner: str,
     seed: int | None,
     shard: str,
     units: int | None,
@@ -78,12 +80,13 @@ def fuzz(
             shard=shard_of(shard),
             patience=seconds_of(patience),
             storage=storage,
+            planners=planner,
             findings=findings,
             units=units,
             unit_examples=max_examples,
         )
     plan = folder.plan()
-    on = f" on the storage {plan.storage}" if plan.storage else ""
+    on = f" {plan.on}" if plan.on else ""
     click.echo(
         f"{len(plan.laws)} laws{on} in the {plan.world} world of torch {torch.__version__}, {plan.workers} workers, "
         f"seed {plan.seed}, into {folder.path}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worlds import ChunkSharding, Fault, Operation, Plain, Scenario, TensorEntry
+from worlds import ChunkSharding, Fault, ObjectEntry, Operation, Plain, Scenario, TensorEntry
 from worlds.histories import History, Load, Save
 from worlds.windows import Window
 
@@ -21,7 +21,7 @@ READS = (
                 "target_tensor.copy_(tensor.half() if tensor.is_floating_point() else tensor)",
             ),
         ),
-        Witness("windows", Window()),
+        Witness("round_trip", Scenario((TensorEntry("a"),))),
     ),
     Bug(
         "copy-filled-where-target-has-gaps",
@@ -89,7 +89,7 @@ READS = (
                 "per_file[path] = [read_item]",
             ),
         ),
-        Witness("windows", Window()),
+        Witness("round_trip", Scenario((TensorEntry("a"), TensorEntry("b")))),
     ),
     Bug(
         "second-file-not-read",
@@ -132,12 +132,12 @@ READS = (
         "view-from-beginning-of-file",
         "a view of a file that begins where the file does",
         (Change("utils:_ReaderView.seek", "offset = self.offset + offset", "offset = offset"),),
-        Witness("windows", Window()),
+        Witness("round_trip", Scenario((TensorEntry("a"), TensorEntry("b")))),
     ),
     Bug(
         "view-without-an-end",
         "a view of a file that ends where the file does",
         (Change("utils:_ReaderView.read", "if size == -1 or size > max_size:", "if False:"),),
-        Witness("windows", Window()),
+        Witness("round_trip", Scenario((TensorEntry("a"), ObjectEntry("b")))),
     ),
 )

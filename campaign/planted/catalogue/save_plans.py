@@ -23,7 +23,7 @@ SAVE_PLANS = (
                 "return SavePlan(requests[1:])",
             ),
         ),
-        Witness("windows", Window()),
+        Witness("round_trip", Scenario((TensorEntry("a"),))),
     ),
     Bug(
         "item-kept-on-every-rank-but-first",
@@ -189,7 +189,7 @@ SAVE_PLANS = (
                 "default_planner:create_default_global_save_plan", "md[item.index.fqn] = BytesStorageMetadata()", "pass"
             ),
         ),
-        Witness("windows", Window()),
+        Witness("round_trip", Scenario((ObjectEntry("a"),))),
     ),
     Bug(
         "paths-of-rank-0-alone",
@@ -242,7 +242,7 @@ SAVE_PLANS = (
                 "torch.save(str(object), bytes)",
             ),
         ),
-        Witness("windows", Window()),
+        Witness("round_trip", Scenario((ObjectEntry("a"),))),
     ),
     Bug(
         "duplicates-dropped-everywhere",

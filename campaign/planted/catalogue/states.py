@@ -213,7 +213,7 @@ STATES = (
         "every-list-element-the-first",
         "the path of a key in a list that is its first element",
         (Change("_traverse:traverse_state_dict", "_traverse_obj(path + (i,), v)", "_traverse_obj(path + (0,), v)"),),
-        Witness("flatten", NestedState({".": [], "0": [Leaf(), 2]})),
+        Witness("flatten_sharded_tensors", NestedState({"a": [Leaf(), Leaf()]})),
     ),
     Bug(
         "flat-name-with-another-separator",

@@ -6,7 +6,6 @@ from worlds import ChunkSharding, ObjectEntry, Operation, Plain, Scenario, Sched
 from worlds.histories import History, Save
 from worlds.plans import Box, Item, Split
 from worlds.rebuilding import Rebuilding
-from worlds.windows import Window
 
 from ..bug import Bug, Change, Witness
 
@@ -46,7 +45,7 @@ WRITES = (
         "last-byte-of-object-not-written",
         "the last byte of an object not written",
         (Change("filesystem:_write_item", "data.getbuffer()", "data.getbuffer()[:-1]"),),
-        Witness("windows", Window()),
+        Witness("round_trip", Scenario((ObjectEntry("a"),))),
     ),
     Bug(
         "items-that-are-to-have-file-each-given-same-one",
@@ -144,13 +143,13 @@ WRITES = (
         "offset-zero-in-file",
         "every item said to be at the beginning of its file",
         (Change("filesystem:_write_item", ("storage_key,\n            offset,"), ("storage_key,\n            0,")),),
-        Witness("windows", Window()),
+        Witness("round_trip", Scenario((TensorEntry("a"), TensorEntry("b")))),
     ),
     Bug(
         "length-from-beginning-of-file",
         "the length of an item counted from the beginning of its file",
         (Change("filesystem:_write_item", "length = stream.tell() - offset", "length = stream.tell()"),),
-        Witness("windows", Window()),
+        Witness("round_trip", Scenario((TensorEntry("a"), TensorEntry("b")))),
     ),
     Bug(
         "item-of-the-one-before",
@@ -166,7 +165,7 @@ WRITES = (
                 ),
             ),
         ),
-        Witness("windows", Window()),
+        Witness("round_trip", Scenario((TensorEntry("a"), TensorEntry("b")))),
     ),
     Bug(
         "one-file-named-for-all-threads",
@@ -218,7 +217,7 @@ WRITES = (
         "metadata-not-renamed",
         "metadata left under their temporary name",
         (Change("filesystem:_FileSystemWriter.finish", "self.fs.rename(tmp_path, metadata_path)", "pass"),),
-        Witness("windows", Window()),
+        Witness("round_trip", Scenario((TensorEntry("a"),))),
     ),
     Bug(
         "last-tensor-of-a-file-not-written",
@@ -230,6 +229,6 @@ WRITES = (
                 "for _, obj in self.items[: max(1, len(self.items) - 1)]:",
             ),
         ),
-        Witness("windows", Window()),
+        Witness("round_trip", Scenario((TensorEntry("a"), TensorEntry("b")))),
     ),
 )
