@@ -81,7 +81,7 @@ def enumerable_sharding_specs(
     for which, dim, place in cuts:
         tile = tiles.pop(which % len(tiles))
         tiles += _cut(tile, dim % len(shape), place)
-    holders = ("ShardedTensor", "ShardedTensor", "Checkpointable") if shape else ("Checkpointable", "Checkpointable")
+    holders = ("ShardedTensor", "Checkpointable") if shape else ("Checkpointable", "Checkpointable")
     holder = draw(st.sampled_from(holders), label="holder of the tiles")
     if holder == "ShardedTensor":
         tiles = [tile for tile in tiles if math.prod(tile[1])] or [((0,) * len(shape), tuple(shape))]
@@ -190,10 +190,6 @@ def memories(*, dtype: str, sharded: bool = False, target: bool = False) -> Sear
     return st.sampled_from(found)
 
 
-_KINDS = ("plain", "plain", "chunk", "mesh", "mesh", "enumerable", "enumerable")
-"""Tilings twice, since they are held in two ways, and two of three are a single tile."""
-
-
 @reused
 @st.composite
 def layouts(
@@ -204,7 +200,7 @@ def layouts(
     Plain, or sharded by a chunk or an enumerable spec or a mesh. Shrinks towards a plain tensor. With ``everywhere``, a
     plain tensor is on every rank.
     """
-    kinds = _KINDS if world_size else ("plain", "plain")
+    kinds = ("plain", "plain", "chunk", "mesh", "mesh", "enumerable") if world_size else ("plain", "plain")
     kind = draw(st.sampled_from(kinds), label="kind of layout")
     if kind == "chunk" and len(shape):
         return draw(chunk_sharding_specs(dims=len(shape), world_size=world_size))
