@@ -380,7 +380,8 @@ def new_storage(directory: str) -> int:
     """Write a template for a storage of your own into DIR: the storage, its test, and its job of GitHub Actions."""
     for path in write_template(Path(directory)):
         click.echo(path)
-    click.echo(f"{NAME}: the laws on it: cd {directory} && pytest test_my_storage.py", err=True)
+    there = "" if Path(directory) == Path() else f"cd {directory} && "
+    click.echo(f"{NAME}: the laws on it, some minutes: {there}pytest test_my_storage.py", err=True)
     return NOTHING
 
 
