@@ -20,7 +20,8 @@ def new_storage(directory: str) -> int:
     """Write a template for a storage of your own into DIR: the storage, its test, and its job of GitHub Actions."""
     for path in write_template(Path(directory)):
         click.echo(path)
-    tell(f"the laws on it: cd {directory} && pytest test_my_storage.py")
+    there = "" if Path(directory) == Path() else f"cd {directory} && "
+    tell(f"the laws on it, some minutes: {there}pytest test_my_storage.py")
     return NOTHING
 
 
