@@ -89,7 +89,7 @@ def _parts(box: Box, dim: int, at: int, pinwheel: bool) -> list[Box]:
         n, m = box.sizes[dim], box.sizes[across]
         corners = ((0, 0, 1, m - 1), (0, m - 1, n - 1, 1), (n - 1, 1, 1, m - 1), (1, 0, n - 1, 1), (1, 1, n - 2, m - 2))
         return [_within(_within(box, dim, x, dx), across, y, dy) for x, y, dx, dy in corners]
-    at %= box.sizes[dim] + 1
+    at = (at + 1) % (box.sizes[dim] + 1)  # the simplest is a cut through the box, if anything can be one
     return [_within(box, dim, 0, at), _within(box, dim, at, box.sizes[dim] - at)]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch.distributed.checkpoint import default_planner, filesystem, resharding, state_dict_saver, utils
 
-from properties.violations import LostFailure, MetadataWrong, NotLoaded, Violation, WrongBits
+from properties.violations import LostFailure, MetadataWrong, NotLoaded, NotRefused, Violation, WrongBits
 from tests.planted_line import PlantedLine
 
 __all__ = ["CORE_BUGS", "Bug"]
@@ -44,9 +44,9 @@ CORE_BUGS = (
         "return dict(list({i: err for i, err in enumerate(results) if _is_wrapped_exception(err)}.items())[:1])\n"
         "    return cast(",
         "save",
-        (LostFailure,),
+        (LostFailure, NotRefused),
         ranks=2,
-        entries=0,
+        entries=2,
         faults=2,
     ),
     Bug(

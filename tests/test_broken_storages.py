@@ -52,7 +52,8 @@ def test_wrong_rank_is_found(world: SimulatedWorld) -> None:
     assert lost is not None, text
     assert named is not None, text
     assert named[1] == str(scenario.save.coordinator) != lost[1]
-    assert (len(scenario.faults), len(scenario.entries), scenario.save.world_size) == (1, 1, 2)
+    assert (len(scenario.faults), scenario.save.world_size) == (1, 2)
+    assert len(scenario.entries) <= 2, "one that rank 1 alone has, or a second one, which is then written by rank 1"
 
 
 @pytest.mark.thorough
@@ -68,7 +69,7 @@ def test_campaign_on_a_storage(tmp_path: Path, capsys: pytest.CaptureFixture[str
     for shown in (said.out, (into / "summary.md").read_text().replace("\\", "")):
         assert "not supported: saves with use_collectives=False\n" in shown
         assert ", traverse, validation, windows\n" in shown
-    assert f"On the storage <code>{DROPPING}</code>, without:" in (into / "report.html").read_text()
+    assert f"It was on the storage {DROPPING}, without:" in (into / "report.html").read_text()
     found = [read_finding(path) for path in (into / "findings").iterdir()]
     assert {finding.read_case().storage for finding in found} == {DROPPING}
     _check_verbs(into / "findings" / found[0].id, capsys)

@@ -152,8 +152,11 @@ def _hold_together(by_rank: dict[int, Side], operation: Literal["save", "load"],
 
 
 def _hold_failures(by_rank: dict[int, Side], operation: Literal["save", "load"], outcomes: OperationOutcome) -> None:
-    """The phase that every rank is told of is that of the first hook that was not called where it was to be."""
-    phases = {rank.phase for rank in outcomes.ranks if isinstance(rank, Raised) and rank.phase is not None}
+    """The phase that every rank is told of is that of the first hook that was not called where it was to be.
+
+    What a hook outside of the phases raises is told to nobody else, whatever phase it names.
+    """
+    phases = {rank.phase for rank in outcomes.ranks if isinstance(rank, Raised)} & _PHASES
     if not phases:
         return
     [phase] = phases
@@ -162,7 +165,10 @@ def _hold_failures(by_rank: dict[int, Side], operation: Literal["save", "load"],
         assert not behind & {call.name for call in side.calls}
 
 
-def _is_behind(clause: Clause, operation: str, phase: str) -> bool:
+_PHASES = {clause.hook.phase for clause in CLAUSES} - {None}
+
+
+def _is_behind(clause: Clause, operation: str, phase: str | None) -> bool:
     return clause.operation == operation and phase == "plan" and clause.hook.phase in ("write", "read")
 
 

@@ -11,7 +11,17 @@ from properties.known_issues import KNOWN_ISSUES, KnownIssue, find_known_issue
 from properties.ledger import torch_release
 from properties.verdict import Breach, Verdict
 from properties.violations import UnexpectedFailure, Violation
-from worlds import Fault, Nested, Operation, ProcessWorld, Scenario, SimulatedWorld, TensorEntry
+from worlds import (
+    Fault,
+    Nested,
+    ObjectEntry,
+    Operation,
+    PlannerOptions,
+    ProcessWorld,
+    Scenario,
+    SimulatedWorld,
+    TensorEntry,
+)
 from worlds.dtypes import DTYPES
 from worlds.layouts import ChunkSharding, MeshSharding, Plain, Replicate
 
@@ -101,6 +111,24 @@ def test_dict_without_a_tensor_on_one_rank_is_asked_for_like_one_of_objects(worl
     whole = replace(scenario, entries=(Nested("o", "dict", (Nested("p", "dict", (there,)),)), elsewhere))
     assert find_known_issue(replace(verdict, scenario=whole)) is None
     assert judge(whole, world.run(whole))
+
+
+def test_objects_that_a_rank_passes_over_are_those_of_the_old_layout(world: SimulatedWorld) -> None:
+    """With ``allow_partial_load``: on the rank without a shard, in a dict without a tensor, whatever fails there."""
+    elsewhere = TensorEntry("e", (1,), saved=ChunkSharding(0, (0,)), loaded=ChunkSharding(0, (0,)))
+    entries = (elsewhere, Nested("o", "dict", (ObjectEntry("p", 1),)))
+    planner = PlannerOptions(allow_partial_load=True)
+    scenario = Scenario(entries, Operation(2), Operation(2), planner=planner)
+    failing = replace(scenario, faults=(Fault("load", 1, "planner.load_bytes"),))
+    for each in (scenario, failing):
+        verdict = judge(each, world.run(each))
+        known = find_known_issue(verdict)
+        assert known is not None, verdict.violation()
+        assert known.id == "mistaken-for-2.3"
+        strict = replace(each, planner=PlannerOptions())
+        assert find_known_issue(replace(verdict, scenario=strict)) is None
+        with_tensor = replace(each, entries=(elsewhere, Nested("o", "dict", (ObjectEntry("p", 1), TensorEntry("t")))))
+        assert find_known_issue(replace(verdict, scenario=with_tensor)) is None
 
 
 def test_dict_whose_tensors_are_in_a_tuple_is_one_of_objects(world: SimulatedWorld) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from worlds.entries import Entry, Nested, ObjectEntry, Path, TensorEntry
 from worlds.layouts import ChunkSharding
 from worlds.operations import Operation, PlannerOptions
-from worlds.outcome import Raised, Returned
+from worlds.outcome import ObjectState, Raised, Returned
 from worlds.scenario import Scenario
 from worlds.state_tree import Unit, children, units
 
@@ -17,6 +17,7 @@ from ..oracle import names_refusal
 from ..reach import refusals, saved_units
 from ..verdict import Breach, Verdict
 from ..violations import (
+    LostFailure,
     NotInPlace,
     NotLoaded,
     NotRefused,
@@ -134,14 +135,25 @@ def _is_as_handed_in(verdict: Verdict, path: Path) -> bool:
     """Whether what is there is what was there before the load, on every rank that returned."""
     outcome = verdict.outcome.load
     assert outcome is not None
-    for rank, seen in enumerate(outcome.ranks):
-        if isinstance(seen, Returned):
-            before = [
-                state for state in expected_state(verdict.scenario, "load", rank, loaded=False) if state.path == path
-            ]
-            if before != [state for state in seen.state if state.path == path]:
-                return False
-    return True
+    return all(
+        _is_kept(verdict.scenario, rank, path, seen)
+        for rank, seen in enumerate(outcome.ranks)
+        if isinstance(seen, Returned)
+    )
+
+
+def _is_kept(scenario: Scenario, rank: int, path: Path, seen: Returned) -> bool:
+    """Whether the object that is there on the rank is the one that was there before the load."""
+    return _objects(path, seen.state) == _objects(path, expected_state(scenario, "load", rank, loaded=False))
+
+
+def _is_loaded(scenario: Scenario, rank: int, path: Path, seen: Returned) -> bool:
+    """Whether the object that is there on the rank is the one that was saved."""
+    return _objects(path, seen.state) == _objects(path, expected_state(scenario, "load", rank, loaded=True))
+
+
+def _objects(path: Path, state: Iterable[object]) -> list[ObjectState]:
+    return [each for each in state if isinstance(each, ObjectState) and each.path == path]
 
 
 _SAID = re.compile(
@@ -236,6 +248,40 @@ def _as_of_an_old_one(scenario: Scenario, rank: int) -> set[str]:
     return _without_tensors(scenario, rank) | (elsewhere - saved if elsewhere & saved else set())
 
 
+def _is_mistaken(verdict: Verdict, breach: Breach) -> bool:
+    return _asks_for(_as_of_an_old_one)(verdict, breach) or _passes_over(verdict, breach)
+
+
+def _passes_over(verdict: Verdict, breach: Breach) -> bool:
+    """With ``allow_partial_load`` what is then not found is passed over, and no hook is called for it.
+
+    So a container of objects alone keeps what it held, on ranks that take the checkpoint for an old one, and on no
+    other.
+    """
+    scenario, outcome = verdict.scenario, verdict.outcome.load
+    if breach.operation != "load" or outcome is None or not scenario.planner.allow_partial_load:
+        return False
+    passed = {
+        rank: _without_tensors(scenario, rank) if _as_of_an_old_one(scenario, rank) else set()
+        for rank in range(scenario.load.world_size)
+    }
+    if breach.kind is LostFailure:
+        said = _LOST_BYTES.match(breach.headline)
+        return said is not None and bool(passed[int(said["rank"])])
+    if breach.kind is not WrongObject:
+        return False
+    inside = {".".join(map(str, breach.path[:length])) for length in range(1, len(breach.path))}
+    return all(
+        _is_loaded(scenario, rank, breach.path, seen)
+        or (bool(inside & passed[rank]) and _is_kept(scenario, rank, breach.path, seen))
+        for rank, seen in enumerate(outcome.ranks)
+        if isinstance(seen, Returned)
+    )
+
+
+_LOST_BYTES = re.compile(r"load: rank (?P<rank>\d+) failed in planner\.load_bytes \(")
+
+
 def _without_tensors(scenario: Scenario, rank: int) -> set[str]:
     """The names of the containers that have no tensor on that rank; what is in a tuple is one object, tensors too."""
     flattened = units(scenario.entries, "load", flatten=True, flatten_sharded=True)
@@ -301,7 +347,8 @@ ISSUES = (
         id="mistaken-for-2.3",
         title="a rank without a shard of a ShardedTensor takes the checkpoint for one of torch 2.3, and asks it for "
         "dicts of objects, or for tensors of which it has no shard",
-        loses="a checkpoint cannot be loaded with a ShardedTensor that leaves a rank out beside a dict of objects",
+        loses="a checkpoint cannot be loaded with a ShardedTensor that leaves a rank out beside a dict of objects; "
+        "with allow_partial_load it is, without the objects, in silence",
         scenario=Scenario(
             entries=(
                 TensorEntry("a", (1,), loaded=ChunkSharding(0, (0,))),
@@ -310,7 +357,7 @@ ISSUES = (
             save=Operation(2),
             load=Operation(2),
         ),
-        matches=_asks_for(_as_of_an_old_one),
+        matches=_is_mistaken,
     ),
     KnownIssue(
         id="list-replaced",
