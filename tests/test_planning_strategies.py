@@ -75,7 +75,7 @@ def test_shrinks_to_smallest(strategy: SearchStrategy[Any], smallest: Any) -> No
 @pytest.mark.parametrize(
     ("strategy", "condition", "smallest"),
     [
-        (tilings(), lambda tiled: len(tiled.boxes) > 1, Tiled((1,), (Box((0,), (0,)), Box((0,), (1,))))),
+        (tilings(), lambda tiled: len(tiled.boxes) > 1, Tiled((1,), (Box((0,), (1,)), Box((1,), (0,))))),
         (reads(), lambda case: not case.wanted, Reads(wanted=())),
         (plans(), lambda case: case.world_size == 2 and case.held, None),
         (mesh_layouts(), lambda case: any(cut and cut.split > 1 for cut in case.placements), None),
