@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -28,12 +28,12 @@ from .expected_state import object_text, object_type
 
 __all__ = ["DEVIATIONS", "Deviation", "expected_rebuilding"]
 
-Deviation = Literal["text keys", "no empty dicts", "own part", "wrongly staged", "places before"]
+Deviation = Literal["text keys", "no empty dicts", "own part", "wrongly staged", "plain dicts", "places before"]
 """A way in which what DCP rebuilds is known to differ: the keys of mappings are all text; what holds nothing is left
-out; only what the reading rank has saved itself is there; an ``async_save`` has saved other bits; in a list, objects
-before the place that was asked for are there too."""
+out; only what the reading rank has saved itself is there; an ``async_save`` has saved other bits, or an
+``OrderedDict`` in a tuple as a dict; in a list, objects before the place that was asked for are there too."""
 
-DEVIATIONS: tuple[Deviation, ...] = ("text keys", "no empty dicts", "own part", "wrongly staged", "places before")
+DEVIATIONS: tuple[Deviation, ...] = get_args(Deviation)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def expected_rebuilding(
 ) -> dict[Path, EntryState]:
     """What that rank must hold, by path; with ``deviations``, what it holds where DCP deviates so."""
     own = None if "own part" not in deviations else rank if rebuilding.reader.distributed else 0
-    content = _Content(rebuilding.scenario, own, staged="wrongly staged" in deviations)
+    content = _Content(rebuilding.scenario, own, "wrongly staged" in deviations, "plain dicts" in deviations)
     tree: dict[Key, Any] = {}
     leaves = list(_leaves(rebuilding.scenario))
     asked = [leaf for leaf in leaves if leaf.is_asked_for(rebuilding.keys)]
@@ -159,17 +159,28 @@ def _state(leaf: _Leaf, path: Path, content: _Content) -> EntryState:
     if not isinstance(entry, Nested):
         return ObjectState(path, object_type(entry, poison=False), object_text(leaf.path, entry, "save", poison=False))
     if entry.container == "tuple":
-        return ObjectState(path, "tuple", object_text(leaf.path, entry, "save", poison=False, find=content.whole))
+        text = object_text(leaf.path, entry, "save", poison=False, find=content.whole)
+        return ObjectState(path, "tuple", text.replace("OrderedDict(", "dict(") if content.is_plain else text)
     return ContainerState(path, "list" if entry.is_sequence else "dict")
 
 
 @dataclass(frozen=True)
 class _Content:
-    """What tensors hold: only what the rank ``own`` has saved, if there is one; as ``async_save`` has ``staged`` it."""
+    """What tensors hold: only what the rank ``own`` has saved, if there is one; as ``async_save`` has ``staged`` it.
+
+    With ``plain`` it has made plain dicts in tuples.
+    """
 
     scenario: Scenario
     own: int | None
     staged: bool
+    plain: bool
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether dicts in tuples are plain: where the storage writer does the staging."""
+        save = self.scenario.save
+        return self.plain and save.api == "async" and save.stager == "writer"
 
     def bytes_of(self, leaf: _Leaf, entry: TensorEntry) -> bytes:
         """The elements in row-major order; those that nobody has saved are as they were before the reading."""

@@ -56,6 +56,8 @@ def find_rebuilding_issue(breach: RebuildingBreach) -> LedgerEntry | None:
     save = breach.rebuilding.scenario.save
     if "wrongly staged" in breach.deviations:
         return KNOWN_ISSUES["staging-scalar-dtensor" if save.stager == "writer" else "staging-lazy-bits"]
+    if "plain dicts" in breach.deviations:
+        return KNOWN_ISSUES["staging-ordered-dict"]
     return KNOWN_ISSUES["bits-dtypes"] if _has_dtype_without_size(breach) else None
 
 

@@ -107,6 +107,22 @@ def test_memory_that_was_overwritten_is_negated_still(entry: TensorEntry | Neste
     assert find_rebuilding_issue(breach) is not None, breach.violation()
 
 
+def test_ordered_dict_that_was_staged_as_a_dict_is_one(world: SimulatedWorld) -> None:
+    """In a tuple, by a writer that does the staging; what else is wrong there is new."""
+    entries = (Nested("a", "tuple", (Nested("a", "ordered", (ObjectEntry("b", 1),)),)),)
+    rebuilding = Rebuilding(Scenario(entries=entries, save=Operation(api="async")))
+    breach = judge_rebuilding(rebuilding, run_rebuilding(world, rebuilding))
+    assert breach is not None
+    known = find_rebuilding_issue(breach)
+    assert known is not None, breach.violation()
+    assert known.id == "staging-ordered-dict"
+    staged = replace(rebuilding, scenario=replace(rebuilding.scenario, save=Operation(api="async", stager="default")))
+    assert judge_rebuilding(staged, run_rebuilding(world, staged)) is None
+    other = judge_rebuilding(staged, run_rebuilding(world, rebuilding))
+    assert other is not None
+    assert find_rebuilding_issue(other) is None
+
+
 def test_names_that_collide_are_refused_on_the_way_back(world: SimulatedWorld) -> None:
     entries = (Nested("a", "dict", (ObjectEntry("b"),)), ObjectEntry("a.b"))
     rebuilding = Rebuilding(Scenario(entries, planner=PlannerOptions(flatten_state_dict=False)), "there_and_back")
