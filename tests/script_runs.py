@@ -27,7 +27,7 @@ __all__ = ["Plant", "Run", "command_of", "run_as_said", "run_script"]
 _MARK = "DCP_STRESS_TEST_RUN"
 _SHORT = 5
 """How many seconds a rank waits here before its script takes it for hanging: its peers are on this machine."""
-_START = 20
+_START = 30
 """How many seconds of a wait for a rank that has died are enough here, where to start a rank takes a few."""
 _GRACE = 10
 """How many seconds a process may go on when its script has ended."""
