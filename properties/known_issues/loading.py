@@ -267,7 +267,7 @@ def _passes_over(verdict: Verdict, breach: Breach) -> bool:
     }
     if breach.kind is LostFailure:
         said = _LOST_BYTES.match(breach.headline)
-        return said is not None and bool(passed[int(said["rank"])])
+        return said is not None and _asks_for_no_other_object(scenario, int(said["rank"]), passed[int(said["rank"])])
     if breach.kind is not WrongObject:
         return False
     inside = {".".join(map(str, breach.path[:length])) for length in range(1, len(breach.path))}
@@ -276,6 +276,17 @@ def _passes_over(verdict: Verdict, breach: Breach) -> bool:
         or (bool(inside & passed[rank]) and _is_kept(scenario, rank, breach.path, seen))
         for rank, seen in enumerate(outcome.ranks)
         if isinstance(seen, Returned)
+    )
+
+
+def _asks_for_no_other_object(scenario: Scenario, rank: int, passed: set[str]) -> bool:
+    """Whether all objects that are in the checkpoint and that the rank has are in what it passes over."""
+    saved = saved_units(scenario)
+    objects = [unit for unit in scenario.units("load") if unit.tensor is None and unit.is_on("load", rank)]
+    return bool(passed) and all(
+        bool(passed & {".".join(map(str, unit.path[:length])) for length in range(1, len(unit.path) + 1)})
+        for unit in objects
+        if unit.fqn in saved
     )
 
 
