@@ -8,6 +8,7 @@ from worlds.planners import DEFAULT
 from worlds.storages import FILE_SYSTEM, limits_of
 
 __all__ = [
+    "MOST_RANKS",
     "check_bounds",
     "check_rank",
     "limit_planners",
@@ -17,6 +18,9 @@ __all__ = [
     "within_limit",
     "within_storages",
 ]
+
+MOST_RANKS = 12
+"""No world that is drawn has more ranks; what is drawn for as many keeps its meaning when worlds shrink."""
 
 _largest: int | None = None
 _shared_only = False

@@ -12,7 +12,7 @@ from worlds.errors import ERRORS, NEVER_ARRIVES
 from worlds.faults import Fault
 from worlds.hooks import HOOKS
 
-from ._bounds import check_bounds, check_rank
+from ._bounds import MOST_RANKS, check_bounds, check_rank
 from ._reused import reused
 
 __all__ = ["failing_ranks", "faults"]
@@ -35,7 +35,6 @@ def _places(operation: Literal["save", "load"]) -> list[tuple[str, Through]]:
 
 
 _PLACES = {"save": _places("save"), "load": _places("load")}
-_WIDEST = 12  # no world that is drawn has more ranks
 # One that hangs the others hides what else fails, and the commonest is what a storage raises most.
 _ERRORS = [*(name for name in ERRORS for _ in range(1 if name in NEVER_ARRIVES else 2)), *["OSError"] * 8]
 
@@ -54,7 +53,7 @@ def failing_ranks(*, world_size: int, coordinator: int = 0) -> SearchStrategy[fr
     # A mask, and not a set: of one in which 0 and 1 are, Hypothesis leaves out 1 alone. As wide for any world, so that
     # those are left that there are in a smaller one. It is drawn even where it is not used: what has the fewest draws
     # is taken for the simplest.
-    mask = st.integers(1, 2 ** max(world_size, _WIDEST) - 1)
+    mask = st.integers(1, 2 ** max(world_size, MOST_RANKS) - 1)
     corner = st.none() | st.sampled_from(corners)
     return st.tuples(mask, corner).map(lambda drawn: _marked(drawn[0], world_size) if drawn[1] is None else drawn[1])
 

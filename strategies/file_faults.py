@@ -14,7 +14,7 @@ from worlds.fitting import fitted
 from worlds.scenario import Scenario
 from worlds.storages import FILE_SYSTEM, find_storage
 
-from ._bounds import check_bounds, check_rank, within_storages
+from ._bounds import MOST_RANKS, check_bounds, check_rank, within_storages
 from ._telling import tell
 from .features import features
 from .whole import scenarios
@@ -41,7 +41,7 @@ _KINDS: dict[Name, list[tuple[str, str]]] = {
     )
     for name in get_args(Name)
 }
-_MOST_SETS = 2 * 12 + 1  # as many as the largest world has, and more than smaller ones have, which count round
+_MOST_SETS = 2 * MOST_RANKS + 1  # as many as the largest world has, and more than smaller ones have, which count round
 # Fsspec's less often, since it has fewer kinds of failures.
 _STORAGES = (FILE_SYSTEM, FILE_SYSTEM, FILE_SYSTEM, "fsspec", "memory")
 _SKIPPED = (0, 0, 0, 0, 1, 1, 2, 3, 5, 8)

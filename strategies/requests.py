@@ -13,7 +13,7 @@ from worlds.request_faults import REQUEST_ERRORS, RequestFault
 from worlds.scenario import Scenario
 from worlds.storages import FILE_SYSTEM
 
-from ._bounds import within_storages
+from ._bounds import MOST_RANKS, within_storages
 from ._telling import tell
 from .features import features
 from .whole import scenarios
@@ -22,7 +22,6 @@ __all__ = ["failing_request_scenarios"]
 
 Name = Literal["save", "load"]
 _NAMES: tuple[Name, ...] = ("save", "save", "load")
-_MOST_RANKS = 12  # no world has more here; smaller ones count round
 _LAST_REQUEST = 11  # as many as S3 takes to save a file with data and the metadata
 
 
@@ -40,7 +39,7 @@ class _Failing:
 
 
 def _failing() -> SearchStrategy[_Failing]:
-    ranks, skipped = st.integers(0, _MOST_RANKS - 1), st.integers(0, _LAST_REQUEST)
+    ranks, skipped = st.integers(0, MOST_RANKS - 1), st.integers(0, _LAST_REQUEST)
     # Lasting as often as not: what happens once, a good client gets over.
     return st.builds(_Failing, ranks, st.sampled_from(REQUEST_ERRORS), skipped, st.booleans())
 
