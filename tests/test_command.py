@@ -25,14 +25,12 @@ from properties.known_issues import KNOWN_ISSUES
 from properties.ledger import LedgerEntry
 from properties.planning.known_issues import PLANNING_ISSUES
 from properties.verdict import Verdict
+from tests.warm_python import ROOT, run_python
 from worlds import Damage, Fault, ObjectEntry, Operation, Scenario, Schedule, SimulatedWorld, TensorEntry
-
-ROOT = Path(__file__).parents[1]
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    start = [sys.executable, "-m", "campaign", *arguments]
-    return subprocess.run(start, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    return run_python("-m", "campaign", *arguments)
 
 
 def verdict_of(scenario: Scenario, world: SimulatedWorld) -> Verdict:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from properties.choices import WORLDS
-
-ROOT = Path(__file__).parents[1]
+from tests.warm_python import run_python
 
 PLANT = """
 import sys, pytest
@@ -30,8 +27,7 @@ with planted(
 
 def run(*arguments: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
     start = ["-m", "pytest"] if code is None else ["-c", code]
-    command = [sys.executable, *start, "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    return run_python(*start, "-p", "no:cacheprovider", *arguments)
 
 
 @pytest.mark.parametrize(

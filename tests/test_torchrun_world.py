@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.warm_python import run_python
+
 pytestmark = pytest.mark.thorough
 
 ROOT = Path(__file__).parents[1]
@@ -179,9 +181,7 @@ def children(process: int) -> list[int]:
     ],
 )
 def test_wrong_use_ends_in_one_line(options: list[str], environment: dict[str, str], says: str) -> None:
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, "properties/test_round_trip.py"]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
+    command = ["-m", "pytest", "-p", "no:cacheprovider", *options, "properties/test_round_trip.py"]
+    done = run_python(*command, environment=environment)
     assert done.returncode == 4, done.stdout
     assert done.stderr.strip().splitlines() == [f"ERROR: {says}"]
