@@ -110,14 +110,23 @@ def test_hang_is_found_with_its_stacks_and_the_job_goes_on(tmp_path: Path) -> No
 
 PLANT = """
 import sys, pytest
+from hypothesis import Phase, settings
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from campaign.planted.plant import planted
+
+class AsFound:
+    @staticmethod
+    def pytest_collection():
+        settings.register_profile("quick", settings.get_profile("quick"), phases=[Phase.generate])
+        settings.load_profile("quick")
+
 with planted(FileSystemReader, "read_data", "target_tensor.copy_(tensor)", "pass"):
-    sys.exit(pytest.main(sys.argv[1:]))
+    sys.exit(pytest.main(sys.argv[1:], plugins=[AsFound()]))
 """
 
 
 def test_job_ends_when_a_law_fails(tmp_path: Path) -> None:
+    """With the first case that breaks it: to make it small takes the ranks a minute, and shows nothing more."""
     script = tmp_path / "planted.py"
     script.write_text(PLANT)
     law = "properties/test_round_trip.py::test_round_trip[shard-0]"
