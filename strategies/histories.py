@@ -159,13 +159,15 @@ def _steps(draw: DrawFn, usual: _Usual, keys: tuple[Key, ...], name: Literal["sa
     without = draw(_some_of(keys), label="without")
     again = draw(_AGAIN, label="again")
     if name == "load":
-        broken = draw(_faults("load", operation, failing, usual.caching), label="faults")
+        faulty = _faults("load", operation.world_size, operation.coordinator, failing, usual.caching)
+        broken = draw(faulty, label="faults")
         return Load(
             at, operation, option, without, tuple(kind for kind in again if kind in ("planner", "reader")), broken
         )
     if stager is not None:
         operation = replace(operation, api="async", coordinator=0, stager=stager)
-    broken = draw(_faults("save", operation, failing and not option, usual.caching), label="faults")
+    faulty = _faults("save", operation.world_size, operation.coordinator, failing and not option, usual.caching)
+    broken = draw(faulty, label="faults")
     return Save(at, operation, not option, without, tuple(kind for kind in again if kind != "reader"), broken)
 
 
@@ -200,11 +202,10 @@ def _some_of(keys: tuple[Key, ...]) -> SearchStrategy[tuple[Key, ...]]:
 
 @reused
 def _faults(
-    name: Literal["save", "load"], operation: Operation, failing: bool, caching: bool
+    name: Literal["save", "load"], size: int, coordinator: int, failing: bool, caching: bool
 ) -> SearchStrategy[tuple[Fault, ...]]:
     if not failing:
         return st.just(())
-    size, coordinator = operation.world_size, operation.coordinator
     anywhere = faults(operation=name, world_size=size, coordinator=coordinator, max_hooks=2)
     if name == "load":
         return anywhere
