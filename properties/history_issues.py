@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from strategies.case_features import case_features
+from strategies.file_features import file_features
 from worlds.entries import TensorEntry
 from worlds.example import ExampleWorld
 from worlds.faults import Fault
-from worlds.histories import History, Load, Save
+from worlds.file_faults import FileFault
+from worlds.histories import History, HistoryOutcome, Load, Save
 from worlds.layouts import ChunkSharding
 from worlds.operations import Operation, PlannerOptions
 from worlds.outcome import OperationOutcome, Raised
@@ -45,8 +47,10 @@ class HistoryIssue(LedgerEntry):
 def check_history(history: History, world: ExampleWorld) -> None:
     """Raise the violation if a law breaks at a step, unless it is a known issue; that is counted."""
     __tracebackhide__ = True
+    outcome = run_history(world, history)
     count_judged(case_features(history))
-    for breach in find_history_breaches(history, world):
+    _count_file_faults(history, outcome)
+    for breach in _judged(history, outcome, world):
         known = find_history_issue(breach)
         if known is None:
             breach.violation().throw()
@@ -55,7 +59,18 @@ def check_history(history: History, world: ExampleWorld) -> None:
 
 def find_history_breaches(history: History, world: ExampleWorld) -> tuple[HistoryBreach, ...]:
     """Run the history and judge it; where plans are cached, say whether it is that."""
-    breaches = judge_history(history, run_history(world, history))
+    return _judged(history, run_history(world, history), world)
+
+
+def _count_file_faults(history: History, outcome: HistoryOutcome) -> None:
+    for index, seen in enumerate(outcome.steps):
+        step = history.steps[index]
+        if step.file_faults:
+            count_judged(file_features(history.scenario(index), step.name, seen.operation.hits))
+
+
+def _judged(history: History, outcome: HistoryOutcome, world: ExampleWorld) -> tuple[HistoryBreach, ...]:
+    breaches = judge_history(history, outcome)
     if not breaches or not history.planner.enable_plan_caching:
         return breaches
     uncached = replace(history, planner=replace(history.planner, enable_plan_caching=False))
@@ -105,7 +120,7 @@ def _saves_another_state(breach: HistoryBreach) -> bool:
     return any(set(step.without) != without for step in _saves_before(breach))
 
 
-def fails_without_final_plan(save: OperationOutcome, faults: Sequence[Fault] = ()) -> bool:
+def fails_without_final_plan(save: OperationOutcome, faults: Sequence[Fault | FileFault] = ()) -> bool:
     """Whether ranks fail as they take a final plan out of their caches that never came into them.
 
     Beside them those may be named, for what they were made to raise, of the ``faults`` of the save.
@@ -121,8 +136,8 @@ def _lacks(seen: Raised, made: set[int]) -> bool:
 
 def _lacks_final_plan(breach: HistoryBreach) -> bool:
     step, seen = breach.history.steps[breach.step], breach.outcome.steps[breach.step]
-    after_failure = any(before.faults for before in _saves_before(breach))
-    return breach.goes_without_caching and after_failure and fails_without_final_plan(seen.operation, step.faults)
+    after_failure = any(before.all_faults for before in _saves_before(breach))
+    return breach.goes_without_caching and after_failure and fails_without_final_plan(seen.operation, step.all_faults)
 
 
 def _has_another_coordinator(breach: HistoryBreach) -> bool:

@@ -47,8 +47,8 @@ UNKNOWN = Sight(is_unknown=True)
 def walk(history: History, returned: Mapping[int, bool | None]) -> Iterator[Sight]:
     """What may be seen before each step, at its own checkpoint.
 
-    ``returned`` says of each save whether it did on every rank, and is ``None`` for one that was refused, which leaves
-    everything as it was.
+    ``returned`` says of each save whether it did on every rank, and is ``None`` for one that was refused, or failed in
+    its plan, which leaves everything as it was.
     """
     seen: dict[str, Sight] = {}
     for index, step in enumerate(history.steps):

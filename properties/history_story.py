@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from worlds.concise import pretty
+from worlds.file_faults import FileFault
 from worlds.histories import History, HistoryOutcome, Load, Save, Step, StepOutcome
 
 from .history_model import Sight, sight_text, walk
@@ -32,9 +33,8 @@ def _steps(history: History, outcome: HistoryOutcome) -> Iterator[tuple[int, Ste
 
 
 def _returned(step: Step, seen: StepOutcome) -> bool | None:
-    if isinstance(step, Save) and not step.overwrite and not seen.operation.returned:
-        return None
-    return seen.operation.returned
+    refused = isinstance(step, Save) and not step.overwrite and not seen.operation.returned
+    return None if refused or seen.failed_in_plan else seen.operation.returned
 
 
 def _told(step: Step, sight: Sight, *, begins: bool) -> str:
@@ -59,5 +59,6 @@ def _how(step: Step) -> Iterator[str]:
         yield f"without {', '.join(map(repr, step.without))}"
     if step.again:
         yield f"with the {' and the '.join(step.again)} of before"
-    for fault in step.faults:
-        yield f"and rank {fault.rank} fails in {fault.hook} ({fault.error})"
+    for fault in step.all_faults:
+        call = f" at call {fault.skip}" if isinstance(fault, FileFault) and fault.skip else ""
+        yield f"and rank {fault.rank} fails in {fault.hook}{call} ({fault.error})"

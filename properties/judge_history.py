@@ -88,7 +88,7 @@ class _Judge:
         step, seen = self._history.steps[index], self._outcome.steps[index]
         sight = self._sights.get(step.at, NOTHING)
         found = list(itertools.islice(self._breaches(index, step, seen, sight), 1))
-        if isinstance(step, Save) and not _is_to_be_refused(step, seen, sight):
+        if isinstance(step, Save) and not _is_to_be_refused(step, seen, sight) and not seen.failed_in_plan:
             returned = seen.operation.returned
             self._sights[step.at] = UNKNOWN if found and returned else sight.after(index, returned=returned)
         return found
@@ -99,7 +99,7 @@ class _Judge:
             yield self._breach(index, EarlierChanged, f"the {step.name} changes files of another step: {elsewhere}")
         if isinstance(step, Save):
             refused = _is_to_be_refused(step, seen, sight)
-            yield from self._refused(index, step, seen) if refused else self._save(index, seen)
+            yield from self._refused(index, step, seen) if refused else self._save(index, step, seen)
         elif not sight.is_unknown:
             yield from self._load(index, seen, sight)
 
@@ -124,9 +124,13 @@ class _Judge:
             changed = f"the save is refused, since overwrite=False, and has changed {list(seen.changed)}"
             yield self._breach(index, EarlierChanged, changed)
 
-    def _save(self, index: int, seen: StepOutcome) -> _Found:
+    def _save(self, index: int, step: Save, seen: StepOutcome) -> _Found:
         scenario = self._history.scenario(index)
-        if not is_race(scenario):
+        if seen.failed_in_plan and seen.changed:
+            yield self._breach(
+                index, EarlierChanged, f"the save fails in its plan, and has changed {list(seen.changed)}"
+            )
+        if not is_race(scenario) and not _goes_by_what_is_there(step):
             for difference in _differences(seen, by_place=scenario.writer.thread_count == 1):
                 yield self._breach(index, MemoryShows, f"the save does not come to what it does alone: {difference}")
         outcome = Outcome(seen.operation, None, seen.metadata, seen.metadata_error, seen.files)
@@ -178,6 +182,11 @@ class _Judge:
 def _is_to_be_refused(step: Save, seen: StepOutcome, sight: Sight) -> bool:
     """Whether a checkpoint is there that must not be overwritten; where that is not sure, whether it was refused."""
     return not step.overwrite and (sight.is_whole or _is_refused(seen))
+
+
+def _goes_by_what_is_there(step: Save) -> bool:
+    """Whether an operation on a file fails that is asked for, or matters, only where nothing, or something, is."""
+    return any(fault.call in ("directory.mkdir", "metadata.remove") for fault in step.file_faults)
 
 
 def _is_refused(seen: StepOutcome) -> bool:

@@ -217,7 +217,7 @@ CHANGES: list[tuple[int, Callable[[StepOutcome], StepOutcome], type[Violation]]]
     (0, lambda seen: replace(seen, contents=()), MemoryShows),
     (0, lambda seen: replace(seen, changed=(*seen.changed, "a/__7_0.distcp")), MemoryShows),
     (0, lambda seen: replace(seen, metadata=None), MemoryShows),
-    (0, lambda seen: _ended(seen, _named("plan", 1), _named("plan", 1)), MemoryShows),
+    (0, lambda seen: _ended(seen, _named("write", 1), _named("write", 1)), MemoryShows),
     (0, lambda seen: replace(seen, changed=("b/.metadata",)), EarlierChanged),
     (2, lambda seen: replace(seen, changed=("a/.metadata",)), EarlierChanged),
     (2, _other_bits, Violation),

@@ -14,10 +14,11 @@ from typing import ClassVar, Literal
 from .concise import Concise
 from .entries import LAST_STEP, Key, ObjectEntry, TensorEntry
 from .faults import Fault
+from .file_faults import FileFault
 from .invalid import require
 from .layouts import ChunkSharding, Layout, MeshSharding, Plain
 from .operations import Operation, PlannerOptions, WriterOptions
-from .outcome import ErrorRecord, FileRecord, MetadataRecord, OperationOutcome, Outcome
+from .outcome import ErrorRecord, FileRecord, MetadataRecord, OperationOutcome, Outcome, Raised
 from .scenario import Scenario
 
 __all__ = ["Again", "History", "HistoryOutcome", "Load", "Save", "SaveAlone", "Step", "StepOutcome"]
@@ -32,7 +33,8 @@ class Save(Concise):
     """A save to the checkpoint ``at``, of what the training has at this step; without some of the entries.
 
     What it uses ``again`` is what the last step of this job with the same options used, if there was one; all else, and
-    all that has a thread of its own, is new. A refusal by ``overwrite=False`` is of healthy ranks.
+    all that has a thread of its own, is new. A refusal by ``overwrite=False`` is of healthy ranks. Ranks fail at hooks,
+    or in operations on files.
     """
 
     _positional: ClassVar[int] = 2
@@ -43,13 +45,19 @@ class Save(Concise):
     without: tuple[Key, ...] = ()
     again: tuple[Again, ...] = ()
     faults: tuple[Fault, ...] = ()
+    file_faults: tuple[FileFault, ...] = ()
 
     name: ClassVar[Literal["save"]] = "save"
 
     def __post_init__(self) -> None:
         _check_step(self, "reader")
         require(self.operation.coordinated, "a save of a history is by ranks that coordinate")
-        require(self.overwrite or not self.faults, "a save that is perhaps refused has no faults")
+        require(self.overwrite or not self.all_faults, "a save that is perhaps refused has no faults")
+
+    @property
+    def all_faults(self) -> tuple[Fault | FileFault, ...]:
+        """The faults of whatever kind."""
+        return self.faults or self.file_faults
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,12 +75,18 @@ class Load(Concise):
     without: tuple[Key, ...] = ()
     again: tuple[Again, ...] = ()
     faults: tuple[Fault, ...] = ()
+    file_faults: tuple[FileFault, ...] = ()
 
     name: ClassVar[Literal["load"]] = "load"
 
     def __post_init__(self) -> None:
         _check_step(self, "writer", "stager", "tensors")
         require(self.operation.api in ("current", "legacy"), f"there is no {self.operation.api!r} load")
+
+    @property
+    def all_faults(self) -> tuple[Fault | FileFault, ...]:
+        """As those of :class:`Save`."""
+        return self.faults or self.file_faults
 
 
 Step = Save | Load
@@ -82,8 +96,10 @@ def _check_step(step: Step, *not_used: Again) -> None:
     require(step.at.isidentifier(), f"no name for a checkpoint: {step.at!r}")
     require(not step.operation.members, "a step of a history is by all ranks of its world")
     require(not set(step.again).intersection(not_used), f"a {step.name} uses no {' or '.join(not_used)} again")
-    of_others = [fault for fault in step.faults if fault.operation != step.name]
+    of_others = [fault for fault in step.all_faults if fault.operation != step.name]
     require(not of_others, f"a {step.name} has faults of its own only")
+    lost = any(fault.error == "lost" for fault in step.file_faults)
+    require(not lost, "what is lost where the power fails is for a scenario: a history goes on")
 
 
 @dataclass(frozen=True, repr=False)
@@ -123,9 +139,11 @@ class History(Concise):
     def scenario(self, index: int) -> Scenario:
         """The step at that place by itself: a scenario whose other operation nobody runs."""
         step = self.steps[index]
-        if isinstance(step, Save):
-            return self._scenario(save=index)
-        return self._scenario(load=index)
+        if isinstance(step, Load):
+            return self._scenario(load=index)
+        scenario = self._scenario(save=index)
+        # Where something is, some operations on files are got over, or asked for besides.
+        return replace(scenario, earlier="coordinated") if step.file_faults and self._is_over(index) else scenario
 
     def read_of(self, load: int, save: int) -> Scenario:
         """A load of what that save has written, both by their places in the steps."""
@@ -135,15 +153,20 @@ class History(Concise):
         saved = None if save is None else self.steps[save]
         loaded = None if load is None else self.steps[load]
         entries = (_at_step(entry, 0 if save is None else save + 1, saved, loaded) for entry in self.entries)
-        faults = loaded.faults if loaded is not None else saved.faults if saved is not None else ()
+        own = saved if loaded is None else loaded
         return Scenario(
             tuple(entries),
             Operation() if saved is None else saved.operation,
             Operation() if loaded is None else loaded.operation,
             replace(self.writer, overwrite=saved.overwrite if isinstance(saved, Save) else True),
             replace(self.planner, allow_partial_load=isinstance(loaded, Load) and loaded.partial),
-            faults=faults,
+            faults=() if own is None else own.faults,
+            file_faults=() if own is None else own.file_faults,
         )
+
+    def _is_over(self, index: int) -> bool:
+        """Whether something was saved there before."""
+        return any(isinstance(step, Save) and step.at == self.steps[index].at for step in self.steps[:index])
 
 
 def _goes_with_world(layout: Layout) -> bool:
@@ -203,6 +226,11 @@ class StepOutcome:
     """The files that are not as before the step, of any checkpoint, each below the name of its checkpoint."""
     alone: SaveAlone | None = None
     """``None`` for a load."""
+
+    @property
+    def failed_in_plan(self) -> bool:
+        """Whether every rank says that it failed before anything was written, or read."""
+        return all(isinstance(rank, Raised) and rank.phase == "plan" for rank in self.operation.ranks)
 
 
 @dataclass(frozen=True)

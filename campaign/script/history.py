@@ -45,6 +45,8 @@ def write_history_script(breach: HistoryBreach) -> str:
     for step in breach.history.steps[: breach.step + 1]:
         if step.again or step.without:
             raise CannotWrite("there is no script for a history that uses something again, or leaves entries out, yet")
+        if step.file_faults:
+            raise CannotWrite("there is no script for a history in which an operation on a file fails yet")
     return _write_mixture(breach) if breach.kind is MixedCheckpoint else write_plan(_plan_of_save(breach))
 
 
