@@ -18,13 +18,14 @@ from worlds.outcome import OperationOutcome, Raised
 from worlds.run_history import run_history
 
 from .check import KNOWN_HITS
-from .judge_history import HistoryBreach, judge_history
+from .judge_history import HistoryBreach, MemoryShows, judge_history
 from .judge_killed import MixedCheckpoint
 from .judged import count_judged
 from .known_issues import find_known_issue
 from .ledger import LedgerEntry, first_match
 from .oracle import mentions_fault
 from .side_by_side_issues import SIDE_BY_SIDE_ISSUES
+from .violations import WrongBits
 
 __all__ = [
     "HISTORY_ISSUES",
@@ -106,12 +107,12 @@ def find_history_issue(breach: HistoryBreach) -> LedgerEntry | None:
 def _saves_before(breach: HistoryBreach) -> Iterator[Save]:
     """What was saved before in the same job, the last one first."""
     history = breach.history
-    for index in range(breach.step, -1, -1):
+    first = max(index for index in range(breach.step + 1) if history.begins_job(index))
+    ended = history.order[: history.order.index(breach.step)]
+    for index in reversed(ended):
         step = history.steps[index]
-        if index < breach.step and isinstance(step, Save):
+        if index >= first and isinstance(step, Save):
             yield step
-        if history.begins_job(index):
-            return
 
 
 def _saves_another_state(breach: HistoryBreach) -> bool:
@@ -154,11 +155,32 @@ def _has_another_coordinator(breach: HistoryBreach) -> bool:
     return breach.goes_without_caching and new and named == {("plan", ((coordinator, "TypeError"),))}
 
 
+def _is_staged_over(history: History, index: int) -> bool:
+    """Whether a save is overtaken by one that stages the same tensors with the same stager, into the same memory."""
+    if not history.is_overtaken(index):
+        return False
+    following = history.steps[index + 1]
+    staged = isinstance(following, Save) and following.operation.api == "async"
+    return staged and {"stager", "tensors"} <= set(following.again)
+
+
+def _has_what_was_staged_later(breach: HistoryBreach) -> bool:
+    """Whether such a save reports success and has written something else, or a load reads that."""
+    history, step = breach.history, breach.history.steps[breach.step]
+    if isinstance(step, Save):
+        returned = breach.outcome.steps[breach.step].operation.returned
+        return breach.kind is MemoryShows and returned and _is_staged_over(history, breach.step)
+    ended = history.order[: history.order.index(breach.step)]
+    saves = [index for index in ended if isinstance(history.steps[index], Save) and history.steps[index].at == step.at]
+    return breach.kind is WrongBits and bool(saves) and _is_staged_over(history, saves[-1])
+
+
 def _mixes_saves_at_one_path(breach: HistoryBreach) -> bool:
     return breach.kind is MixedCheckpoint
 
 
 _HALVES = ChunkSharding(0, (0, 1))
+_STAGED = Operation(api="async", stager="default")
 _ISSUES = (
     HistoryIssue(
         id="mixed-after-failure",
@@ -195,6 +217,19 @@ _ISSUES = (
             planner=PlannerOptions(enable_plan_caching=True),
         ),
         matches=_lacks_final_plan,
+    ),
+    HistoryIssue(
+        id="staged-over-an-upload",
+        title="a DefaultStager that stages again, before what it has staged was written, overwrites it",
+        loses="a checkpoint that is reported as saved silently holds the values of a later step, in part or as a whole",
+        history=History(
+            (TensorEntry("a"),),
+            (Save(operation=_STAGED, overtaken=True), Save("b", _STAGED, again=("stager", "tensors"))),
+        ),
+        matches=_has_what_was_staged_later,
+        # torch's recipe on asynchronous saves waits for the upload before the next one, and so does that on this stager
+        # (pytorch/tutorials#3711): for the sake of memory, they say.
+        documented=True,
     ),
 )
 

@@ -15,21 +15,17 @@ __all__ = ["story"]
 
 
 def story(history: History, outcome: HistoryOutcome, last: int) -> Iterator[str]:
-    """The history as Python, and then its steps up to the ``last`` one, each with what its ranks saw."""
+    """The history as Python, and then its steps until the ``last`` one ends, each with what its ranks saw."""
     yield from f"history = {pretty(history)}".splitlines()
     yield ""
-    sights = walk(history, {index: _returned(step, seen) for index, step, seen in _steps(history, outcome)})
-    for (index, step, seen), sight in zip(_steps(history, outcome), sights, strict=False):
-        if index > last:
-            return
-        yield f"step {index + 1}: {_told(step, sight, begins=history.begins_job(index) and index > 0)}"
-        for ranks, text in describe_ranks(seen.operation.ranks, rank_text):
-            yield f"        {ranks}: {text}"
-
-
-def _steps(history: History, outcome: HistoryOutcome) -> Iterator[tuple[int, Step, StepOutcome]]:
-    for index, (step, seen) in enumerate(zip(history.steps, outcome.steps, strict=False)):
-        yield index, step, seen
+    steps = list(zip(history.steps, outcome.steps, strict=False))
+    sights = dict(walk(history, {index: _returned(*pair) for index, pair in enumerate(steps)}))
+    ended = history.order[: history.order.index(last) + 1]
+    for index, (step, seen) in enumerate(steps):
+        if index in ended:
+            yield f"step {index + 1}: {_told(step, sights[index], begins=history.begins_job(index) and index > 0)}"
+            for ranks, text in describe_ranks(seen.operation.ranks, rank_text):
+                yield f"        {ranks}: {text}"
 
 
 def _returned(step: Step, seen: StepOutcome) -> bool | None:
@@ -53,6 +49,8 @@ def _how(step: Step) -> Iterator[str]:
         yield f"by the API {step.operation.api!r}"
     if isinstance(step, Save) and not step.overwrite:
         yield "without overwriting"
+    if isinstance(step, Save) and step.overtaken:
+        yield "which begins when the next step has ended"
     if isinstance(step, Load) and step.partial:
         yield "of what is there"
     if step.without:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from worlds.histories import History, HistoryOutcome, Load, Save, Step, StepOutcome
-from worlds.outcome import Outcome, Raised
+from worlds.outcome import Outcome, Raised, Returned
 
 from .agreement import is_race
 from .history_model import NOTHING, UNKNOWN, Sight
@@ -70,9 +70,10 @@ def judge_history(history: History, outcome: HistoryOutcome) -> tuple[HistoryBre
     function. Raises ``ValueError`` for an outcome that cannot be one of this history.
     """
     judge = _Judge(history, outcome)
-    found = tuple(breach for index in range(len(outcome.steps)) for breach in judge.step(index))
+    there = (index for index in history.order if index < len(outcome.steps))
+    found = tuple(breach for index in there for breach in judge.step(index))
     ended = len(outcome.steps) < len(history.steps)
-    if ended and (not found or found[-1].step != len(outcome.steps) - 1):
+    if ended and all(breach.step != len(outcome.steps) - 1 for breach in found):
         raise ValueError("a history ended at a step at which nothing was wrong")
     return found
 
@@ -102,6 +103,8 @@ class _Judge:
             yield from self._refused(index, step, seen) if refused else self._save(index, step, seen)
         elif not sight.is_unknown:
             yield from self._load(index, seen, sight)
+        elif not all(isinstance(rank, Returned | Raised) for rank in seen.operation.ranks):
+            yield from self._by_itself(index, seen)
 
     def _breach(self, index: int, kind: type[Violation], headline: str, detail: tuple[str, ...] = ()) -> HistoryBreach:
         return HistoryBreach(kind, headline, self._history, index, self._outcome, detail)
@@ -145,9 +148,7 @@ class _Judge:
             if seen.operation.returned:
                 yield self._breach(index, NeitherOldNorNew, "the load succeeds where nothing was saved")
             # What a fault of its own does to a load outside the protected phases is judged as ever.
-            verdict = judge_load(self._history.scenario(index), Outcome(seen.operation, seen.operation))
-            if not verdict:
-                yield self._of_verdict(index, verdict)
+            yield from self._by_itself(index, seen)
             yield self._breach(
                 index, UnnamedFailure, "the load does not fail on every rank alike, naming who could not"
             )
@@ -161,6 +162,12 @@ class _Judge:
             yield self._neither(index, seen, verdicts)
         else:
             yield self._of_verdict(index, verdicts[max(verdicts)])
+
+    def _by_itself(self, index: int, seen: StepOutcome) -> _Found:
+        """What is wrong with a load, whatever was saved."""
+        verdict = judge_load(self._history.scenario(index), Outcome(seen.operation, seen.operation))
+        if not verdict:
+            yield self._of_verdict(index, verdict)
 
     def _read_of(self, load: int, save: int, seen: StepOutcome) -> Verdict:
         saved = self._outcome.steps[save]

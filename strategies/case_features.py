@@ -72,6 +72,9 @@ CASE_FEATURES: dict[str, tuple[str, ...]] = {
         "save over what an operation on a file has broken",
         "save that is not to overwrite",
         "save by async_save",
+        "save by async_save, overtaken by a save there",
+        "save by async_save, overtaken by a save elsewhere",
+        "save by async_save, overtaken by a load",
         "save without some entries",
         "save by another world size",
         "load",
@@ -227,6 +230,14 @@ def _of_history(case: History) -> Iterator[tuple[str, str]]:
         before = seen.setdefault(step.at, [])
         found = list(_of_save(step, before, len(seen)) if isinstance(step, Save) else _of_load(step, before))
         found += [f"{kind} used again" for kind in step.again if not case.begins_job(index)]
+        if case.is_overtaken(index):
+            following = case.steps[index + 1]
+            by = (
+                "a load"
+                if isinstance(following, Load)
+                else f"a save {'there' if following.at == step.at else 'elsewhere'}"
+            )
+            found.append(f"save by async_save, overtaken by {by}")
         if case.planner.enable_plan_caching and index and isinstance(step, Save):
             found.append("plans kept")
         yield from (("step of a history", name) for name in found)

@@ -56,7 +56,8 @@ def histories(
     A step overwrites in place more often than it saves elsewhere; ranks fail in it, at hooks or in operations on files,
     or it is refused; it is by as many ranks as the one before or by others, of some of the entries or all, and with a
     planner, writer, reader or stager that is new or was used before. Half of the histories are of one job, since that
-    is as long as anything is remembered. Shrinks towards one save by one rank. Which bugs are found depends on what
+    is as long as anything is remembered; and some uploads are overtaken by the step behind them. Shrinks towards one
+    save by one rank. Which bugs are found depends on what
     lies between two steps at one place, so that the steps are a list from which any can go.
     """
     check_bounds("world_size", 1, max_world_size, at_least=1)
@@ -70,7 +71,7 @@ def histories(
     usual = draw(_usuals(largest, caching), label="usual")
     one = _moves(usual, tuple(map(_key, entries)))
     moves = several(one, min_size=min_steps, max_size=max_steps, unique_by=id)  # two may well be equal
-    steps = tuple(step for move in draw(moves, label="steps") for step in move)
+    steps = _with_overtaken([step for move in draw(moves, label="steps") for step in move])
     synced = any(fault.call.endswith(".fsync") for step in steps for fault in step.file_faults)
     history = History(
         tuple(entries),
@@ -84,6 +85,35 @@ def histories(
 
 def _key(entry: TensorEntry | ObjectEntry) -> Key:
     return entry.key
+
+
+def _with_overtaken(steps: list[Step]) -> tuple[Step, ...]:
+    """The steps, of which none is overtaken but by one that can, and that one as such a step is."""
+    found: list[Step] = []
+    for step in steps:
+        before = found[-1] if found else None
+        if isinstance(before, Save) and before.overtaken:
+            if _is_of_same_job(before, step):
+                step = _overtaking(before, step)
+            else:
+                found[-1] = replace(before, overtaken=False)
+        found.append(step)
+    if found and isinstance(last := found[-1], Save):
+        found[-1] = replace(last, overtaken=False)
+    return tuple(found)
+
+
+def _is_of_same_job(one: Step, other: Step) -> bool:
+    return all(getattr(one.operation, name) == getattr(other.operation, name) for name in ("world_size", "distributed"))
+
+
+def _overtaking(before: Save, step: Step) -> Step:
+    operation = replace(step.operation, schedule=before.operation.schedule)
+    if operation.api == "async":
+        operation = replace(operation, stager=before.operation.stager)
+    again = tuple(kind for kind in step.again if kind not in ("planner", "writer"))
+    step = replace(step, operation=operation, without=before.without, again=again, faults=(), file_faults=())
+    return replace(step, overtaken=False) if isinstance(step, Save) else step
 
 
 @reused
@@ -158,6 +188,7 @@ def _steps(draw: DrawFn, usual: _Usual, keys: tuple[Key, ...], name: Literal["sa
     at = draw(st.sampled_from(_PLACES), label="at")
     operation = draw(_operations(usual), label="operation")
     stager = draw(st.sampled_from((*[None] * 5, *[usual.stager] * 3, *_STAGERS)), label="stager, if asynchronous")
+    overtaken = draw(_SOMETIMES, label="is overtaken, if asynchronous")
     option = draw(_RARELY, label="is not to overwrite, or is partial")
     failing = draw(st.booleans() if name == "save" else _SOMETIMES, label="fails")
     below = draw(_SOMETIMES, label="below the storage, if it fails")
@@ -169,7 +200,8 @@ def _steps(draw: DrawFn, usual: _Usual, keys: tuple[Key, ...], name: Literal["sa
     if name == "load":
         step = Load(at, operation, option, without, tuple(kind for kind in again if kind in ("planner", "reader")))
     else:
-        step = Save(at, operation, not option, without, tuple(kind for kind in again if kind != "reader"))
+        used = tuple(kind for kind in again if kind != "reader")
+        step = Save(at, operation, not option, without, used, overtaken=overtaken and operation.api == "async")
         failing = failing and not option
     if failing and below:
         of_files = _file_faults(name, operation.world_size, operation.coordinator)

@@ -51,6 +51,7 @@ SAYS = {
         "distW.barrier()",
     ],
     "cached-plan-dtype": ["{'a': (torch.float64, [])} was saved, and the metadata says {'a': (torch.float32, [])}"],
+    "staged-over-an-upload": ["both saves returned, and the first one holds {'a': tensor(1.)}"],
     "mixed-after-death": ["with what was saved at the steps {0.0, 1.0}", "in part of one save, in part of another"],
     "broadcast-forgets-path": ["AssertionError: checkpoint_id must be set before setting up storage reader"],
     "broadcast-without-group": ["ValueError: Default process group has not been initialized"],
@@ -158,6 +159,12 @@ REPAIRS = {
         "__init__",
         "self._enable_plan_caching = enable_plan_caching",
         "self._enable_plan_caching = False",
+    ),
+    "staged-over-an-upload": Plant(
+        "torch.distributed.checkpoint._state_dict_stager:StateDictStager",
+        "_stage_untyped_storage",
+        "if storage in self._cached_storage_mapping:",
+        "if False:",
     ),
     # A checkpoint that is written over is not there until all is written.
     "mixed-after-death": Plant(

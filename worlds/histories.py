@@ -34,7 +34,8 @@ class Save(Concise):
 
     What it uses ``again`` is what the last step of this job with the same options used, if there was one; all else, and
     all that has a thread of its own, is new. A refusal by ``overwrite=False`` is of healthy ranks. Ranks fail at hooks,
-    or in operations on files.
+    or in operations on files. One that is ``overtaken`` is an upload that nobody waits for before the next step, which
+    comes to its end before the upload begins.
     """
 
     _positional: ClassVar[int] = 2
@@ -46,12 +47,14 @@ class Save(Concise):
     again: tuple[Again, ...] = ()
     faults: tuple[Fault, ...] = ()
     file_faults: tuple[FileFault, ...] = ()
+    overtaken: bool = False
 
     name: ClassVar[Literal["save"]] = "save"
 
     def __post_init__(self) -> None:
         _check_step(self, "reader")
         require(self.operation.coordinated, "a save of a history is by ranks that coordinate")
+        require(not self.overtaken or self.operation.api == "async", "only what async_save uploads is overtaken")
         require(self.overwrite or not self.all_faults, "a save that is perhaps refused has no faults")
 
     @property
@@ -132,6 +135,38 @@ class History(Concise):
             require(set(step.without) <= keys, f"step {index + 1} is without what is not there: {step.without}")
             self.scenario(index)  # which checks the rest
 
+        for index in range(len(self.steps)):
+            if self.is_overtaken(index):
+                self._check_overtaken(index)
+
+    def is_overtaken(self, index: int) -> bool:
+        """Whether the step at that place ends only after the next one."""
+        step = self.steps[index]
+        return isinstance(step, Save) and step.overtaken
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The places of the steps in the order in which they end."""
+        places = list(range(len(self.steps)))
+        for index in places[:-1]:
+            if self.is_overtaken(index):
+                places[index : index + 2] = [index + 1, index]
+        return tuple(places)
+
+    def _check_overtaken(self, index: int) -> None:
+        """What overtakes a save is as healthy as it can be: if both hang, it is the save that does."""
+        require(index + 1 < len(self.steps), f"step {index + 1} is overtaken by nothing")
+        step, following = self.steps[index : index + 2]
+        by, of = following.operation, step.operation
+        require(not self.begins_job(index + 1), "what overtakes a save is of the same job")
+        require(not self.is_overtaken(index + 1), "what overtakes a save is waited for")
+        require(not following.all_faults, "what overtakes a save has no faults")
+        require(following.without == step.without, "what overtakes a save is of the same entries")
+        require(by.schedule == of.schedule, "what overtakes a save is by ranks in the same order")
+        require(by.api != "async" or by.stager == of.stager, "what overtakes a save is staged in the same way")
+        shared = set(following.again).intersection(("planner", "writer"))
+        require(not shared, f"what overtakes a save does not use its {' or '.join(sorted(shared))} again")
+
     def begins_job(self, index: int) -> bool:
         """Whether the step at that place is the first of a job."""
         return index == 0 or _job(self.steps[index]) != _job(self.steps[index - 1])
@@ -166,7 +201,8 @@ class History(Concise):
 
     def _is_over(self, index: int) -> bool:
         """Whether something was saved there before."""
-        return any(isinstance(step, Save) and step.at == self.steps[index].at for step in self.steps[:index])
+        ended = (self.steps[other] for other in self.order[: self.order.index(index)])
+        return any(isinstance(step, Save) and step.at == self.steps[index].at for step in ended)
 
 
 def _goes_with_world(layout: Layout) -> bool:

@@ -36,12 +36,14 @@ def save_with_kept(
     injection: Injection,
     path: str,
     group: Any,
+    *,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Metadata:
     """:func:`worlds.calls.save`, with what is used ``again``; nothing is kept so far where a job ``begins``."""
     kept = _Kept(again, begins, scenario.save.api == "legacy")
     kept.hold(state)
     try:
-        return calls.save(scenario, state, injection, path, group, tools=kept)
+        return calls.save(scenario, state, injection, path, group, tools=kept, meanwhile=meanwhile)
     finally:
         kept.make_bare()
 
