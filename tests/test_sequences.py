@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -173,6 +174,23 @@ def test_staging_that_is_known_to_fail_is_no_news_of_the_process_executor(proces
     step = replace(STEP, entries=(entry,))
     before = KNOWN_HITS["staging-exotic-dtype"]
     check_async_sequence(SaveSequence((step, step)), processes)
+    assert KNOWN_HITS["staging-exotic-dtype"] == before + 1
+
+
+def test_daemon_that_waits_for_ever_is_found_at_once() -> None:
+    """One rank's copy fails, so that the other's daemon saves alone; once that took until the last resort."""
+    entry = TensorEntry("a", (1,), "uint8", saved=ChunkSharding(0, (1, 1)))  # the second of which is empty
+    step = replace(STEP, entries=(entry,))
+    exotic = replace(STEP, entries=(replace(entry, dtype="bits16"),))
+    before = KNOWN_HITS["staging-exotic-dtype"]
+    with ProcessWorld(patience=900) as world:
+        started = time.monotonic()
+        outcome = run_async_sequence(world, SaveSequence((step, exotic)))
+        assert time.monotonic() - started < 450, "as the last resort"
+        stuck = outcome.steps[1].save.ranks[0]
+        assert isinstance(stuck, Deadlocked)
+        assert str(stuck.waiting) == "the daemon of async_save"
+        check_async_sequence(SaveSequence((step, exotic)), world)
     assert KNOWN_HITS["staging-exotic-dtype"] == before + 1
 
 
