@@ -44,10 +44,12 @@ def save(
     group: Any,
     *,
     tools: Tools | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Metadata:
     """Save ``state`` as the scenario says; an asynchronous save is waited for, after the state has been overwritten.
 
-    With other ``tools`` than new ones, if given.
+    With other ``tools`` than new ones, if given. Before the upload of an asynchronous save begins, ``meanwhile`` is
+    called, if given.
     """
     writer = make_writer(scenario, path, injection.storage()) if tools is None else tools.writer(scenario, path)
     planner = make_save_planner(scenario) if tools is None else tools.save_planner(scenario)
@@ -61,6 +63,8 @@ def save(
     if operation.api == "async":
         stager = None if tools is None else tools.stager(operation.stager)
         with Upload(state, writer, operation.stager, options, lent=stager) as begun:
+            if meanwhile is not None:
+                meanwhile()
             begun.let_go()
             return _as_metadata(begun.result())
     return _as_metadata(dcp.save(state.entries, use_collectives=operation.coordinated, **options))
