@@ -110,13 +110,13 @@ def test_hang_is_found_with_its_stacks_and_the_job_goes_on(tmp_path: Path) -> No
 
 PLANT = """
 import sys, pytest
-from hypothesis import Phase, settings
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from campaign.planted.plant import planted
 
 class AsFound:
     @staticmethod
     def pytest_collection():
+        from hypothesis import Phase, settings  # whose plugin complains if that comes before it
         settings.register_profile("quick", settings.get_profile("quick"), phases=[Phase.generate])
         settings.load_profile("quick")
 
