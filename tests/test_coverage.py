@@ -103,8 +103,8 @@ def test_reason_for_what_is_reached_is_void(place: Place) -> None:
     ("place", "said"),
     [
         (Place("m", "g"), "m has no function g"),
-        (Place("m", "f", "return 7"), "m:f has no lines 'return 7'"),
-        (Place("m", "f", "return 3"), "m:f has no lines 'return 3'"),
+        (Place("m", "f", "return 7"), "m:f has no line 'return 7'"),
+        (Place("m", "f", "return 3"), "m:f has no line 'return 3'"),
         (Place("n", "f"), "the installed torch has no such module"),
     ],
     ids=str,

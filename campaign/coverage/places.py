@@ -22,7 +22,8 @@ class NotThere(LookupError):
 class Place:
     """A statement in a function, by the line that it begins with, and without ``text`` the whole function.
 
-    Without ``function`` either it is the whole module; ``(outside)`` is what is outside of all functions.
+    Where several begin alike, it is all of them. Without ``function`` either it is the whole module; ``(outside)`` is
+    what is outside of all functions.
     """
 
     module: str
@@ -62,9 +63,12 @@ def missed_at(place: Place, module: Module) -> dict[str, Missed]:
     if not place.text:
         return {name: Missed() if function.is_entered else Missed(function.missed, function.not_taken)}
     found = [block for block in _blocks(module.source, function) if _begins(block[0], module.source, place.text)]
-    if len(found) != 1:
-        raise NotThere(f"{place.module}:{place.function} has {len(found) or 'no'} lines {place.text!r}")
-    return {name: _missed_by(found[0], function, dict(_starts(module.source)))}
+    if not found:
+        raise NotThere(f"{place.module}:{place.function} has no line {place.text!r}")
+    missed = Missed()
+    for block in found:
+        missed |= _missed_by(block, function, dict(_starts(module.source)))
+    return {name: missed}
 
 
 def missed_assertions(module: Module) -> dict[str, Missed]:
