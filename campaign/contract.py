@@ -6,6 +6,9 @@ import inspect
 from collections.abc import Iterator
 from typing import Literal
 
+import pytest
+
+from properties.choices import on_files, on_servers, on_storages
 from worlds.contract import DUTIES, FAILURES, LIMITS, Clause, clauses_of
 from worlds.hooks import HOOKS
 
@@ -35,18 +38,16 @@ def contract_lines() -> Iterator[str]:
     yield ""
     yield "The laws that judge it, on any storage:"
     yield ""
-    for law in all_laws().values():
-        if law.on_storages:
-            yield f"- `{law.name}`: {_first_line(law.function)}"
+    yield from _laws(on_storages)
     yield ""
     yield "Where its writer and reader have an `fs` that is DCP's FileSystem or that of torch's fsspec, also:"
     yield ""
-    yield from (f"- `{law.name}`: {_first_line(law.function)}" for law in all_laws().values() if law.on_files)
+    yield from _laws(on_files)
     yield ""
     yield "With an `endpoint`, the address of a server of HTTP, and `at(endpoint)`, which returns the same storage with"
     yield "writers and readers that find the server at another address, also:"
     yield ""
-    yield from (f"- `{law.name}`: {_first_line(law.function)}" for law in all_laws().values() if law.on_servers)
+    yield from _laws(on_servers)
     yield ""
     yield "## What depends on a declaration"
     yield ""
@@ -86,6 +87,10 @@ def _hook(clause: Clause) -> Iterator[str]:
     yield f"  It {clause.does}."
     if clause.raises:
         yield f"  If it raises: {clause.raises}."
+
+
+def _laws(mark: pytest.MarkDecorator) -> Iterator[str]:
+    return (f"- `{law.name}`: {_first_line(law.function)}" for law in all_laws().values() if mark.name in law.marks)
 
 
 def _first_line(function: object) -> str:

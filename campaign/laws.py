@@ -14,10 +14,9 @@ from typing import Any
 
 import properties
 import properties.planning
-from properties.choices import NOT_OF_PLANNERS, NOT_OF_STORAGES, NOT_ON_A_SERVER, NOT_ON_FILES
+from properties.choices import on_files, on_servers, on_storages, why_unfit
 from properties.sharding import SHARDS
 from worlds import ProcessWorld, SimulatedWorld, TorchrunWorld
-from worlds.storages import find_storage
 
 from .opened import OpenedWorlds
 from .status import Refused
@@ -36,17 +35,13 @@ class Law:
     function: Any
     inner: Any
     only_in: tuple[str, ...] | None = None
-    on_storages: bool = False
-    """Whether it holds on any storage."""
-    on_files: bool = False
-    """Whether it holds on any storage that asks for its files as DCP or fsspec does."""
-    on_servers: bool = False
-    """Whether it holds on any storage with an endpoint, and on no other."""
+    marks: frozenset[str] = frozenset()
+    """The names of pytest's marks, which say on which storages it holds; see :mod:`properties.choices`."""
 
     @property
     def is_of_storages(self) -> bool:
         """Whether it holds on any storage, or on any of some kind."""
-        return self.on_storages or self.on_files or self.on_servers
+        return not self.marks.isdisjoint(mark.name for mark in (on_storages, on_files, on_servers))
 
     @property
     def node(self) -> str:
@@ -122,9 +117,7 @@ def _law(module: str, name: str, function: Any) -> Law:
         function,
         inner,
         marks.get("only_in"),
-        on_storages="on_storages" in marks,
-        on_files="on_files" in marks,
-        on_servers="on_servers" in marks,
+        frozenset(marks),
     )
 
 
@@ -141,25 +134,15 @@ def chosen_laws(names: typing.Sequence[str], world: str, *, storage: str = "", p
             if names:
                 raise Refused(f"the law {law.name} makes sense in the {' or '.join(law.only_in or ())} world alone")
             del chosen[law.name]
-        elif (reason := _unfit(law, storage, planners)) is not None:
+        elif (reason := why_unfit(law.marks, world, storage, planners)) is not None:
             if law.name in names:
                 raise Refused(f"the law {law.name} {reason}")
             del chosen[law.name]
     if not chosen:
-        why = dict.fromkeys(_unfit(law, storage, planners) for law in _named(names[0], laws)) if names else ()
+        unfit = _named(names[0], laws) if names else ()
+        why = dict.fromkeys(why_unfit(law.marks, world, storage, planners) for law in unfit)
         raise Refused(f"no law of {', '.join(names)} {' or '.join(filter(None, why))}")
     return [*chosen.values()]
-
-
-def _unfit(law: Law, storage: str, planners: str) -> str | None:
-    """Why the law does not hold on that storage, or without one, or with those planners, if it does not."""
-    if law.on_servers:
-        return None if storage and find_storage(storage).endpoint is not None else NOT_ON_A_SERVER
-    if law.on_files:
-        return NOT_ON_FILES if storage and find_storage(storage).files is None else None
-    if law.on_storages:
-        return None
-    return NOT_OF_STORAGES if storage else NOT_OF_PLANNERS if planners else None
 
 
 def _named(name: str, laws: Mapping[str, Law]) -> list[Law]:

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from strategies.features import features
 from strategies.file_features import file_features
+from strategies.request_features import request_features
 from worlds.launched import Launched
 from worlds.operations import Schedule
 from worlds.outcome import Outcome
@@ -62,10 +63,9 @@ def pass_or_raise(verdict: Verdict) -> None:
 
 def _count_faults(scenario: Scenario, outcome: Outcome) -> None:
     load_hits = outcome.load.hits if outcome.load is not None else ()
-    if scenario.file_faults:
-        count_judged(file_features(scenario, "save", outcome.save.hits) | file_features(scenario, "load", load_hits))
-        return
-    if scenario.request_faults:  # at no hook
+    if scenario.file_faults or scenario.request_faults:  # at no hook
+        tell = file_features if scenario.file_faults else request_features
+        count_judged(tell(scenario, "save", outcome.save.hits) | tell(scenario, "load", load_hits))
         return
     for hit in (*outcome.save.hits, *load_hits):
         fault = scenario.faults[hit.index]

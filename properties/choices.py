@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from worlds import InvalidScenario, ProcessWorld, SimulatedWorld, TorchrunWorld
 from worlds.planners import find_planners
-from worlds.storages import SHIPPED, find_storage, require_shared
+from worlds.storages import SERVED, SHIPPED, find_storage, require_shared
 from worlds.torchrun import NoJob, job_rank, job_size, serve
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "serve_rank_0",
     "skip_in_other_world",
     "skip_on_storage",
+    "why_unfit",
 ]
 
 
@@ -48,7 +49,7 @@ class WorldChoice:
 WORLDS = {
     SimulatedWorld.name: WorldChoice({"quick": 15, "ci": 300, "nightly": 20_000}),
     # An example costs twenty times as much, and a hang a second.
-    ProcessWorld.name: WorldChoice({"quick": 5, "ci": 240, "nightly": 4_000}),
+    ProcessWorld.name: WorldChoice({"quick": 5, "ci": 60, "nightly": 4_000}),
     TorchrunWorld.name: WorldChoice({"quick": 5, "ci": 120, "nightly": 4_000}),
 }
 
@@ -66,7 +67,7 @@ NOT_ON_FILES = "takes a --storage that asks for its files as DCP or fsspec does"
 """Why a law on those is skipped."""
 
 on_servers = pytest.mark.on_servers
-"""Marks a law that holds on any storage with an ``endpoint``, and so runs where one is chosen."""
+"""Marks a law that holds on any storage with an ``endpoint``, and without one, where ranks share a process, on ours."""
 
 NOT_ON_A_SERVER = "takes a --storage with an endpoint"
 """Why a law on those is skipped."""
@@ -168,20 +169,26 @@ def serve_rank_0(config: pytest.Config) -> int | None:
 
 def skip_on_storage(item: pytest.Item) -> None:
     """Skip a law that is not of storages or planners where such were chosen, or is of storages of another kind."""
-    storage = chosen_storage(item.config)
-    if item.get_closest_marker("on_servers") is not None:
-        if storage is None or find_storage(storage).endpoint is None:
-            pytest.skip(NOT_ON_A_SERVER)
+    if not item.nodeid.startswith("properties/"):
         return
-    if item.get_closest_marker("on_files") is not None:
-        if storage is not None and find_storage(storage).files is None:
-            pytest.skip(NOT_ON_FILES)
-        return
-    is_law = item.nodeid.startswith("properties/")
-    if is_law and storage is not None and item.get_closest_marker("on_storages") is None:
-        pytest.skip(NOT_OF_STORAGES)
-    if is_law and chosen_planners(item.config) is not None and item.get_closest_marker("on_storages") is None:
-        pytest.skip(NOT_OF_PLANNERS)
+    marks = {mark.name for mark in item.iter_markers()}
+    config = item.config
+    reason = why_unfit(marks, chosen_world(config), chosen_storage(config) or "", chosen_planners(config) or "")
+    if reason is not None:
+        pytest.skip(reason)
+
+
+def why_unfit(marks: Collection[str], world: str, storage: str, planners: str) -> str | None:
+    """Why a law with those marks does not hold there, if it does not; the storage is ``""`` where none is chosen."""
+    if on_servers.name in marks:
+        found = find_storage(storage or SERVED)
+        here = found.limits.processes or world == SimulatedWorld.name
+        return None if here and found.endpoint is not None else NOT_ON_A_SERVER
+    if on_files.name in marks:
+        return NOT_ON_FILES if storage and find_storage(storage).files is None else None
+    if on_storages.name in marks:
+        return None
+    return NOT_OF_STORAGES if storage else NOT_OF_PLANNERS if planners else None
 
 
 def skip_in_other_world(item: pytest.Item) -> None:

@@ -73,8 +73,8 @@ def compare_async(
     for number, (step, one, other) in enumerate(zip(sequence.steps, plain.steps, asynchronous.steps, strict=False)):
         difference = next(_differences(step, one, other), None)
         if difference is not None:
-            headline = f"step {number} of {len(sequence.steps)}: with async_save in a process {difference}"
-            return SequenceBreach(headline, sequence, number, one, other, AsyncShows)
+            headline = f"step {number + 1} of {len(sequence.steps)}: with async_save in a process {difference}"
+            return SequenceBreach(headline, sequence, number, one, other, kind=AsyncShows)
     if len(plain.steps) != len(asynchronous.steps):
         raise ValueError("an asynchronous save did not come to its end, and differs in nothing before")
     return None

@@ -36,6 +36,8 @@ class SequenceBreach:
     step: int
     plain: Outcome
     cached: Outcome
+    before: tuple[Outcome, ...] = ()
+    """What came, with caching, of the steps before it."""
     kind: type[Violation] = CachingShows
 
     def violation(self) -> Violation:
@@ -55,8 +57,8 @@ def compare_caching(sequence: SaveSequence, plain: SequenceOutcome, cached: Sequ
             return None  # what the ranks remember from there on is the system's choice
         difference = next(_differences(step, one, other), None)
         if difference is not None:
-            headline = f"step {number} of {len(sequence.steps)}: with enable_plan_caching {difference}"
-            return SequenceBreach(headline, sequence, number, one, other)
+            headline = f"step {number + 1} of {len(sequence.steps)}: with enable_plan_caching {difference}"
+            return SequenceBreach(headline, sequence, number, one, other, cached.steps[:number])
     if len(plain.steps) != len(cached.steps):
         raise ValueError("two sequences that saw the same ended at different steps")
     return None

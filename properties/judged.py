@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from strategies.case_features import CASE_FEATURES
 from strategies.features import FEATURES
 from strategies.file_features import FILE_FEATURES
+from strategies.request_features import REQUEST_FEATURES
 from strategies.training_features import TRAINING_FEATURES
 
 __all__ = ["FEATURE_HITS", "JUDGED", "PLANNING_LAWS", "count_judged"]
@@ -38,6 +39,7 @@ JUDGED: dict[str, tuple[str, ...]] = {
     **FEATURES,
     **CASE_FEATURES,
     **FILE_FEATURES,
+    **REQUEST_FEATURES,
     **TRAINING_FEATURES,
     "async_save in a process": ("the first of its daemon", "a later one"),
     "two worlds": ("compared rank by rank", "a race, judged in each"),

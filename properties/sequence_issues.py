@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from strategies.case_features import case_features
-from worlds import Operation, ProcessWorld, Scenario, TensorEntry
+from worlds import Fault, Operation, ProcessWorld, Scenario, TensorEntry
+from worlds.outcome import OperationOutcome, Raised
 from worlds.processes.sequences import run_sequence
 from worlds.sequences import SaveSequence
+from worlds.state_tree import Unit
 
 from .check import KNOWN_HITS
 from .history_issues import HISTORY_ISSUES, fails_without_final_plan
 from .judge_sequence import SequenceBreach, compare_caching, without_places
 from .judged import count_judged
+from .known_issues.entry import blamed
 from .ledger import LedgerEntry, first_match
 
 __all__ = ["SEQUENCE_ISSUES", "SequenceIssue", "check_sequence", "find_sequence_issue"]
@@ -67,6 +70,55 @@ def _keeps_older_dtype(breach: SequenceBreach) -> bool:
     return without_places(replace(metadata, tensors=corrected)) == without_places(true)
 
 
+def _takes_plan_of_failed_save(breach: SequenceBreach) -> bool:
+    """Whether a rank has planned what it had before a save that failed when the coordinator had planned it.
+
+    It says that nothing has changed, and the coordinator takes what it knows: the plan of the save that failed.
+    """
+    steps = breach.sequence.steps
+    known = [index for index, outcome in enumerate(breach.before) if _is_planned(steps[index], outcome.save)]
+    if not known:
+        return False
+    last, now = steps[known[-1]], steps[breach.step]
+    for rank in range(now.save.world_size):
+        kept = [index for index in known if _keeps_plan(steps[index], breach.before[index].save, rank)]
+        if kept and _planned(steps[kept[-1]], rank) == _planned(now, rank) != _planned(last, rank):
+            return True
+    return False
+
+
+def _is_planned(step: Scenario, save: OperationOutcome) -> bool:
+    """Whether the coordinator has cached what it was told, even if what it makes of it is not valid."""
+    if _goes_on_to_write(save):
+        return True
+    said = (error for error in blamed(save, "plan").values())
+    invalid = any(error.message.startswith("Failed to validate global plan: ") for error in said)
+    return invalid or any(step.faults[hit.index].hook == "writer.prepare_global_plan" for hit in save.hits)
+
+
+def _keeps_plan(step: Scenario, save: OperationOutcome, rank: int) -> bool:
+    """Whether the rank has cached what it told the coordinator, which it does when it finishes its plan."""
+    failed = {(step.faults[hit.index].rank, step.faults[hit.index].hook) for hit in save.hits}
+    return _goes_on_to_write(save) and (rank, "planner.finish_plan") not in failed
+
+
+def _goes_on_to_write(save: OperationOutcome) -> bool:
+    return save.returned or all(isinstance(seen, Raised) and seen.phase == "write" for seen in save.ranks)
+
+
+def _planned(step: Scenario, rank: int) -> frozenset[tuple[object, ...]]:
+    """What a rank plans to save, as far as plans are compared, which is without dtypes."""
+    return frozenset(item for unit in step.units("save") if unit.is_on("save", rank) for item in _items(unit, rank))
+
+
+def _items(unit: Unit, rank: int) -> Iterator[tuple[object, ...]]:
+    """One for an object, and for each shard of a tensor that the rank has."""
+    if unit.tensor is None or unit.tensor.saved is None:
+        yield (unit.fqn,)
+    else:
+        yield from ((unit.fqn, unit.tensor.shape, part) for part in unit.tensor.saved.parts(unit.tensor.shape, rank))
+
+
 def _dtypes(step: Scenario) -> dict[str, str]:
     return {str(entry.key): entry.dtype for entry in step.entries if isinstance(entry, TensorEntry)}
 
@@ -83,6 +135,19 @@ _ISSUES = (
             )
         ),
         matches=_keeps_older_dtype,
+    ),
+    SequenceIssue(
+        id="cached-plans-of-failed-save",
+        title="with enable_plan_caching, a save that goes back to an older plan gets that of a failed one in between",
+        loses="one failure, and a checkpoint that was reported as saved has the metadata of another, or lacks entries",
+        sequence=SaveSequence(
+            (
+                Scenario((TensorEntry("a", (1,)),)),
+                Scenario((TensorEntry("a", (2,)),), faults=(Fault("save", 0, "writer.prepare_global_plan"),)),
+                Scenario((TensorEntry("a", (1,)),)),
+            )
+        ),
+        matches=_takes_plan_of_failed_save,
     ),
 )
 

@@ -11,7 +11,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from worlds.fitting import fitted
 from worlds.request_faults import REQUEST_ERRORS, RequestFault
 from worlds.scenario import Scenario
-from worlds.storages import FILE_SYSTEM
+from worlds.storages import SERVED
 
 from ._bounds import MOST_RANKS, within_storages
 from ._telling import tell
@@ -46,9 +46,9 @@ def _failing() -> SearchStrategy[_Failing]:
 
 @st.composite
 def failing_request_scenarios(
-    draw: DrawFn, *, storage: str = FILE_SYSTEM, max_world_size: int = 3, max_entries: int = 2
+    draw: DrawFn, *, storage: str = SERVED, max_world_size: int = 3, max_entries: int = 2
 ) -> Scenario:
-    """Scenarios on a storage with an endpoint, by default the chosen one, where requests to its server fail.
+    """Scenarios on a storage with an endpoint, by default ours or the chosen one, where requests to its server fail.
 
     One or two, in the save or the load, once or from then on, at any of the first dozen requests of any rank. Saves by
     ``async_save`` and with several threads are among them, and none without collectives, since DCP protects nothing of

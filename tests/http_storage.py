@@ -1,89 +1,10 @@
-"""Storages on a server of HTTP that runs in this process, as an author would write them: one right, others not."""
+"""Storages on a server of HTTP that are wrong, or in a hurry, as those of others may be."""
 
 from __future__ import annotations
 
-import copy
-import http.client
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-from urllib.parse import quote, urlsplit
+from worlds.served import Served
 
-from torch.distributed.checkpoint import LoadPlan, LoadPlanner, Metadata, SavePlan, SavePlanner
-from torch.futures import Future
-
-from worlds.reference import CHECKPOINTS, Checkpoint, ReferenceReader, ReferenceWriter
-
-__all__ = ["Believing", "Impatient", "Served"]
-
-_FILES: dict[str, bytes] = {}
-
-
-class _Server(BaseHTTPRequestHandler):
-    def do_PUT(self) -> None:
-        _FILES[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
-        self._answer(200, b"")
-
-    def do_GET(self) -> None:
-        content = _FILES.get(self.path)
-        self._answer(404 if content is None else 200, content or b"")
-
-    def _answer(self, status: int, content: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing."""
-
-
-class Served:
-    """What the reference storage writes goes to the server, and is asked for up to ``attempts`` times."""
-
-    limits = {"uncoordinated": False, "processes": False, "stages": False}
-    attempts = 3
-    believes = False
-
-    def __init__(self) -> None:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _Server)
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        self.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
-
-    def at(self, endpoint: str) -> Served:
-        moved = copy.copy(self)
-        moved.endpoint = endpoint
-        return moved
-
-    def make_writer(self, checkpoint_id: str) -> Any:
-        return _Writer(checkpoint_id, self)
-
-    def make_reader(self, checkpoint_id: str) -> Any:
-        return _Reader(checkpoint_id, self)
-
-    def clean_up(self, checkpoint_id: str) -> None:
-        CHECKPOINTS.pop(checkpoint_id, None)
-        for name in [name for name in _FILES if name.startswith(quote(checkpoint_id))]:
-            del _FILES[name]
-
-    def ask(self, method: str, name: str, content: bytes | None = None) -> bytes:
-        """What the server answers; raises what the last attempt does."""
-        for attempt in range(self.attempts):
-            connection = http.client.HTTPConnection(urlsplit(self.endpoint).netloc, timeout=60)
-            try:
-                connection.request(method, quote(name), content)
-                answer = connection.getresponse()
-                read = answer.read()
-                if answer.status == 200 or self.believes:
-                    return read
-                raise OSError(f"the server says {answer.status}")
-            except (OSError, http.client.HTTPException):
-                if attempt == self.attempts - 1:
-                    raise
-            finally:
-                connection.close()
-        raise AssertionError("unreachable")
+__all__ = ["Believing", "Impatient"]
 
 
 class Impatient(Served):
@@ -96,42 +17,3 @@ class Believing(Served):
     """Takes any answer for a good one."""
 
     believes = True
-
-
-class _Writer(ReferenceWriter):
-    def __init__(self, checkpoint_id: str, storage: Served) -> None:
-        super().__init__(checkpoint_id)
-        self._storage = storage
-
-    def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[Any]:
-        written = super().write_data(plan, planner)
-        for result in written.value():
-            name = result.storage_data.relative_path
-            self._storage.ask("PUT", f"{self.checkpoint_id}/{name}", CHECKPOINTS[self.checkpoint_id].files[name])
-        return written
-
-    def finish(self, metadata: Metadata, results: list[Any]) -> None:
-        super().finish(metadata, results)
-        published = CHECKPOINTS[self.checkpoint_id].metadata
-        assert published is not None
-        self._storage.ask("PUT", f"{self.checkpoint_id}/metadata", published)
-
-
-class _Reader(ReferenceReader):
-    """Forgets what this process has, and asks the server."""
-
-    def __init__(self, checkpoint_id: str, storage: Served) -> None:
-        super().__init__(checkpoint_id)
-        self._storage = storage
-
-    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        metadata = self._storage.ask("GET", f"{self.checkpoint_id}/metadata")
-        CHECKPOINTS[self.checkpoint_id] = Checkpoint({}, metadata)
-        return super().read_metadata()
-
-    def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
-        for item in plan.items:
-            name = self._places[item.storage_index].relative_path
-            content = self._storage.ask("GET", f"{self.checkpoint_id}/{name}")
-            CHECKPOINTS[self.checkpoint_id].files[name] = content
-        return super().read_data(plan, planner)

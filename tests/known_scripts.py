@@ -50,6 +50,7 @@ SAYS = {
         "[rank 0] still in save():",
         "distW.barrier()",
     ],
+    "cached-plans-of-failed-save": ["[1])} was saved, and the metadata says {'a': (torch.float32, [2])}"],
     "cached-plan-dtype": ["{'a': (torch.float64, [])} was saved, and the metadata says {'a': (torch.float32, [])}"],
     "mixed-after-death": ["with what was saved at the steps {0.0, 1.0}", "in part of one save, in part of another"],
     "broadcast-forgets-path": ["AssertionError: checkpoint_id must be set before setting up storage reader"],
@@ -110,6 +111,12 @@ SAYS = {
 """What the script of each known issue prints that says what broke."""
 
 _STATE_DICT = "torch.distributed.checkpoint.state_dict"
+_UNCACHED = Plant(
+    "torch.distributed.checkpoint.default_planner:DefaultSavePlanner",
+    "__init__",
+    "self._enable_plan_caching = enable_plan_caching",
+    "self._enable_plan_caching = False",
+)
 REPAIRS = {
     "metadata-synced-before-written": Plant(
         "torch.distributed.checkpoint.filesystem:_FileSystemWriter",
@@ -147,18 +154,9 @@ REPAIRS = {
         "torch.finfo(_getdtype(dtype_str)).bits",
         "8 * _getdtype(dtype_str).itemsize",
     ),
-    "cached-plans-after-failure": Plant(
-        "torch.distributed.checkpoint.default_planner:DefaultSavePlanner",
-        "__init__",
-        "self._enable_plan_caching = enable_plan_caching",
-        "self._enable_plan_caching = False",
-    ),
-    "caching-across-saves": Plant(
-        "torch.distributed.checkpoint.default_planner:DefaultSavePlanner",
-        "__init__",
-        "self._enable_plan_caching = enable_plan_caching",
-        "self._enable_plan_caching = False",
-    ),
+    "cached-plans-of-failed-save": _UNCACHED,
+    "cached-plans-after-failure": _UNCACHED,
+    "caching-across-saves": _UNCACHED,
     # A checkpoint that is written over is not there until all is written.
     "mixed-after-death": Plant(
         "torch.distributed.checkpoint.filesystem:_FileSystemWriter",

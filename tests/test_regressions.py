@@ -9,8 +9,10 @@ import pytest
 
 from properties import judge
 from properties.known_issues import find_known_issue
+from properties.known_issues.entry import operation_outcome
 from worlds import (
     ChunkSharding,
+    EnumerableSharding,
     Fault,
     MeshSharding,
     Nested,
@@ -25,10 +27,11 @@ from worlds import (
     SimulatedWorld,
     StridedShard,
     TensorEntry,
+    Tile,
     WriterOptions,
 )
 from worlds.entries import Value
-from worlds.outcome import ContainerState
+from worlds.outcome import ContainerState, ErrorRecord, Raised
 from worlds.state import StateDict
 
 _ONE = MeshSharding((1,), (Replicate(),))
@@ -112,6 +115,34 @@ SCENARIOS = {
         save=Operation(2),
         load=Operation(2),
     ),
+    # Each was known by itself, and not where each befell one rank of the same load.
+    "two ranks fail for two things that are known": Scenario(
+        entries=(
+            Nested(
+                "a",
+                "list",
+                (
+                    TensorEntry("a", (1,), loaded=ChunkSharding(0, (1,))),
+                    TensorEntry(0, (2,), saved=EnumerableSharding((Tile(0, (1,), (1,)), Tile(0, (0,), (1,))))),
+                ),
+            ),
+        ),
+        save=Operation(2),
+        load=Operation(2),
+        storage="safetensors",
+    ),
+    # What is not in the file is not loaded, and so nobody fails who was to fail at that.
+    "a rank is to fail at what is not in the file": Scenario(
+        entries=(
+            TensorEntry(
+                "a",
+                (1,),
+                saved=EnumerableSharding((Tile(0, (0,), (1,)), Tile(0, (1,), (0,))), "Checkpointable"),
+            ),
+        ),
+        faults=(Fault("load", 0, "planner.resolve_tensor"),),
+        storage="safetensors",
+    ),
     "a tensor is loaded into a shard in pieces": Scenario(
         entries=(TensorEntry("a", (9,), loaded=MeshSharding((2, 2, 2), (StridedShard(0, 4), Shard(0), Shard(0)))),),
         save=Operation(8),
@@ -146,6 +177,25 @@ def test_other_tensor_beside_a_negated_one_in_a_tuple_is_no_known_issue(world: S
     other = re.findall("[0-9a-f]{8}", right)[1]
     wrong = replace(verdict.breach, detail=(right, seen.replace(other, "0" * 8)))
     assert find_known_issue(replace(verdict, breach=wrong)) is None
+
+
+def test_rank_that_fails_by_something_new_beside_one_that_does_not_is_no_known_issue(world: SimulatedWorld) -> None:
+    scenario = SCENARIOS["two ranks fail for two things that are known"]
+    outcome = world.run(scenario)
+    assert outcome.load is not None
+    known = judge(scenario, outcome)
+    assert known.breach is not None
+    named = operation_outcome(known, known.breach)
+    ranks = tuple(replace(seen, failures=_with_other(seen)) for seen in named.ranks if isinstance(seen, Raised))
+    other = judge(scenario, replace(outcome, load=replace(named, ranks=ranks)))
+    assert not other
+    assert find_known_issue(other) is None
+
+
+def _with_other(seen: Raised) -> tuple[tuple[int, ErrorRecord], ...]:
+    """What it says, but for another thing that befell rank 1."""
+    assert seen.failures is not None
+    return tuple((rank, replace(error, message="other") if rank else error) for rank, error in seen.failures)
 
 
 def test_list_that_is_replaced_is_told_even_at_the_same_address() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,8 @@ from torch.distributed.checkpoint.planner import SavePlanner
 
 from properties.check import KNOWN_HITS
 from properties.judge_async import check_async_sequence, compare_async, without_faults
-from properties.judge_sequence import compare_caching
+from properties.judge_sequence import SequenceBreach, compare_caching
+from properties.known_issues import KNOWN_ISSUES
 from properties.ledger import torch_release
 from properties.sequence_issues import SEQUENCE_ISSUES, SequenceIssue, find_sequence_issue
 from strategies import save_sequences
@@ -89,10 +91,47 @@ def test_minimal_sequence_shows_the_issue(issue: SequenceIssue, processes: Proce
     assert breach is not None, f"this torch no longer shows it: set fixed_in of {issue.id!r}"
     assert find_sequence_issue(breach) is issue
     text = str(breach.violation())
-    assert text.startswith("step 1 of 2: with enable_plan_caching the metadata are others")
+    last = len(issue.sequence.steps)
+    assert text.startswith(f"step {last} of {last}: with enable_plan_caching ")
     assert "sequence = SaveSequence(" in text
-    other = replace(breach, cached=replace(cached.steps[1], metadata=None))
-    assert find_sequence_issue(other) is None
+
+
+def shown(issue: SequenceIssue, processes: ProcessWorld) -> SequenceBreach:
+    """What is said of an issue's sequence, if the installed torch has it."""
+    if not issue.affects(torch_release()):
+        pytest.skip(f"fixed in torch {issue.fixed_in}")
+    plain, cached = (run_sequence(processes, issue.sequence, caching=caching) for caching in (False, True))
+    breach = compare_caching(issue.sequence, plain, cached)
+    assert breach is not None
+    return breach
+
+
+def test_metadata_that_are_gone_are_not_those_of_an_older_dtype(processes: ProcessWorld) -> None:
+    breach = shown(SEQUENCE_ISSUES["cached-plan-dtype"], processes)
+    assert find_sequence_issue(replace(breach, cached=replace(breach.cached, metadata=None))) is None
+
+
+def test_plan_is_that_of_a_failed_save_only_where_that_was_planned_and_is_another(processes: ProcessWorld) -> None:
+    breach = shown(SEQUENCE_ISSUES["cached-plans-of-failed-save"], processes)
+    first, failed, last = breach.sequence.steps
+    earlier = replace(failed, faults=(Fault("save", 0, "planner.create_local_plan"),))
+    same = replace(failed, entries=first.entries)
+    for steps in ((first, earlier, last), (first, same, last), (first, failed, failed)):
+        assert find_sequence_issue(replace(breach, sequence=SaveSequence(steps))) is None, steps
+
+
+def test_saves_that_go_back_after_one_that_is_invalid_are_the_same_issue(processes: ProcessWorld) -> None:
+    """Found by a campaign: the coordinator keeps what it was told before it finds it invalid."""
+    if not KNOWN_ISSUES["chunk-behind-the-end"].affects(torch_release()):
+        pytest.skip("no such sharding is invalid in this torch")
+    y = TensorEntry("y", (8, 6, 2, 1), saved=ChunkSharding(0, (2, 0)))
+    step = Scenario((y,), Operation(3, coordinator=2, api="legacy"), Operation(3))
+    invalid = replace(step, entries=(replace(y, saved=ChunkSharding(3, (0, 1, 2))),))
+    sequence = SaveSequence((step, invalid, replace(step, entries=())))
+    plain, cached = (run_sequence(processes, sequence, caching=caching) for caching in (False, True))
+    breach = compare_caching(sequence, plain, cached)
+    assert breach is not None
+    assert find_sequence_issue(breach) is SEQUENCE_ISSUES["cached-plans-of-failed-save"]
 
 
 def test_any_other_difference_is_a_new_one(processes: ProcessWorld) -> None:
@@ -126,7 +165,7 @@ def test_saves_by_the_process_executor_are_of_the_state_at_the_call(processes: P
     ):
         breach = compare_async(sequence, plain, SequenceOutcome((changed, saved.steps[1])))
         assert breach is not None
-        assert str(breach.violation()).startswith("step 0 of 2: with async_save in a process ")
+        assert str(breach.violation()).startswith("step 1 of 2: with async_save in a process ")
 
 
 def test_staging_that_is_known_to_fail_is_no_news_of_the_process_executor(processes: ProcessWorld) -> None:
@@ -135,6 +174,23 @@ def test_staging_that_is_known_to_fail_is_no_news_of_the_process_executor(proces
     step = replace(STEP, entries=(entry,))
     before = KNOWN_HITS["staging-exotic-dtype"]
     check_async_sequence(SaveSequence((step, step)), processes)
+    assert KNOWN_HITS["staging-exotic-dtype"] == before + 1
+
+
+def test_daemon_that_waits_for_ever_is_found_at_once() -> None:
+    """One rank's copy fails, so that the other's daemon saves alone; once that took until the last resort."""
+    entry = TensorEntry("a", (1,), "uint8", saved=ChunkSharding(0, (1, 1)))  # the second of which is empty
+    step = replace(STEP, entries=(entry,))
+    exotic = replace(STEP, entries=(replace(entry, dtype="bits16"),))
+    before = KNOWN_HITS["staging-exotic-dtype"]
+    with ProcessWorld(patience=900) as world:
+        started = time.monotonic()
+        outcome = run_async_sequence(world, SaveSequence((step, exotic)))
+        assert time.monotonic() - started < 450, "as the last resort"
+        stuck = outcome.steps[1].save.ranks[0]
+        assert isinstance(stuck, Deadlocked)
+        assert str(stuck.waiting) == "the daemon of async_save"
+        check_async_sequence(SaveSequence((step, exotic)), world)
     assert KNOWN_HITS["staging-exotic-dtype"] == before + 1
 
 

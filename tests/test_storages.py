@@ -126,7 +126,7 @@ def test_every_storage_is_drawn_often_and_fails_within() -> None:
 def test_ranks_that_share_no_memory_get_the_file_system() -> None:
     """In the place of a storage that keeps all in one process; a world of processes refuses that one."""
     in_one = {name for name in SHIPPED if not limits_of(name).processes}
-    assert in_one == {"memory", "reference"}
+    assert in_one == {"memory", "reference", "served"}
     limit_storages(shared=True)
     try:
         scenarios = drawn(stored_scenarios(names=st.sampled_from(("memory", "reference")), max_entries=1))

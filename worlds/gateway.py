@@ -117,8 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
         connection = http.client.HTTPConnection(self.server.upstream, timeout=_TIMEOUT)
         try:
             connection.request(self.command, self.path, body if body or self.command != "GET" else None, headers)
-            answer = connection.getresponse()
-            content = answer.read()
+            with connection.getresponse() as answer:
+                content = answer.read()
             length = len(content) if self.command != "HEAD" else int(answer.headers.get("Content-Length", 0))
             kept = [(name, value) for name, value in answer.getheaders() if name.lower() not in _HOP]
             return answer.status, [*kept, ("Content-Length", str(length))], content

@@ -17,16 +17,20 @@ from .outcome import FileRecord
 if TYPE_CHECKING:
     from torch.distributed.checkpoint import StorageReader, StorageWriter
 
-__all__ = ["FILE_SYSTEM", "SHIPPED", "Limits", "Storage", "find_storage", "limits_of", "require_shared"]
+__all__ = ["FILE_SYSTEM", "SERVED", "SHIPPED", "Limits", "Storage", "find_storage", "limits_of", "require_shared"]
 
 FILE_SYSTEM = "file_system"
 """The storage of a scenario that names none."""
+
+SERVED = "served"
+"""The one on a server of HTTP."""
 
 SHIPPED = {
     FILE_SYSTEM: "worlds.backends:FileSystem",
     "fsspec": "worlds.backends:Fsspec",
     "memory": "worlds.backends:Memory",
     "reference": "worlds.backends:Reference",
+    SERVED: "worlds.served:Served",
     "safetensors": "worlds.backends:Safetensors",
     "consolidated": "worlds.backends:Consolidated",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 
@@ -13,7 +14,7 @@ from worlds.scenario import Scenario
 
 from ..oracle import names_fault
 from ..verdict import Breach, Verdict
-from ..violations import NotLoaded, UnexpectedFailure, WrongBits
+from ..violations import LostFailure, NotLoaded, UnexpectedFailure, WrongBits
 from .entry import KnownIssue, blamed
 
 __all__ = ["ISSUES", "says"]
@@ -72,6 +73,8 @@ def _loses_shards(verdict: Verdict, breach: Breach) -> bool:
     wrong = _wrong_tensor(verdict, breach)
     if wrong is not None:
         return _has_several_shards(wrong)
+    if _is_never_handed_any(verdict, breach):
+        return True
     names = {name for name, entry in _tensors(verdict).items() if _has_several_shards(entry)}
 
     def misses(error: ErrorRecord) -> bool:
@@ -81,6 +84,25 @@ def _loses_shards(verdict: Verdict, breach: Breach) -> bool:
     return _fails(verdict, breach, "plan", misses)
 
 
+def _is_never_handed_any(verdict: Verdict, breach: Breach) -> bool:
+    """Whether a rank is not handed an element, at which it was to fail, of tensors all of which have lost shards."""
+    said = _LOST.match(breach.headline) if breach.kind is LostFailure else None
+    load = verdict.outcome.load
+    if said is None or load is None:
+        return False
+    rank, scenario = int(said["rank"]), verdict.scenario
+    wanted = [entry for entry in _tensors(verdict).values() if _has_elements(entry, rank)]
+    reached = any(scenario.faults[hit.index].rank == rank for hit in load.hits)
+    return bool(wanted) and not reached and all(_has_several_shards(entry) for entry in wanted)
+
+
+def _has_elements(entry: TensorEntry, rank: int) -> bool:
+    """Whether a rank is to load any."""
+    parts = () if entry.loaded is None else entry.loaded.parts(entry.shape, rank)
+    return any(math.prod(part.sizes) for part in parts)
+
+
+_LOST = re.compile(r"load: rank (?P<rank>\d+) failed in planner\.(resolve|commit)_tensor \(")
 _SIZE_MISMATCH = re.compile(r"Size mismatch between saved .* and current: .* for (?P<name>.*)", re.DOTALL)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["Activity", "activity"]
+__all__ = ["Activity", "activity", "tells_children"]
 
 Activity = tuple[tuple[int, int], ...]
 """For each thread that counts, how often it has run; equal twice means that it has not run in between."""
@@ -14,12 +14,16 @@ Activity = tuple[tuple[int, int], ...]
 def activity(processes: Iterable[int], counted: Collection[int], ignored: Collection[int]) -> Activity | None:
     """How often each ``counted`` thread of the processes has run; ``None`` if any but the ``ignored`` runs right now.
 
+    So has the main thread of each process that they have started, such as a daemon of ``async_save``.
     Gloo's own threads look for events a hundred times a second, so that they cannot be counted. They must sleep,
     though: what has arrived for a rank and was not handled yet wakes one. Where the system tells nothing of threads the
     answer is always the same, and only what the ranks say counts.
     """
     found = []
-    for process in processes:
+    ranks = list(processes)
+    started = list(_children(ranks))
+    counted = {*counted, *started}
+    for process in [*ranks, *started]:
         try:
             tasks = sorted(Path(f"/proc/{process}/task").iterdir())
         except FileNotFoundError:
@@ -34,6 +38,23 @@ def activity(processes: Iterable[int], counted: Collection[int], ignored: Collec
             if number in counted:
                 found.append((number, runs))
     return tuple(found)
+
+
+def tells_children() -> bool:
+    """Whether the system says which processes a process has started."""
+    return Path("/proc/thread-self/children").exists()
+
+
+def _children(processes: Iterable[int]) -> Iterator[int]:
+    """The processes that those have started, and that these have."""
+    for process in processes:
+        for task in Path(f"/proc/{process}/task").glob("*/children"):
+            try:
+                found = [int(number) for number in task.read_text().split()]
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            yield from found
+            yield from _children(found)
 
 
 def _status(task: Path) -> tuple[bool, int]:

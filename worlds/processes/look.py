@@ -13,8 +13,9 @@ import torch.distributed as dist
 
 from ..outcome import Waiting
 from ..record import place_in_dcp
+from .activity import tells_children
 from .collectives import count_of, group_of, is_rendezvous
-from .messages import Standing
+from .messages import DAEMON, Standing
 
 __all__ = ["look_around"]
 
@@ -23,6 +24,11 @@ _FORWARDING = ("_ops.py", "c10d_logger.py", "collectives.py")  # what stands bet
 _STACK_LIMIT = 40
 _SERVICES = ("multiprocessing", "resource_sharer.py")  # a thread of Python's that serves other processes, for ever
 _EXECUTOR = ("concurrent", "futures", "thread.py")
+_IN_DAEMON = ("_async_process_executor.py", "save")
+"""Where DCP has a daemon save, and waits for it for ever; whether that is at work is seen apart.
+
+Not where it starts one: daemons that find each other sleep between two attempts, for longer than is looked.
+"""
 
 
 def look_around(without: int) -> tuple[Standing, ...]:
@@ -102,6 +108,9 @@ def _waits_without_limit(frames: list[FrameType]) -> Waiting | None:
     services = any(PurePath(frame.f_code.co_filename).parts[-2:] == _SERVICES for frame in frames)
     if services or path.parts[-3:] == _EXECUTOR:
         return Waiting("work for an idle thread")
+    functions = ((PurePath(frame.f_code.co_filename).name, frame.f_code.co_name) for frame in frames)
+    if _IN_DAEMON in functions and tells_children():
+        return DAEMON
     if path.name not in ("threading.py", "queue.py"):
         return None
     # Each frame that waits with a time limit says so in a local variable.

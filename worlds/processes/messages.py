@@ -11,9 +11,12 @@ from typing import Any
 
 from ..outcome import Waiting
 
-__all__ = ["LOOK", "Broken", "Done", "Reached", "Seen", "Standing"]
+__all__ = ["DAEMON", "LOOK", "Broken", "Done", "Reached", "Seen", "Standing"]
 
 LOOK = b"look"
+
+DAEMON = Waiting("the daemon of async_save")
+"""What a rank waits for whose daemon saves."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..outcome import Deadlocked, Died, Waiting
 from .activity import Activity, activity
-from .messages import LOOK, Broken, Done, Reached, Seen, Standing
+from .messages import DAEMON, LOOK, Broken, Done, Reached, Seen, Standing
 from .spawner import RankProcess, Spawner
 
 __all__ = ["Answers", "Pool", "RankFailed", "all_wait", "deadlocked", "places"]
@@ -241,7 +241,8 @@ def all_wait(seen: dict[int, Seen]) -> bool:
 def deadlocked(threads: Sequence[Standing], patience: float) -> Deadlocked:
     """The outcome of a rank with these threads that hangs, or took longer than ``patience`` seconds."""
     in_collective = [thread for thread in threads if thread.collective]
-    first = next(iter([*in_collective, *threads]), None)
+    in_daemon = [thread for thread in threads if thread.waits == DAEMON]
+    first = next(iter([*in_collective, *in_daemon, *threads]), None)
     if first is None or first.waits is None:
         waiting = Waiting(f"something, for more than {patience:g} seconds")
     else:
