@@ -99,7 +99,7 @@ REASONS: tuple[Reason, ...] = (
     ),
     _reason(
         "nothing calls it",
-        _all("_traverse", "get_element", "print_tensor", "_print_nested"),
+        _all("_traverse", "print_tensor", "_print_nested"),
         _all("utils", "_all_gather_keys", "_assert_same_keys", "_DistWrapper.get_rank"),
         _all("planner", "LoadPlanner.resolve_bytes"),
         _all("filesystem", "_StorageWriterTransforms.transform_save_stream.NoCloseWriter.writeable"),
