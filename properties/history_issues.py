@@ -6,23 +6,26 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from strategies.case_features import case_features
+from strategies.file_features import file_features
 from worlds.entries import TensorEntry
 from worlds.example import ExampleWorld
 from worlds.faults import Fault
-from worlds.histories import History, Load, Save
+from worlds.file_faults import FileFault
+from worlds.histories import History, HistoryOutcome, Load, Save
 from worlds.layouts import ChunkSharding
 from worlds.operations import Operation, PlannerOptions
 from worlds.outcome import OperationOutcome, Raised
 from worlds.run_history import run_history
 
 from .check import KNOWN_HITS
-from .judge_history import HistoryBreach, judge_history
+from .judge_history import HistoryBreach, MemoryShows, judge_history
 from .judge_killed import MixedCheckpoint
 from .judged import count_judged
 from .known_issues import find_known_issue
 from .ledger import LedgerEntry, first_match
 from .oracle import mentions_fault
 from .side_by_side_issues import SIDE_BY_SIDE_ISSUES
+from .violations import WrongBits
 
 __all__ = [
     "HISTORY_ISSUES",
@@ -45,8 +48,10 @@ class HistoryIssue(LedgerEntry):
 def check_history(history: History, world: ExampleWorld) -> None:
     """Raise the violation if a law breaks at a step, unless it is a known issue; that is counted."""
     __tracebackhide__ = True
+    outcome = run_history(world, history)
     count_judged(case_features(history))
-    for breach in find_history_breaches(history, world):
+    _count_file_faults(history, outcome)
+    for breach in _judged(history, outcome, world):
         known = find_history_issue(breach)
         if known is None:
             breach.violation().throw()
@@ -55,7 +60,18 @@ def check_history(history: History, world: ExampleWorld) -> None:
 
 def find_history_breaches(history: History, world: ExampleWorld) -> tuple[HistoryBreach, ...]:
     """Run the history and judge it; where plans are cached, say whether it is that."""
-    breaches = judge_history(history, run_history(world, history))
+    return _judged(history, run_history(world, history), world)
+
+
+def _count_file_faults(history: History, outcome: HistoryOutcome) -> None:
+    for index, seen in enumerate(outcome.steps):
+        step = history.steps[index]
+        if step.file_faults:
+            count_judged(file_features(history.scenario(index), step.name, seen.operation.hits))
+
+
+def _judged(history: History, outcome: HistoryOutcome, world: ExampleWorld) -> tuple[HistoryBreach, ...]:
+    breaches = judge_history(history, outcome)
     if not breaches or not history.planner.enable_plan_caching:
         return breaches
     uncached = replace(history, planner=replace(history.planner, enable_plan_caching=False))
@@ -91,12 +107,12 @@ def find_history_issue(breach: HistoryBreach) -> LedgerEntry | None:
 def _saves_before(breach: HistoryBreach) -> Iterator[Save]:
     """What was saved before in the same job, the last one first."""
     history = breach.history
-    for index in range(breach.step, -1, -1):
+    first = max(index for index in range(breach.step + 1) if history.begins_job(index))
+    ended = history.order[: history.order.index(breach.step)]
+    for index in reversed(ended):
         step = history.steps[index]
-        if index < breach.step and isinstance(step, Save):
+        if index >= first and isinstance(step, Save):
             yield step
-        if history.begins_job(index):
-            return
 
 
 def _saves_another_state(breach: HistoryBreach) -> bool:
@@ -105,7 +121,7 @@ def _saves_another_state(breach: HistoryBreach) -> bool:
     return any(set(step.without) != without for step in _saves_before(breach))
 
 
-def fails_without_final_plan(save: OperationOutcome, faults: Sequence[Fault] = ()) -> bool:
+def fails_without_final_plan(save: OperationOutcome, faults: Sequence[Fault | FileFault] = ()) -> bool:
     """Whether ranks fail as they take a final plan out of their caches that never came into them.
 
     Beside them those may be named, for what they were made to raise, of the ``faults`` of the save.
@@ -121,8 +137,8 @@ def _lacks(seen: Raised, made: set[int]) -> bool:
 
 def _lacks_final_plan(breach: HistoryBreach) -> bool:
     step, seen = breach.history.steps[breach.step], breach.outcome.steps[breach.step]
-    after_failure = any(before.faults for before in _saves_before(breach))
-    return breach.goes_without_caching and after_failure and fails_without_final_plan(seen.operation, step.faults)
+    after_failure = any(before.all_faults for before in _saves_before(breach))
+    return breach.goes_without_caching and after_failure and fails_without_final_plan(seen.operation, step.all_faults)
 
 
 def _has_another_coordinator(breach: HistoryBreach) -> bool:
@@ -139,11 +155,32 @@ def _has_another_coordinator(breach: HistoryBreach) -> bool:
     return breach.goes_without_caching and new and named == {("plan", ((coordinator, "TypeError"),))}
 
 
+def _is_staged_over(history: History, index: int) -> bool:
+    """Whether a save is overtaken by one that stages the same tensors with the same stager, into the same memory."""
+    if not history.is_overtaken(index):
+        return False
+    following = history.steps[index + 1]
+    staged = isinstance(following, Save) and following.operation.api == "async"
+    return staged and {"stager", "tensors"} <= set(following.again)
+
+
+def _has_what_was_staged_later(breach: HistoryBreach) -> bool:
+    """Whether such a save reports success and has written something else, or a load reads that."""
+    history, step = breach.history, breach.history.steps[breach.step]
+    if isinstance(step, Save):
+        returned = breach.outcome.steps[breach.step].operation.returned
+        return breach.kind is MemoryShows and returned and _is_staged_over(history, breach.step)
+    ended = history.order[: history.order.index(breach.step)]
+    saves = [index for index in ended if isinstance(history.steps[index], Save) and history.steps[index].at == step.at]
+    return breach.kind is WrongBits and bool(saves) and _is_staged_over(history, saves[-1])
+
+
 def _mixes_saves_at_one_path(breach: HistoryBreach) -> bool:
     return breach.kind is MixedCheckpoint
 
 
 _HALVES = ChunkSharding(0, (0, 1))
+_STAGED = Operation(api="async", stager="default")
 _ISSUES = (
     HistoryIssue(
         id="mixed-after-failure",
@@ -180,6 +217,19 @@ _ISSUES = (
             planner=PlannerOptions(enable_plan_caching=True),
         ),
         matches=_lacks_final_plan,
+    ),
+    HistoryIssue(
+        id="staged-over-an-upload",
+        title="a DefaultStager that stages again, before what it has staged was written, overwrites it",
+        loses="a checkpoint that is reported as saved silently holds the values of a later step, in part or as a whole",
+        history=History(
+            (TensorEntry("a"),),
+            (Save(operation=_STAGED, overtaken=True), Save("b", _STAGED, again=("stager", "tensors"))),
+        ),
+        matches=_has_what_was_staged_later,
+        # torch's recipe on asynchronous saves waits for the upload before the next one, and so does that on this stager
+        # (pytorch/tutorials#3711): for the sake of memory, they say.
+        documented=True,
     ),
 )
 

@@ -44,16 +44,17 @@ UNKNOWN = Sight(is_unknown=True)
 """What a save has left that has reported success, and broken a law."""
 
 
-def walk(history: History, returned: Mapping[int, bool | None]) -> Iterator[Sight]:
-    """What may be seen before each step, at its own checkpoint.
+def walk(history: History, returned: Mapping[int, bool | None]) -> Iterator[tuple[int, Sight]]:
+    """Each step, in the order in which they end, and what may be seen before it, at its own checkpoint.
 
-    ``returned`` says of each save whether it did on every rank, and is ``None`` for one that was refused, which leaves
-    everything as it was.
+    ``returned`` says of each save whether it did on every rank, and is ``None`` for one that was refused, or failed in
+    its plan, which leaves everything as it was.
     """
     seen: dict[str, Sight] = {}
-    for index, step in enumerate(history.steps):
+    for index in history.order:
+        step = history.steps[index]
         before = seen.get(step.at, NOTHING)
-        yield before
+        yield index, before
         done = returned.get(index)
         if isinstance(step, Save) and done is not None:
             seen[step.at] = before.after(index, returned=done)

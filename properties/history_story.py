@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from worlds.concise import pretty
+from worlds.file_faults import FileFault
 from worlds.histories import History, HistoryOutcome, Load, Save, Step, StepOutcome
 
 from .history_model import Sight, sight_text, walk
@@ -14,27 +15,22 @@ __all__ = ["story"]
 
 
 def story(history: History, outcome: HistoryOutcome, last: int) -> Iterator[str]:
-    """The history as Python, and then its steps up to the ``last`` one, each with what its ranks saw."""
+    """The history as Python, and then its steps until the ``last`` one ends, each with what its ranks saw."""
     yield from f"history = {pretty(history)}".splitlines()
     yield ""
-    sights = walk(history, {index: _returned(step, seen) for index, step, seen in _steps(history, outcome)})
-    for (index, step, seen), sight in zip(_steps(history, outcome), sights, strict=False):
-        if index > last:
-            return
-        yield f"step {index + 1}: {_told(step, sight, begins=history.begins_job(index) and index > 0)}"
-        for ranks, text in describe_ranks(seen.operation.ranks, rank_text):
-            yield f"        {ranks}: {text}"
-
-
-def _steps(history: History, outcome: HistoryOutcome) -> Iterator[tuple[int, Step, StepOutcome]]:
-    for index, (step, seen) in enumerate(zip(history.steps, outcome.steps, strict=False)):
-        yield index, step, seen
+    steps = list(zip(history.steps, outcome.steps, strict=False))
+    sights = dict(walk(history, {index: _returned(*pair) for index, pair in enumerate(steps)}))
+    ended = history.order[: history.order.index(last) + 1]
+    for index, (step, seen) in enumerate(steps):
+        if index in ended:
+            yield f"step {index + 1}: {_told(step, sights[index], begins=history.begins_job(index) and index > 0)}"
+            for ranks, text in describe_ranks(seen.operation.ranks, rank_text):
+                yield f"        {ranks}: {text}"
 
 
 def _returned(step: Step, seen: StepOutcome) -> bool | None:
-    if isinstance(step, Save) and not step.overwrite and not seen.operation.returned:
-        return None
-    return seen.operation.returned
+    refused = isinstance(step, Save) and not step.overwrite and not seen.operation.returned
+    return None if refused or seen.failed_in_plan else seen.operation.returned
 
 
 def _told(step: Step, sight: Sight, *, begins: bool) -> str:
@@ -53,11 +49,14 @@ def _how(step: Step) -> Iterator[str]:
         yield f"by the API {step.operation.api!r}"
     if isinstance(step, Save) and not step.overwrite:
         yield "without overwriting"
+    if isinstance(step, Save) and step.overtaken:
+        yield "which begins when the next step has ended"
     if isinstance(step, Load) and step.partial:
         yield "of what is there"
     if step.without:
         yield f"without {', '.join(map(repr, step.without))}"
     if step.again:
         yield f"with the {' and the '.join(step.again)} of before"
-    for fault in step.faults:
-        yield f"and rank {fault.rank} fails in {fault.hook} ({fault.error})"
+    for fault in step.all_faults:
+        call = f" at call {fault.skip}" if isinstance(fault, FileFault) and fault.skip else ""
+        yield f"and rank {fault.rank} fails in {fault.hook}{call} ({fault.error})"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from worlds.histories import History, HistoryOutcome, Load, Save, Step, StepOutcome
-from worlds.outcome import Outcome, Raised
+from worlds.outcome import Outcome, Raised, Returned
 
 from .agreement import is_race
 from .history_model import NOTHING, UNKNOWN, Sight
@@ -70,9 +70,10 @@ def judge_history(history: History, outcome: HistoryOutcome) -> tuple[HistoryBre
     function. Raises ``ValueError`` for an outcome that cannot be one of this history.
     """
     judge = _Judge(history, outcome)
-    found = tuple(breach for index in range(len(outcome.steps)) for breach in judge.step(index))
+    there = (index for index in history.order if index < len(outcome.steps))
+    found = tuple(breach for index in there for breach in judge.step(index))
     ended = len(outcome.steps) < len(history.steps)
-    if ended and (not found or found[-1].step != len(outcome.steps) - 1):
+    if ended and all(breach.step != len(outcome.steps) - 1 for breach in found):
         raise ValueError("a history ended at a step at which nothing was wrong")
     return found
 
@@ -88,7 +89,7 @@ class _Judge:
         step, seen = self._history.steps[index], self._outcome.steps[index]
         sight = self._sights.get(step.at, NOTHING)
         found = list(itertools.islice(self._breaches(index, step, seen, sight), 1))
-        if isinstance(step, Save) and not _is_to_be_refused(step, seen, sight):
+        if isinstance(step, Save) and not _is_to_be_refused(step, seen, sight) and not seen.failed_in_plan:
             returned = seen.operation.returned
             self._sights[step.at] = UNKNOWN if found and returned else sight.after(index, returned=returned)
         return found
@@ -99,9 +100,11 @@ class _Judge:
             yield self._breach(index, EarlierChanged, f"the {step.name} changes files of another step: {elsewhere}")
         if isinstance(step, Save):
             refused = _is_to_be_refused(step, seen, sight)
-            yield from self._refused(index, step, seen) if refused else self._save(index, seen)
+            yield from self._refused(index, step, seen) if refused else self._save(index, step, seen)
         elif not sight.is_unknown:
             yield from self._load(index, seen, sight)
+        elif not all(isinstance(rank, Returned | Raised) for rank in seen.operation.ranks):
+            yield from self._by_itself(index, seen)
 
     def _breach(self, index: int, kind: type[Violation], headline: str, detail: tuple[str, ...] = ()) -> HistoryBreach:
         return HistoryBreach(kind, headline, self._history, index, self._outcome, detail)
@@ -124,9 +127,13 @@ class _Judge:
             changed = f"the save is refused, since overwrite=False, and has changed {list(seen.changed)}"
             yield self._breach(index, EarlierChanged, changed)
 
-    def _save(self, index: int, seen: StepOutcome) -> _Found:
+    def _save(self, index: int, step: Save, seen: StepOutcome) -> _Found:
         scenario = self._history.scenario(index)
-        if not is_race(scenario):
+        if seen.failed_in_plan and seen.changed:
+            yield self._breach(
+                index, EarlierChanged, f"the save fails in its plan, and has changed {list(seen.changed)}"
+            )
+        if not is_race(scenario) and not _goes_by_what_is_there(step):
             for difference in _differences(seen, by_place=scenario.writer.thread_count == 1):
                 yield self._breach(index, MemoryShows, f"the save does not come to what it does alone: {difference}")
         outcome = Outcome(seen.operation, None, seen.metadata, seen.metadata_error, seen.files)
@@ -141,9 +148,7 @@ class _Judge:
             if seen.operation.returned:
                 yield self._breach(index, NeitherOldNorNew, "the load succeeds where nothing was saved")
             # What a fault of its own does to a load outside the protected phases is judged as ever.
-            verdict = judge_load(self._history.scenario(index), Outcome(seen.operation, seen.operation))
-            if not verdict:
-                yield self._of_verdict(index, verdict)
+            yield from self._by_itself(index, seen)
             yield self._breach(
                 index, UnnamedFailure, "the load does not fail on every rank alike, naming who could not"
             )
@@ -157,6 +162,12 @@ class _Judge:
             yield self._neither(index, seen, verdicts)
         else:
             yield self._of_verdict(index, verdicts[max(verdicts)])
+
+    def _by_itself(self, index: int, seen: StepOutcome) -> _Found:
+        """What is wrong with a load, whatever was saved."""
+        verdict = judge_load(self._history.scenario(index), Outcome(seen.operation, seen.operation))
+        if not verdict:
+            yield self._of_verdict(index, verdict)
 
     def _read_of(self, load: int, save: int, seen: StepOutcome) -> Verdict:
         saved = self._outcome.steps[save]
@@ -178,6 +189,11 @@ class _Judge:
 def _is_to_be_refused(step: Save, seen: StepOutcome, sight: Sight) -> bool:
     """Whether a checkpoint is there that must not be overwritten; where that is not sure, whether it was refused."""
     return not step.overwrite and (sight.is_whole or _is_refused(seen))
+
+
+def _goes_by_what_is_there(step: Save) -> bool:
+    """Whether an operation on a file fails that is asked for, or matters, only where nothing, or something, is."""
+    return any(fault.call in ("directory.mkdir", "metadata.remove") for fault in step.file_faults)
 
 
 def _is_refused(seen: StepOutcome) -> bool:

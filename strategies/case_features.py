@@ -68,14 +68,21 @@ CASE_FEATURES: dict[str, tuple[str, ...]] = {
         "save over what failed",
         "save elsewhere",
         "save that fails",
+        "save in which an operation on a file fails",
+        "save over what an operation on a file has broken",
         "save that is not to overwrite",
         "save by async_save",
+        "save by async_save, overtaken by a save there",
+        "save by async_save, overtaken by a save elsewhere",
+        "save by async_save, overtaken by a load",
         "save without some entries",
         "save by another world size",
         "load",
         "load of what may be mixed",
         "load of nothing",
+        "load of what an operation on a file has broken",
         "load that fails",
+        "load in which an operation on a file fails",
         "load by another world size",
         "load without some entries",
         "partial load",
@@ -223,6 +230,14 @@ def _of_history(case: History) -> Iterator[tuple[str, str]]:
         before = seen.setdefault(step.at, [])
         found = list(_of_save(step, before, len(seen)) if isinstance(step, Save) else _of_load(step, before))
         found += [f"{kind} used again" for kind in step.again if not case.begins_job(index)]
+        if case.is_overtaken(index):
+            following = case.steps[index + 1]
+            by = (
+                "a load"
+                if isinstance(following, Load)
+                else f"a save {'there' if following.at == step.at else 'elsewhere'}"
+            )
+            found.append(f"save by async_save, overtaken by {by}")
         if case.planner.enable_plan_caching and index and isinstance(step, Save):
             found.append("plans kept")
         yield from (("step of a history", name) for name in found)
@@ -234,11 +249,15 @@ def _of_save(step: Save, before: list[Save], places: int) -> Iterator[str]:
     if not before:
         yield "save elsewhere" if places > 1 else "save, the first of a checkpoint"
     else:
-        yield "save over what failed" if before[-1].faults else "save over a checkpoint"
+        yield "save over what failed" if before[-1].all_faults else "save over a checkpoint"
         if not step.overwrite:
             yield "save that is not to overwrite"
     if step.faults:
         yield "save that fails"
+    if step.file_faults:
+        yield "save in which an operation on a file fails"
+    if before and before[-1].file_faults:
+        yield "save over what an operation on a file has broken"
     if step.operation.api == "async":
         yield "save by async_save"
     if step.without:
@@ -248,14 +267,18 @@ def _of_save(step: Save, before: list[Save], places: int) -> Iterator[str]:
 
 
 def _of_load(step: Load, before: list[Save]) -> Iterator[str]:
-    if not before or all(save.faults for save in before):
+    if not before or all(save.all_faults for save in before):
         yield "load of nothing"
     else:
-        yield "load of what may be mixed" if before[-1].faults else "load"
+        yield "load of what may be mixed" if before[-1].all_faults else "load"
         if _ranks(before[-1]) != _ranks(step):
             yield "load by another world size"
+        if before[-1].file_faults:
+            yield "load of what an operation on a file has broken"
     if step.faults:
         yield "load that fails"
+    if step.file_faults:
+        yield "load in which an operation on a file fails"
     if step.without:
         yield "load without some entries"
     if step.partial:

@@ -10,6 +10,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from worlds.entries import Key, ObjectEntry, TensorEntry
 from worlds.faults import Fault
+from worlds.file_faults import FileFault
 from worlds.histories import Again, History, Load, Save, Step
 from worlds.layouts import Layout, MeshSharding, Plain, Shard
 from worlds.operations import Operation, PlannerOptions, Stager
@@ -22,6 +23,7 @@ from ._weighted import weighted
 from .calls import schedules, writer_options
 from .case_features import case_features
 from .failures import failing_ranks, faults
+from .file_faults import file_faults
 from .layouts import chunk_sharding_specs
 from .states import fqns, object_values
 from .tensors import dtypes, tensor_shapes
@@ -51,11 +53,12 @@ def histories(
 ) -> History:
     """Histories of ``min_steps`` to ``max_steps`` saves and loads over one or two checkpoints, some saves with a load.
 
-    A step overwrites in place more often than it saves elsewhere; ranks fail in it, or it is refused; it is by as many
-    ranks as the one before or by others, of some of the entries or all, and with a planner, writer, reader or stager
-    that is new or was used before. Half of the histories are of one job, since that is as long as anything is
-    remembered. Shrinks towards one save by one rank. Which bugs are found depends on what lies between two steps at one
-    place, so that the steps are a list from which any can go.
+    A step overwrites in place more often than it saves elsewhere; ranks fail in it, at hooks or in operations on files,
+    or it is refused; it is by as many ranks as the one before or by others, of some of the entries or all, and with a
+    planner, writer, reader or stager that is new or was used before. Half of the histories are of one job, since that
+    is as long as anything is remembered; and some uploads are overtaken by the step behind them. Shrinks towards one
+    save by one rank. Which bugs are found depends on what
+    lies between two steps at one place, so that the steps are a list from which any can go.
     """
     check_bounds("world_size", 1, max_world_size, at_least=1)
     check_bounds("steps", min_steps, max_steps)
@@ -68,10 +71,12 @@ def histories(
     usual = draw(_usuals(largest, caching), label="usual")
     one = _moves(usual, tuple(map(_key, entries)))
     moves = several(one, min_size=min_steps, max_size=max_steps, unique_by=id)  # two may well be equal
+    steps = _with_overtaken([step for move in draw(moves, label="steps") for step in move])
+    synced = any(fault.call.endswith(".fsync") for step in steps for fault in step.file_faults)
     history = History(
         tuple(entries),
-        tuple(step for move in draw(moves, label="steps") for step in move),
-        replace(writer, overwrite=True),
+        steps,
+        replace(writer, overwrite=True, sync_files=writer.sync_files or synced),
         PlannerOptions(dedup_save_to_lowest_rank=dedup, enable_plan_caching=caching),
     )
     tell(case_features(history))
@@ -80,6 +85,35 @@ def histories(
 
 def _key(entry: TensorEntry | ObjectEntry) -> Key:
     return entry.key
+
+
+def _with_overtaken(steps: list[Step]) -> tuple[Step, ...]:
+    """The steps, of which none is overtaken but by one that can, and that one as such a step is."""
+    found: list[Step] = []
+    for step in steps:
+        before = found[-1] if found else None
+        if isinstance(before, Save) and before.overtaken:
+            if _is_of_same_job(before, step):
+                step = _overtaking(before, step)
+            else:
+                found[-1] = replace(before, overtaken=False)
+        found.append(step)
+    if found and isinstance(last := found[-1], Save):
+        found[-1] = replace(last, overtaken=False)
+    return tuple(found)
+
+
+def _is_of_same_job(one: Step, other: Step) -> bool:
+    return all(getattr(one.operation, name) == getattr(other.operation, name) for name in ("world_size", "distributed"))
+
+
+def _overtaking(before: Save, step: Step) -> Step:
+    operation = replace(step.operation, schedule=before.operation.schedule)
+    if operation.api == "async":
+        operation = replace(operation, stager=before.operation.stager)
+    again = tuple(kind for kind in step.again if kind not in ("planner", "writer"))
+    step = replace(step, operation=operation, without=before.without, again=again, faults=(), file_faults=())
+    return replace(step, overtaken=False) if isinstance(step, Save) else step
 
 
 @reused
@@ -154,19 +188,27 @@ def _steps(draw: DrawFn, usual: _Usual, keys: tuple[Key, ...], name: Literal["sa
     at = draw(st.sampled_from(_PLACES), label="at")
     operation = draw(_operations(usual), label="operation")
     stager = draw(st.sampled_from((*[None] * 5, *[usual.stager] * 3, *_STAGERS)), label="stager, if asynchronous")
+    overtaken = draw(_SOMETIMES, label="is overtaken, if asynchronous")
     option = draw(_RARELY, label="is not to overwrite, or is partial")
     failing = draw(st.booleans() if name == "save" else _SOMETIMES, label="fails")
+    below = draw(_SOMETIMES, label="below the storage, if it fails")
     without = draw(_some_of(keys), label="without")
     again = draw(_AGAIN, label="again")
-    if name == "load":
-        broken = draw(_faults("load", operation, failing, usual.caching), label="faults")
-        return Load(
-            at, operation, option, without, tuple(kind for kind in again if kind in ("planner", "reader")), broken
-        )
-    if stager is not None:
+    if stager is not None and name == "save":
         operation = replace(operation, api="async", coordinator=0, stager=stager)
-    broken = draw(_faults("save", operation, failing and not option, usual.caching), label="faults")
-    return Save(at, operation, not option, without, tuple(kind for kind in again if kind != "reader"), broken)
+    step: Step
+    if name == "load":
+        step = Load(at, operation, option, without, tuple(kind for kind in again if kind in ("planner", "reader")))
+    else:
+        used = tuple(kind for kind in again if kind != "reader")
+        step = Save(at, operation, not option, without, used, overtaken=overtaken and operation.api == "async")
+        failing = failing and not option
+    if failing and below:
+        of_files = _file_faults(name, operation.world_size, operation.coordinator)
+        return replace(step, file_faults=draw(of_files, label="operations on files that fail"))
+    if failing:
+        return replace(step, faults=draw(_faults(name, operation, usual.caching), label="faults"))
+    return step
 
 
 @reused
@@ -199,11 +241,18 @@ def _some_of(keys: tuple[Key, ...]) -> SearchStrategy[tuple[Key, ...]]:
 
 
 @reused
-def _faults(
-    name: Literal["save", "load"], operation: Operation, failing: bool, caching: bool
-) -> SearchStrategy[tuple[Fault, ...]]:
-    if not failing:
-        return st.just(())
+def _file_faults(name: Literal["save", "load"], size: int, coordinator: int) -> SearchStrategy[tuple[FileFault, ...]]:
+    """Without what is lost where the power fails, since a history goes on."""
+    anything = file_faults(operation=name, world_size=size, coordinator=coordinator)
+    return anything.map(lambda drawn: tuple(map(_without_loss, drawn)))
+
+
+def _without_loss(fault: FileFault) -> FileFault:
+    return replace(fault, error="EIO") if fault.error == "lost" else fault
+
+
+@reused
+def _faults(name: Literal["save", "load"], operation: Operation, caching: bool) -> SearchStrategy[tuple[Fault, ...]]:
     size, coordinator = operation.world_size, operation.coordinator
     anywhere = faults(operation=name, world_size=size, coordinator=coordinator, max_hooks=2)
     if name == "load":

@@ -52,6 +52,7 @@ SAYS = {
     ],
     "cached-plans-of-failed-save": ["[1])} was saved, and the metadata says {'a': (torch.float32, [2])}"],
     "cached-plan-dtype": ["{'a': (torch.float64, [])} was saved, and the metadata says {'a': (torch.float32, [])}"],
+    "staged-over-an-upload": ["both saves returned, and the first one holds {'a': tensor(1.)}"],
     "mixed-after-death": ["with what was saved at the steps {0.0, 1.0}", "in part of one save, in part of another"],
     "broadcast-forgets-path": ["AssertionError: checkpoint_id must be set before setting up storage reader"],
     "broadcast-without-group": ["ValueError: Default process group has not been initialized"],
@@ -157,6 +158,12 @@ REPAIRS = {
     "cached-plans-of-failed-save": _UNCACHED,
     "cached-plans-after-failure": _UNCACHED,
     "caching-across-saves": _UNCACHED,
+    "staged-over-an-upload": Plant(
+        "torch.distributed.checkpoint._state_dict_stager:StateDictStager",
+        "_stage_untyped_storage",
+        "if storage in self._cached_storage_mapping:",
+        "if False:",
+    ),
     # A checkpoint that is written over is not there until all is written.
     "mixed-after-death": Plant(
         "torch.distributed.checkpoint.filesystem:_FileSystemWriter",

@@ -8,7 +8,7 @@ from torch.distributed.checkpoint import filesystem
 
 from properties.judge_history import MemoryShows
 from properties.judge_killed import EarlierChanged
-from properties.violations import NotRefused, UnexpectedFailure, Violation
+from properties.violations import LostFailure, NotRefused, UnexpectedFailure, Violation
 from tests.planted_line import PlantedLine
 
 __all__ = ["HISTORY_BUGS", "HistoryBug"]
@@ -75,5 +75,24 @@ HISTORY_BUGS = (
         "        if old.parent != self.path:\n"
         "            old.unlink()",
         (EarlierChanged,),
+    ),
+    HistoryBug(
+        "metadata taken away before it is known whether there is room",
+        filesystem._FileSystemWriter,
+        "prepare_local_plan",
+        "self.fs.mkdir(self.path)",
+        "if (self.path / '.metadata').exists() and self.overwrite and self.rank == 0:\n"
+        "        (self.path / '.metadata').unlink()\n"
+        "    self.fs.mkdir(self.path)",
+        (EarlierChanged,),
+    ),
+    HistoryBug(
+        "a failure to remove the older metadata passed over",
+        filesystem._FileSystemWriter,
+        "finish",
+        "self.fs.rm_file(metadata_path)",
+        "try:\n            self.fs.rm_file(metadata_path)\n        except OSError:\n            pass",
+        (LostFailure,),
+        slow=True,
     ),
 )

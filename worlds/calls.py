@@ -44,38 +44,49 @@ def save(
     group: Any,
     *,
     tools: Tools | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Metadata:
     """Save ``state`` as the scenario says; an asynchronous save is waited for, after the state has been overwritten.
 
-    With other ``tools`` than new ones, if given.
+    With other ``tools`` than new ones, if given. Before the upload of an asynchronous save begins, ``meanwhile`` is
+    called, if given.
     """
     operation = scenario.save
-    if operation.by_path:
-        return _save_by_path(scenario, state, injection, path, group)
-    writer = make_writer(scenario, path, injection.storage()) if tools is None else tools.writer(scenario, path)
     planner = make_save_planner(scenario) if tools is None else tools.save_planner(scenario)
-    injection.place("writer", writer)
     injection.place("planner", planner)
+    if operation.by_path:
+        return _save_by_path(scenario, state, planner, path, group, meanwhile)
+    writer = make_writer(scenario, path, injection.storage()) if tools is None else tools.writer(scenario, path)
+    injection.place("writer", writer)
     if operation.api == "legacy":
         options = _legacy(operation, group)
         return _as_metadata(save_state_dict(state.entries, writer, planner=planner, **options))
     options = _save_options(scenario, path, writer, planner, group)
     if operation.api == "async":
-        lent = None if tools is None else tools.stager(operation.stager)
-        with Upload(state, writer, operation.stager, options, lent=lent) as begun:
+        stager = None if tools is None else tools.stager(operation.stager)
+        with Upload(state, writer, operation.stager, options, lent=stager) as begun:
+            if meanwhile is not None:
+                meanwhile()
             begun.let_go()
             return _as_metadata(begun.result())
     return _as_metadata(dcp.save(state.entries, use_collectives=operation.coordinated, **options))
 
 
-def _save_by_path(scenario: Scenario, state: StateDict, injection: Injection, path: str, group: Any) -> Metadata:
-    """Save without a writer, and without a planner where nothing is to be said to it."""
+def _save_by_path(
+    scenario: Scenario,
+    state: StateDict,
+    planner: dcp.SavePlanner,
+    path: str,
+    group: Any,
+    meanwhile: Callable[[], None] | None,
+) -> Metadata:
+    """Save without a writer, and without the planner where nothing is to be said to it."""
     operation = scenario.save
-    planner = make_save_planner(scenario)
-    injection.place("planner", planner)
     options = _save_options(scenario, path, None, planner, group)
     if operation.api == "async":
         with Upload(state, planner, None, options) as begun:
+            if meanwhile is not None:
+                meanwhile()
             begun.let_go()
             return _as_metadata(begun.result())
     if _is_mute(scenario, "save"):

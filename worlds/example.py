@@ -52,6 +52,15 @@ class ExampleWorld(Protocol):
         """In a rank, gives the process group of ranks, for which every rank of the world asks; picklable."""
 
     def launch(
-        self, body: Callable[[int], T], world_size: int, *, schedule: Schedule = ..., distributed: bool = True
+        self,
+        body: Callable[[int], T],
+        world_size: int,
+        *,
+        schedule: Schedule = ...,
+        distributed: bool = True,
+        fresh: bool | None = None,
     ) -> Launched[T]:
-        """What ``body(rank)`` returns on every rank."""
+        """What ``body(rank)`` returns on every rank.
+
+        By itself, or as a part of an example: then with ranks of which nothing is remembered if ``fresh``.
+        """

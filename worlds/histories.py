@@ -14,10 +14,11 @@ from typing import ClassVar, Literal
 from .concise import Concise
 from .entries import LAST_STEP, Key, ObjectEntry, TensorEntry
 from .faults import Fault
+from .file_faults import FileFault
 from .invalid import require
 from .layouts import ChunkSharding, Layout, MeshSharding, Plain
 from .operations import Operation, PlannerOptions, WriterOptions
-from .outcome import ErrorRecord, FileRecord, MetadataRecord, OperationOutcome, Outcome
+from .outcome import ErrorRecord, FileRecord, MetadataRecord, OperationOutcome, Outcome, Raised
 from .scenario import Scenario
 
 __all__ = ["Again", "History", "HistoryOutcome", "Load", "Save", "SaveAlone", "Step", "StepOutcome"]
@@ -32,7 +33,9 @@ class Save(Concise):
     """A save to the checkpoint ``at``, of what the training has at this step; without some of the entries.
 
     What it uses ``again`` is what the last step of this job with the same options used, if there was one; all else, and
-    all that has a thread of its own, is new. A refusal by ``overwrite=False`` is of healthy ranks.
+    all that has a thread of its own, is new. A refusal by ``overwrite=False`` is of healthy ranks. Ranks fail at hooks,
+    or in operations on files. One that is ``overtaken`` is an upload that nobody waits for before the next step, which
+    comes to its end before the upload begins.
     """
 
     _positional: ClassVar[int] = 2
@@ -43,13 +46,21 @@ class Save(Concise):
     without: tuple[Key, ...] = ()
     again: tuple[Again, ...] = ()
     faults: tuple[Fault, ...] = ()
+    file_faults: tuple[FileFault, ...] = ()
+    overtaken: bool = False
 
     name: ClassVar[Literal["save"]] = "save"
 
     def __post_init__(self) -> None:
         _check_step(self, "reader")
         require(self.operation.coordinated, "a save of a history is by ranks that coordinate")
-        require(self.overwrite or not self.faults, "a save that is perhaps refused has no faults")
+        require(not self.overtaken or self.operation.api == "async", "only what async_save uploads is overtaken")
+        require(self.overwrite or not self.all_faults, "a save that is perhaps refused has no faults")
+
+    @property
+    def all_faults(self) -> tuple[Fault | FileFault, ...]:
+        """The faults of whatever kind."""
+        return self.faults or self.file_faults
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,12 +78,18 @@ class Load(Concise):
     without: tuple[Key, ...] = ()
     again: tuple[Again, ...] = ()
     faults: tuple[Fault, ...] = ()
+    file_faults: tuple[FileFault, ...] = ()
 
     name: ClassVar[Literal["load"]] = "load"
 
     def __post_init__(self) -> None:
         _check_step(self, "writer", "stager", "tensors")
         require(self.operation.api in ("current", "legacy"), f"there is no {self.operation.api!r} load")
+
+    @property
+    def all_faults(self) -> tuple[Fault | FileFault, ...]:
+        """As those of :class:`Save`."""
+        return self.faults or self.file_faults
 
 
 Step = Save | Load
@@ -82,8 +99,10 @@ def _check_step(step: Step, *not_used: Again) -> None:
     require(step.at.isidentifier(), f"no name for a checkpoint: {step.at!r}")
     require(not step.operation.members, "a step of a history is by all ranks of its world")
     require(not set(step.again).intersection(not_used), f"a {step.name} uses no {' or '.join(not_used)} again")
-    of_others = [fault for fault in step.faults if fault.operation != step.name]
+    of_others = [fault for fault in step.all_faults if fault.operation != step.name]
     require(not of_others, f"a {step.name} has faults of its own only")
+    lost = any(fault.error == "lost" for fault in step.file_faults)
+    require(not lost, "what is lost where the power fails is for a scenario: a history goes on")
 
 
 @dataclass(frozen=True, repr=False)
@@ -116,6 +135,38 @@ class History(Concise):
             require(set(step.without) <= keys, f"step {index + 1} is without what is not there: {step.without}")
             self.scenario(index)  # which checks the rest
 
+        for index in range(len(self.steps)):
+            if self.is_overtaken(index):
+                self._check_overtaken(index)
+
+    def is_overtaken(self, index: int) -> bool:
+        """Whether the step at that place ends only after the next one."""
+        step = self.steps[index]
+        return isinstance(step, Save) and step.overtaken
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The places of the steps in the order in which they end."""
+        places = list(range(len(self.steps)))
+        for index in places[:-1]:
+            if self.is_overtaken(index):
+                places[index : index + 2] = [index + 1, index]
+        return tuple(places)
+
+    def _check_overtaken(self, index: int) -> None:
+        """What overtakes a save is as healthy as it can be: if both hang, it is the save that does."""
+        require(index + 1 < len(self.steps), f"step {index + 1} is overtaken by nothing")
+        step, following = self.steps[index : index + 2]
+        by, of = following.operation, step.operation
+        require(not self.begins_job(index + 1), "what overtakes a save is of the same job")
+        require(not self.is_overtaken(index + 1), "what overtakes a save is waited for")
+        require(not following.all_faults, "what overtakes a save has no faults")
+        require(following.without == step.without, "what overtakes a save is of the same entries")
+        require(by.schedule == of.schedule, "what overtakes a save is by ranks in the same order")
+        require(by.api != "async" or by.stager == of.stager, "what overtakes a save is staged in the same way")
+        shared = set(following.again).intersection(("planner", "writer"))
+        require(not shared, f"what overtakes a save does not use its {' or '.join(sorted(shared))} again")
+
     def begins_job(self, index: int) -> bool:
         """Whether the step at that place is the first of a job."""
         return index == 0 or _job(self.steps[index]) != _job(self.steps[index - 1])
@@ -123,9 +174,11 @@ class History(Concise):
     def scenario(self, index: int) -> Scenario:
         """The step at that place by itself: a scenario whose other operation nobody runs."""
         step = self.steps[index]
-        if isinstance(step, Save):
-            return self._scenario(save=index)
-        return self._scenario(load=index)
+        if isinstance(step, Load):
+            return self._scenario(load=index)
+        scenario = self._scenario(save=index)
+        # Where something is, some operations on files are got over, or asked for besides.
+        return replace(scenario, earlier="coordinated") if step.file_faults and self._is_over(index) else scenario
 
     def read_of(self, load: int, save: int) -> Scenario:
         """A load of what that save has written, both by their places in the steps."""
@@ -135,15 +188,21 @@ class History(Concise):
         saved = None if save is None else self.steps[save]
         loaded = None if load is None else self.steps[load]
         entries = (_at_step(entry, 0 if save is None else save + 1, saved, loaded) for entry in self.entries)
-        faults = loaded.faults if loaded is not None else saved.faults if saved is not None else ()
+        own = saved if loaded is None else loaded
         return Scenario(
             tuple(entries),
             Operation() if saved is None else saved.operation,
             Operation() if loaded is None else loaded.operation,
             replace(self.writer, overwrite=saved.overwrite if isinstance(saved, Save) else True),
             replace(self.planner, allow_partial_load=isinstance(loaded, Load) and loaded.partial),
-            faults=faults,
+            faults=() if own is None else own.faults,
+            file_faults=() if own is None else own.file_faults,
         )
+
+    def _is_over(self, index: int) -> bool:
+        """Whether something was saved there before."""
+        ended = (self.steps[other] for other in self.order[: self.order.index(index)])
+        return any(isinstance(step, Save) and step.at == self.steps[index].at for step in ended)
 
 
 def _goes_with_world(layout: Layout) -> bool:
@@ -203,6 +262,11 @@ class StepOutcome:
     """The files that are not as before the step, of any checkpoint, each below the name of its checkpoint."""
     alone: SaveAlone | None = None
     """``None`` for a load."""
+
+    @property
+    def failed_in_plan(self) -> bool:
+        """Whether every rank says that it failed before anything was written, or read."""
+        return all(isinstance(rank, Raised) and rank.phase == "plan" for rank in self.operation.ranks)
 
 
 @dataclass(frozen=True)

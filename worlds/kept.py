@@ -36,12 +36,14 @@ def save_with_kept(
     injection: Injection,
     path: str,
     group: Any,
+    *,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Metadata:
     """:func:`worlds.calls.save`, with what is used ``again``; nothing is kept so far where a job ``begins``."""
     kept = _Kept(again, begins, scenario.save.api == "legacy")
     kept.hold(state)
     try:
-        return calls.save(scenario, state, injection, path, group, tools=kept)
+        return calls.save(scenario, state, injection, path, group, tools=kept, meanwhile=meanwhile)
     finally:
         kept.make_bare()
 
@@ -118,10 +120,11 @@ class _Kept:
         self._things["tensors",] = dict(state.entries)
 
     def make_bare(self) -> None:
-        """Take what was put in front of methods, faults among it, from what was used."""
-        for thing in self._used:
-            for name in [name for name in vars(thing) if callable(getattr(type(thing), name, None))]:
-                del vars(thing)[name]
+        """Take what was put in front of methods, faults among it, from what was used, and from its file system."""
+        for used in self._used:
+            for thing in filter(None, (used, getattr(used, "fs", None))):
+                for name in [name for name in vars(thing) if callable(getattr(type(thing), name, None))]:
+                    del vars(thing)[name]
 
     def _get(self, kind: Again, make: Callable[[], T], *options: str) -> T:
         key = (kind, *options)

@@ -50,7 +50,7 @@ def _history(history: History) -> str:
 
 def _step(step: Save | Load, x: float, y: float, tall: float, per_row: int) -> Iterator[str]:
     size = step.operation.world_size
-    failing = {fault.rank for fault in step.faults}
+    failing = {fault.rank for fault in step.all_faults}
     said = f"{step.name} by {size} rank{'s' if size > 1 else ''}"
     frame = "#0072b2" if isinstance(step, Save) else "#b05a00"
     yield rectangle(x, y, _STEP - 10, tall, "#fff", title=said, stroke=frame)

@@ -21,6 +21,7 @@ from .calls import call_code
 from .faults import fault_blocks
 from .imports import import_block
 from .known import CannotWrite, check_known
+from .overtaken import write_overtaken_script
 from .plan import Plan
 from .processes import exit_helpers, set_up
 from .state import state_block, state_helpers
@@ -42,9 +43,15 @@ def write_history_script(breach: HistoryBreach) -> str:
     Raises :class:`CannotWrite`, with one line, for all but a save that breaks a law after others of its job, and a load
     by one rank that mixes two saves.
     """
+    if breach.history.is_overtaken(breach.step):
+        return write_overtaken_script(breach)
     for step in breach.history.steps[: breach.step + 1]:
         if step.again or step.without:
             raise CannotWrite("there is no script for a history that uses something again, or leaves entries out, yet")
+        if isinstance(step, Save) and step.overtaken:
+            raise CannotWrite("there is no script for a history in which a save is overtaken yet")
+        if step.file_faults:
+            raise CannotWrite("there is no script for a history in which an operation on a file fails yet")
     return _write_mixture(breach) if breach.kind is MixedCheckpoint else write_plan(_plan_of_save(breach))
 
 

@@ -58,8 +58,10 @@ def operate(
     return outcome
 
 
-def call(body: Callable[[int], Any], rank: int) -> Any:
-    """What ``body(rank)`` returns."""
+def call(body: Callable[[int], Any], rank: int, *, fresh: bool = False) -> Any:
+    """What ``body(rank)`` returns; where it is ``fresh``, as :func:`operate` begins."""
+    if fresh:
+        forget_examples()
     return body(rank)
 
 

@@ -101,14 +101,18 @@ class ProcessWorld:
         *,
         schedule: Schedule = _NATURAL,
         distributed: bool = True,
+        fresh: bool | None = None,
     ) -> Launched[T]:
         """Run ``body(rank)`` on every rank of a world, with ``torch.distributed`` initialised unless told otherwise.
 
-        ``body`` and what it returns must be picklable: a function of a module, or a ``partial`` of one. Raises what a
-        body raises, the lowest rank's, after all have ended.
+        With ranks of which nothing is remembered if ``fresh``. ``body`` and what it returns must be picklable: a
+        function of a module, or a ``partial`` of one. Raises what a body raises, the lowest rank's, after all have
+        ended.
         """
         del schedule  # the system's, here
-        answers = self._on_pool((world_size, distributed), lambda rank: partial(jobs.call, body, rank))
+        answers = self._on_pool(
+            (world_size, distributed), lambda rank: partial(jobs.call, body, rank, fresh=bool(fresh))
+        )
         answers.raise_broken()
         return Launched(tuple(answers.ranks[rank] for rank in range(world_size)), ())
 

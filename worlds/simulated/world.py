@@ -145,11 +145,17 @@ class SimulatedWorld:
         *,
         schedule: Schedule = _NATURAL,
         distributed: bool = True,
+        fresh: bool | None = None,
     ) -> Launched[T]:
         """Run ``body(rank)`` on every rank of a world, with ``torch.distributed`` initialised unless told otherwise.
 
+        By itself, or as a part of an :meth:`example`: then with ranks of which nothing is remembered if ``fresh``.
         Raises what a body raises, the lowest rank's, after all have ended.
         """
+        if fresh is not None:
+            if fresh:
+                forget_examples(OfEachRank)
+            return self._launch(body, world_size, schedule, distributed)
         with quiet(), as_if_first(OfEachRank):
             return self._launch(body, world_size, schedule, distributed)
 

@@ -1,0 +1,150 @@
+"""Saves that are overtaken by the next step of a history: as data, as drawn, as run, as judged and told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from properties.history_issues import HISTORY_ISSUES, find_history_breaches, find_history_issue
+from properties.history_model import sight_text, walk
+from properties.judge_history import MemoryShows, judge_history
+from worlds import (
+    ChunkSharding,
+    Fault,
+    InvalidScenario,
+    ObjectEntry,
+    Operation,
+    SimulatedWorld,
+    TensorEntry,
+    WriterOptions,
+)
+from worlds.example import ExampleWorld
+from worlds.file_faults import FileFault
+from worlds.histories import History, Load, Save
+from worlds.outcome import Returned
+from worlds.run_history import run_history
+
+TWO, UPLOAD = Operation(2), Operation(2, api="async")
+ENTRIES = (TensorEntry("a", (2,), saved=ChunkSharding(0, (0, 1))), TensorEntry("b"), ObjectEntry("c", "text"))
+LONG = History(
+    ENTRIES,
+    (
+        Save("a", UPLOAD, overtaken=True),
+        Save("a", TWO),
+        Load("a", TWO),
+        Save("a", UPLOAD, overtaken=True),
+        Load("a", TWO),
+        Save("b", UPLOAD, overwrite=False, overtaken=True),
+        Save("b", UPLOAD),
+        Load("b", TWO),
+        Save("b", UPLOAD, faults=(Fault("save", 1, "writer.storage_meta"),), overtaken=True),
+        Save("a", TWO),
+        Load("b", TWO),
+    ),
+)
+ORDER = (1, 0, 2, 4, 3, 6, 5, 7, 9, 8, 10)
+SEEN = ["nothing", "step 2", "step 1", "step 1", "step 1", "nothing", "step 7", "step 7", "step 4", "step 7", "step 7"]
+
+
+@pytest.fixture(params=["simulated", "processes"])
+def either(request: pytest.FixtureRequest) -> ExampleWorld:
+    """Each of the two worlds in turn."""
+    world: ExampleWorld = request.getfixturevalue(request.param)
+    return world
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Save(overtaken=True), "only what async_save uploads is overtaken"),
+        (lambda: _pair(), "step 1 is overtaken by nothing"),
+        (lambda: _pair(Save("b", Operation(3))), "of the same job"),
+        (lambda: _pair(Save("b", UPLOAD, overtaken=True), Load("a", TWO)), "is waited for"),
+        (lambda: _pair(Save("b", TWO, faults=(Fault("save", 0, "writer.finish"),))), "has no faults"),
+        (lambda: _pair(Save("b", TWO, without=("b",))), "of the same entries"),
+        (lambda: _pair(Save("b", replace(UPLOAD, stager="shared"))), "staged in the same way"),
+        (lambda: _pair(Save("b", TWO, again=("writer", "planner"))), "does not use its planner or writer again"),
+    ],
+)
+def test_what_cannot_be_overtaken_is_refused_in_one_line(make: Callable[[], object], says: str) -> None:
+    with pytest.raises(InvalidScenario, match=says):
+        make()
+
+
+def _pair(*following: Save | Load) -> History:
+    return History(ENTRIES, (Save("a", UPLOAD, overtaken=True), *following))
+
+
+def test_steps_end_in_another_order_and_see_what_ended_before() -> None:
+    assert LONG.order == ORDER
+    returned = dict.fromkeys(range(len(LONG.steps)), True) | {5: None, 8: None}
+    assert [index for index, _ in walk(LONG, returned)] == list(ORDER)
+    assert [sight_text(sight) for _, sight in walk(LONG, returned)] == SEEN
+
+
+def test_long_history_comes_to_what_the_model_says(either: ExampleWorld) -> None:
+    outcome = run_history(either, LONG)
+    breaches = judge_history(LONG, outcome)
+    assert breaches == (), breaches[0].violation()
+    failed = [
+        index
+        for index, step in enumerate(outcome.steps)
+        if not all(isinstance(rank, Returned) for rank in step.operation.ranks)
+    ]
+    assert failed == [5, 8]
+
+
+def test_two_runs_are_equal(world: SimulatedWorld) -> None:
+    assert run_history(world, LONG) == run_history(world, LONG)
+
+
+def test_story_tells_what_overtakes_too(world: SimulatedWorld) -> None:
+    outcome = run_history(world, LONG)
+    steps = list(outcome.steps)
+    steps[3] = replace(steps[3], contents=())
+    (breach,) = judge_history(LONG, replace(outcome, steps=tuple(steps)))
+    assert (breach.kind, breach.step) == (MemoryShows, 3)
+    text = str(breach.violation())
+    assert "step 4: 2 ranks save to 'a', where step 1 was to be seen, by the API 'async', which begins when" in text
+    assert "step 5: 2 ranks load 'a', where step 1 is to be seen" in text
+    assert "step 6: " not in text
+
+
+def test_hang_is_the_save_s_that_is_overtaken(world: SimulatedWorld) -> None:
+    fails = Save("a", UPLOAD, faults=(Fault("save", 1, "writer.reset"),), overtaken=True)
+    history = History(ENTRIES, (fails, Save("b", TWO), Load("b", TWO)))
+    outcome = run_history(world, history)
+    assert len(outcome.steps) == 1
+    (breach,) = judge_history(history, outcome)
+    known = find_history_issue(breach)
+    assert known is not None
+    assert known.id == "reset-unprotected"
+    assert "step 1: 2 ranks save to 'a', where nothing was to be seen" in str(breach.violation())
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_save_that_is_staged_over_is_known_and_others_are_not(threads: int, world: SimulatedWorld) -> None:
+    """With several threads, files are not compared: then it shows in the load."""
+    issue = HISTORY_ISSUES["staged-over-an-upload"]
+    steps = (*issue.history.steps, Load("a"))
+    history = replace(issue.history, steps=steps, writer=WriterOptions(thread_count=threads))
+    (breach,) = find_history_breaches(history, world)
+    assert breach.step == (0 if threads == 1 else 2)
+    assert find_history_issue(breach) is issue
+    one, other, load = steps
+    assert isinstance(other, Save)
+    new = replace(history, steps=(one, replace(other, again=()), load))
+    assert find_history_breaches(new, world) == ()
+    assert find_history_issue(replace(breach, history=new)) is None
+
+
+def test_save_that_is_overtaken_at_its_place_is_over_what_was_later(world: SimulatedWorld) -> None:
+    """Found by the law itself: a directory that is there by then need not be made, and metadata are removed."""
+    for call, returned in (("directory.mkdir", True), ("metadata.remove", False)):
+        fails = Save(operation=Operation(api="async"), file_faults=(FileFault("save", 0, call),), overtaken=True)
+        history = History((TensorEntry("a"),), (fails, Save()))
+        outcome = run_history(world, history)
+        assert judge_history(history, outcome) == ()
+        assert outcome.steps[0].operation.returned == returned

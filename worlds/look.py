@@ -1,0 +1,45 @@
+"""What is on the disk after a step of a history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .digests import digests
+from .histories import StepOutcome
+from .outcome import ErrorRecord, FileRecord, MetadataRecord, OperationOutcome
+from .program import list_files, read_metadata
+
+__all__ = ["Look", "contents", "look"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """Everything that is there, and more of one checkpoint."""
+
+    everything: Mapping[str, str]
+    """A digest of each file of any checkpoint, each below the name of its checkpoint."""
+    metadata: MetadataRecord | None
+    metadata_error: ErrorRecord | None
+    files: tuple[FileRecord, ...] | None
+    contents: tuple[tuple[str, str], ...]
+
+    def of(self, operation: OperationOutcome, before: Mapping[str, str]) -> StepOutcome:
+        """What came of the step at that checkpoint, ``before`` which that was there."""
+        after = self.everything
+        changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+        return StepOutcome(
+            operation, self.metadata, self.metadata_error, self.files, self.contents, changed=tuple(changed)
+        )
+
+
+def look(directory: str, at: str) -> Look:
+    """What is in the ``directory`` of all checkpoints, and at the checkpoint ``at``."""
+    path = f"{directory}/{at}"
+    metadata, error = read_metadata(path)
+    return Look(digests(directory), metadata, error, list_files(path), contents(path))
+
+
+def contents(path: str) -> tuple[tuple[str, str], ...]:
+    """The files of a checkpoint with their digests: all but metadata, which say where they are."""
+    return tuple(sorted(item for item in digests(path).items() if ".metadata" not in item[0]))
