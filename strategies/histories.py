@@ -45,6 +45,8 @@ _SOME_AGAIN: SearchStrategy[tuple[Again, ...]] = st.tuples(*[_SOMETIMES] * len(_
     lambda drawn: tuple(kind for kind, there in zip(_KINDS, drawn, strict=True) if there)
 )
 _AGAIN = weighted((2, _SOME_AGAIN), (1, st.just(_KINDS)))
+_SHAPES = weighted((1, tensor_shapes(max_dims=2)), (2, tensor_shapes(min_dims=1, max_dims=2)))
+_DTYPES = weighted((9, st.just("float32")), (1, dtypes()))
 
 
 @st.composite
@@ -126,8 +128,8 @@ def _entries(world_size: int) -> SearchStrategy[TensorEntry | ObjectEntry]:
 @st.composite
 def _tensors(draw: DrawFn, world_size: int) -> TensorEntry | ObjectEntry:
     key = draw(fqns(), label="key")
-    shape = draw(weighted((1, tensor_shapes(max_dims=2)), (2, tensor_shapes(min_dims=1, max_dims=2))), label="shape")
-    dtype = draw(weighted((9, st.just("float32")), (1, dtypes())), label="dtype")
+    shape = draw(_SHAPES, label="shape")
+    dtype = draw(_DTYPES, label="dtype")
     saved, loaded = (draw(_layouts(len(shape), world_size), label=label) for label in ("saved", "loaded"))
     return TensorEntry(key, shape, dtype, saved, loaded)
 
