@@ -25,7 +25,7 @@ from .operations import Operation, PlannerOptions, WriterOptions
 from .planners import DEFAULT, planned
 from .request_faults import RequestFault
 from .state_tree import Leaf, Unit, children, leaves, units
-from .storages import FILE_SYSTEM, find_storage, limits_of
+from .storages import FILE_SYSTEM, SHIPPED, find_storage, limits_of
 
 __all__ = ["Scenario"]
 
@@ -180,7 +180,11 @@ class Scenario(Concise):
         if self.damages:
             require(not self.all_faults, "a checkpoint that is damaged is saved and loaded without faults")
             require(self.save.coordinated, "a checkpoint that is damaged has metadata of the whole")
-            require(self.storage == FILE_SYSTEM, "a checkpoint that is damaged is in DCP's own files")
+            name = self.storage
+            lies_open = name in SHIPPED and find_storage(name).suffix is not None
+            require(lies_open, f"{name} has no files below its path that could be damaged")
+            of_metadata = any(damage.metadata for damage in self.damages)
+            require(limits_of(name).metadata or not of_metadata, f"{name} keeps no metadata that could be damaged")
 
     def _check_storage(self) -> None:
         """What a storage does not support; see :func:`worlds.fitting.fitted`."""
