@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import pytest
 from hypothesis import seed, settings
 
-__all__ = ["SHARDS", "seed_shard", "sharded"]
+__all__ = ["SHARDS", "seed_shard", "shard_seed", "sharded"]
 
 SHARDS = 4
 """Into how many parts a law is cut; fixed, so that the examples do not depend on the machine."""
 
 sharded = pytest.mark.parametrize("shard", range(SHARDS), ids="shard-{}".format)
 """Marks a law. Hypothesis's ``max_examples`` counts for each shard."""
+
+
+def shard_seed(function: Any, shard: int) -> int:
+    """The seed that a part of a law's examples has in each run."""
+    return zlib.crc32(f"{function.__module__}.{function.__qualname__} {shard}".encode())
 
 
 def seed_shard(item: pytest.Item) -> None:
@@ -24,4 +30,4 @@ def seed_shard(item: pytest.Item) -> None:
     shard = getattr(item, "callspec", None) and item.callspec.params.get("shard")  # type: ignore[attr-defined]
     if shard is not None and settings.default is not None and settings.default.derandomize:
         function = item.function  # type: ignore[attr-defined]
-        seed(zlib.crc32(f"{function.__module__}.{function.__qualname__} {shard}".encode()))(function)
+        seed(shard_seed(function, shard))(function)

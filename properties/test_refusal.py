@@ -13,7 +13,7 @@ from worlds import Scenario
 
 @on_storages
 @sharded
-@given(scenario=scenarios(failing="nothing", mismatched=True))
+@given(scenario=scenarios(failing="nothing", mismatched=True, by_path=True))
 def test_refusal(shard: int, world: World, scenario: Scenario) -> None:
     """A load of what is missing, or has another shape, dtype or kind, names every rank that asked for it."""
     check(scenario, world)

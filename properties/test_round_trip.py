@@ -13,7 +13,7 @@ from worlds import Scenario
 
 @on_storages
 @sharded
-@given(scenario=scenarios(failing="nothing"))
+@given(scenario=scenarios(failing="nothing", by_path=True))
 def test_round_trip(shard: int, world: World, scenario: Scenario) -> None:
     """Every element of every shard has the bits that were saved, and nothing else has changed."""
     check(scenario, world)

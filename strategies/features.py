@@ -105,6 +105,9 @@ FEATURES: dict[str, tuple[str, ...]] = {
         "save without collectives",
         "load",
         "load_state_dict",
+        "save by the path alone",
+        "async_save by the path alone",
+        "load by the path alone",
         "without torch.distributed",
         "no_dist",
         "sub-group",
@@ -285,6 +288,10 @@ def _of_calls(scenario: Scenario) -> Iterator[tuple[str, str]]:
     if scenario.save.stager in _STAGERS:
         yield "api", f"async_save, {_STAGERS[scenario.save.stager]}"
     yield "api", "load" if scenario.load.api == "current" else "load_state_dict"
+    if scenario.save.by_path:
+        yield "api", f"{'async_save' if scenario.save.api == 'async' else 'save'} by the path alone"
+    if scenario.load.by_path:
+        yield "api", "load by the path alone"
     if scenario.save.world_size != scenario.load.world_size:
         yield "api", "another world size at load"
     for operation in (scenario.save, scenario.load):

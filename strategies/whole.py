@@ -14,7 +14,7 @@ from worlds.entries import Entry, Nested, ObjectEntry
 from worlds.faults import Fault
 from worlds.fitting import fitted
 from worlds.layouts import Plain
-from worlds.operations import Operation, PlannerOptions
+from worlds.operations import Operation, PlannerOptions, WriterOptions
 from worlds.planners import planned
 from worlds.scenario import Scenario
 from worlds.storages import FILE_SYSTEM
@@ -47,6 +47,7 @@ def scenarios(
     max_entries: int = 3,
     core: bool = False,
     deep: bool = False,
+    by_path: bool = False,
 ) -> Scenario:
     """Whole scenarios: a save, and a load of what was saved in a world that is often another one.
 
@@ -56,7 +57,8 @@ def scenarios(
     drawn independently of the one at save, since most of what DCP does at load is to bring the two together. With
     ``core``, it is blocking calls with the planners' default options, and flat state dicts of plain tensors, chunk
     shardings and objects: for laws on what happens around a save or load; with ``deep``, most of what is in a
-    state dict is containers: for laws on what is made of their paths.
+    state dict is containers: for laws on what is made of their paths. With ``by_path``, some calls give no storage, as
+    most programs do: DCP then finds it, and ``async_save`` makes and ends a stager, by code that nothing else reaches.
     """
     check_bounds("world_size", min_world_size, max_world_size, at_least=1)
     check_bounds("entries", min_entries, max_entries)
@@ -95,8 +97,24 @@ def scenarios(
         planner = replace(planner, flatten_state_dict=True)
     save = replace(save, schedule=draw(schedules(world_size=save.world_size), label="schedule of the save"))
     load = replace(load, schedule=draw(schedules(world_size=load.world_size), label="schedule of the load"))
-    scenario = _on_storage(Scenario(entries, save, load, writer, planner, container, failures))  # type: ignore[arg-type]
+    scenario = Scenario(entries, save, load, writer, planner, container, failures)  # type: ignore[arg-type]
+    if by_path:
+        found = draw(st.sampled_from(((), (), ("save",), ("load",), ("save", "load"))), label="found by the path")
+        scenario = _by_path(scenario, found)
+    scenario = _on_storage(scenario)
     tell(features(scenario))
+    return scenario
+
+
+def _by_path(scenario: Scenario, names: tuple[str, ...]) -> Scenario:
+    """The scenario, of which these operations give no storage, unless that is made to fail."""
+    failing = {(fault.operation, fault.hook.partition(".")[0]) for fault in scenario.faults}
+    save, load = scenario.save, scenario.load
+    if "save" in names and save.api != "legacy" and ("save", "writer") not in failing:
+        save = replace(save, by_path=True, stager="default" if save.api == "async" else "writer")
+        scenario = replace(scenario, save=save, writer=WriterOptions(sync_files=scenario.writer.sync_files))
+    if "load" in names and load.api != "legacy" and ("load", "reader") not in failing:
+        scenario = replace(scenario, load=replace(load, by_path=True))
     return scenario
 
 

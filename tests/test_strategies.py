@@ -160,7 +160,7 @@ def sample(strategy: SearchStrategy[T]) -> list[T]:
 
 @cache
 def sampled_scenarios(failing: Failing, mismatched: bool = False) -> list[Scenario]:
-    return sample(scenarios(failing=failing, mismatched=mismatched))
+    return sample(scenarios(failing=failing, mismatched=mismatched, by_path=True))
 
 
 def count(drawn: Iterable[T], corners: Callable[[T], Iterable[Any]]) -> Counter[Any]:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import wraps
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.metadata import Metadata
@@ -16,8 +16,8 @@ from torch.distributed.checkpoint.state_dict_saver import AsyncSaveResponse, sav
 from torch.distributed.checkpoint.storage import StorageReader, StorageWriter
 
 from .inject import Injection
-from .operations import Operation, Stager
-from .planners import find_planners
+from .operations import Operation, PlannerOptions, Stager
+from .planners import DEFAULT, find_planners
 from .scenario import Scenario
 from .state import StateDict
 from .storages import Storage, find_storage
@@ -51,11 +51,13 @@ def save(
     With other ``tools`` than new ones, if given. Before the upload of an asynchronous save begins, ``meanwhile`` is
     called, if given.
     """
-    writer = make_writer(scenario, path, injection.storage()) if tools is None else tools.writer(scenario, path)
-    planner = make_save_planner(scenario) if tools is None else tools.save_planner(scenario)
-    injection.place("writer", writer)
-    injection.place("planner", planner)
     operation = scenario.save
+    planner = make_save_planner(scenario) if tools is None else tools.save_planner(scenario)
+    injection.place("planner", planner)
+    if operation.by_path:
+        return _save_by_path(scenario, state, planner, path, group, meanwhile)
+    writer = make_writer(scenario, path, injection.storage()) if tools is None else tools.writer(scenario, path)
+    injection.place("writer", writer)
     if operation.api == "legacy":
         options = _legacy(operation, group)
         return _as_metadata(save_state_dict(state.entries, writer, planner=planner, **options))
@@ -68,6 +70,34 @@ def save(
             begun.let_go()
             return _as_metadata(begun.result())
     return _as_metadata(dcp.save(state.entries, use_collectives=operation.coordinated, **options))
+
+
+def _save_by_path(
+    scenario: Scenario,
+    state: StateDict,
+    planner: dcp.SavePlanner,
+    path: str,
+    group: Any,
+    meanwhile: Callable[[], None] | None,
+) -> Metadata:
+    """Save without a writer, and without the planner where nothing is to be said to it."""
+    operation = scenario.save
+    options = _save_options(scenario, path, None, planner, group)
+    if operation.api == "async":
+        with Upload(state, planner, None, options) as begun:
+            if meanwhile is not None:
+                meanwhile()
+            begun.let_go()
+            return _as_metadata(begun.result())
+    if _is_mute(scenario, "save"):
+        del options["planner"]
+    return _as_metadata(dcp.save(state.entries, use_collectives=operation.coordinated, **options))
+
+
+def _is_mute(scenario: Scenario, name: Literal["save", "load"]) -> bool:
+    """Whether the planner is the one that DCP takes by itself."""
+    fails = any(fault.operation == name and fault.hook.startswith("planner.") for fault in scenario.faults)
+    return scenario.planners == DEFAULT and scenario.planner == PlannerOptions() and not fails
 
 
 def _as_metadata(returned: object) -> Metadata:
@@ -83,7 +113,7 @@ def upload(scenario: Scenario, state: StateDict, path: str, group: Any) -> Uploa
 
 
 def _save_options(
-    scenario: Scenario, path: str, writer: StorageWriter, planner: dcp.SavePlanner, group: Any
+    scenario: Scenario, path: str, writer: StorageWriter | None, planner: dcp.SavePlanner, group: Any
 ) -> dict[str, Any]:
     return {
         "checkpoint_id": find_storage(scenario.storage).checkpoint_id(path),
@@ -110,23 +140,24 @@ class Tools(Protocol):
 class Upload:
     """An asynchronous save that has been called; a context manager, in whose end nothing of it is held any more.
 
-    ``options`` are those of ``async_save``. The save is of the state as it was at the call, or at the end of its
-    staging: after that, it is overwritten. A stager that is ``lent`` is not closed here.
+    ``options`` are those of ``async_save``, and ``held`` is the writer or the planner among them that begins when the
+    caller has gone on. The save is of the state as it was at the call, or at the end of its staging: after that, it is
+    overwritten. The stager is of that ``kind``, DCP's own for ``None``; one that is ``lent`` is not closed here.
     """
 
     def __init__(
         self,
         state: StateDict,
-        writer: StorageWriter,
-        kind: Stager,
+        held: StorageWriter | dcp.SavePlanner,
+        kind: Stager | None,
         options: dict[str, Any],
         *,
         lent: AsyncStager | None = None,
     ) -> None:
-        self._stager = make_stager(kind) if lent is None else lent
+        self._stager = lent if lent is not None or kind is None else make_stager(kind)
         self._lent = lent is not None
         self._gone_on = threading.Event()
-        hold_upload(writer, self._gone_on)
+        hold_upload(held, self._gone_on)
         try:
             response = dcp.async_save(state.entries, async_stager=self._stager, **options)
             if isinstance(response, AsyncSaveResponse):
@@ -158,20 +189,21 @@ class Upload:
         return metadata
 
 
-def hold_upload(writer: StorageWriter, until: threading.Event) -> None:
-    """Let the upload begin no sooner than ``until``.
+def hold_upload(held: StorageWriter | dcp.SavePlanner, until: threading.Event) -> None:
+    """Let the upload begin no sooner than ``until``: with the writer, or with the planner where there is none.
 
     How far it gets before the caller goes on is a race in DCP, where nothing depends on who wins it. What was not
     copied shows only where the caller wins, so that it always does, in every world.
     """
-    reset = writer.reset
+    name = "reset" if isinstance(held, StorageWriter) else "set_up_planner"
+    begin = getattr(held, name)
 
-    @wraps(reset)
-    def held(*args: Any, **kwargs: Any) -> None:
+    @wraps(begin)
+    def wait(*args: Any, **kwargs: Any) -> None:
         until.wait()
-        reset(*args, **kwargs)
+        begin(*args, **kwargs)
 
-    vars(writer)["reset"] = held
+    vars(held)[name] = wait
 
 
 def make_stager(kind: Stager) -> AsyncStager | None:
@@ -199,11 +231,15 @@ def load(
     make_planner: Callable[[Scenario], dcp.LoadPlanner] | None = None,
 ) -> None:
     """Load into ``state`` as the scenario says, with another reader or planner than the default ones if given."""
-    reader = make_reader(scenario, path) if make_reader else _make_reader(injection.storage(), path)
-    planner = (make_planner or make_load_planner)(scenario)
-    injection.place("reader", reader)
-    injection.place("planner", planner)
     operation = scenario.load
+    planner = (make_planner or make_load_planner)(scenario)
+    injection.place("planner", planner)
+    if operation.by_path:
+        options = {} if _is_mute(scenario, "load") else {"planner": planner}
+        dcp.load(state.entries, checkpoint_id=path, process_group=group, no_dist=operation.no_dist, **options)
+        return
+    reader = make_reader(scenario, path) if make_reader else _make_reader(injection.storage(), path)
+    injection.place("reader", reader)
     if operation.api == "legacy":
         load_state_dict(state.entries, reader, planner=planner, **_legacy(operation, group))
     else:

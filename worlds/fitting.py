@@ -8,7 +8,7 @@ from .entries import Entry, Nested, TensorEntry
 from .layouts import Layout
 from .operations import Operation, WriterOptions
 from .scenario import Scenario
-from .storages import SHIPPED, Limits, find_storage
+from .storages import FILE_SYSTEM, SHIPPED, Limits, find_storage
 
 __all__ = ["fitted", "of_dtype", "tensors_alone"]
 
@@ -41,10 +41,16 @@ def fitted(scenario: Scenario, storage: str) -> Scenario:
     return replace(
         scenario,
         entries=tuple(_of_dtypes(entry, limits) for entry in scenario.entries),
-        save=_save(scenario.save, limits),
+        save=_save(_with_storage(scenario.save, storage), limits),
+        load=_with_storage(scenario.load, storage),
         writer=_writer(scenario.writer, limits),
         storage=storage,
     )
+
+
+def _with_storage(operation: Operation, storage: str) -> Operation:
+    """The call, which names the storage but for DCP's own files."""
+    return operation if storage == FILE_SYSTEM else replace(operation, by_path=False)
 
 
 def _save(save: Operation, limits: Limits) -> Operation:

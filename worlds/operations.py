@@ -41,7 +41,8 @@ class Operation(Concise):
     sub-group: those are their ranks in the whole world, which goes up to the last of them. ``api="legacy"`` is the only
     one that lets the coordinator be chosen. With ``distributed=False`` there is one rank and no process group; with
     ``no_dist`` one rank that saves or loads by itself alone. Where ``rotated``, each rank has the keys of its state
-    dict in another order.
+    dict in another order. Where ``by_path``, the call names the checkpoint and gives no storage, and no planner if it
+    has no options: DCP finds them by itself, and in ``async_save`` makes and ends its ``"default"`` stager.
     """
 
     world_size: int = 1
@@ -53,6 +54,7 @@ class Operation(Concise):
     no_dist: bool = False
     rotated: bool = False
     stager: Stager = "writer"
+    by_path: bool = False
 
     def __post_init__(self) -> None:
         require(self.world_size >= 1, f"a world needs a rank, not {self.world_size}")
@@ -63,6 +65,9 @@ class Operation(Concise):
         require(all(0 <= rank < self.world_size for rank in self.schedule.order), "a schedule names a rank too many")
         require(self.stager == "writer" or self.api == "async", "only async_save has a stager")
         require(self.stager in ("writer", "default", "shared", "background"), f"unknown stager: {self.stager!r}")
+        require(not self.by_path or self.api != "legacy", "the legacy API takes a storage")
+        own = not self.by_path or self.api != "async" or self.stager == "default"
+        require(own, f"without a writer, async_save makes a default stager, and not one that is {self.stager!r}")
         require(not self.no_dist or self.world_size == 1, "no_dist is for one rank")
         self._check_members()
 

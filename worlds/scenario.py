@@ -10,7 +10,7 @@ wrong.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import ClassVar, Literal
 
@@ -72,6 +72,8 @@ class Scenario(Concise):
         self._check_damages()
         self._check_storage()
         self._check_planners()
+        self._check_by_path("save", "writer")
+        self._check_by_path("load", "reader")
         require(self.earlier in ("nothing", "coordinated", "uncoordinated"), f"unknown earlier save: {self.earlier!r}")
         over = self.earlier != "nothing"
         require(self.writer.overwrite or not over, "to save over an earlier checkpoint takes a writer that overwrites")
@@ -209,6 +211,18 @@ class Scenario(Concise):
             require(fits, f"{name} cannot hold {leaf.entry.key!r}")
         for unit in (unit for operation in ("save", "load") for unit in self.units(operation)):
             require(limits.objects or unit.tensor is not None, f"{name} cannot hold {unit.fqn!r}, which is no tensor")
+
+    def _check_by_path(self, name: Name, kind: str) -> None:
+        """A storage that DCP finds by itself is its own files, with default options, and is not made to fail."""
+        if not self.operation(name).by_path:
+            return
+        require(self.storage == FILE_SYSTEM, f"by its path alone, DCP finds no storage that is {self.storage}")
+        at_default = replace(self.writer, sync_files=False) == WriterOptions()
+        require(name == "load" or at_default, "a writer that DCP finds by the path has the default options")
+        failing = any(fault.operation == name and fault.hook.startswith(f"{kind}.") for fault in self.faults)
+        below = any(fault.operation == name for fault in self.file_faults)
+        require(not (failing or below), f"a {kind} that DCP finds by the path is not one that fails")
+        require(self.earlier == "nothing" or name == "load", "an earlier save is by a writer of its own")
 
     def _check_planners(self) -> None:
         fits = planned(self.planner, self.planners) == self.planner

@@ -1,4 +1,4 @@
-"""The verb about how good the laws are: measure."""
+"""The verbs about how good the laws are: what they find of planted bugs, and what they reach."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from ..coverage.verb import run_coverage
 from ..fuzz import seconds_of
 from ..measure.verb import list_bugs, run_measure, write_tables
-from ..status import NOTHING, TEXT
+from ..status import NEWS, NOTHING, TEXT
+from ._tell import tell
 
-__all__ = ["measure"]
+__all__ = ["coverage", "measure"]
 
 
 @click.command(epilog=TEXT)
@@ -58,3 +60,41 @@ def measure(
     for line in write_tables(directory):
         click.echo(line)
     return NOTHING
+
+
+@click.command(epilog=TEXT)
+@click.argument("laws", nargs=-1, metavar="[LAW]...")
+@click.option("--into", metavar="DIR", default="coverage", show_default=True, help="Where results are, and go on.")
+@click.option("--max-examples", metavar="N", type=click.IntRange(1), help="Of each law; else those of a ci run.")
+@click.option("--workers", metavar="N", type=click.IntRange(1), default=1, show_default=True, help="Laws at a time.")
+@click.option("--patience", metavar="TIME", default="2h", show_default=True, help="Give a law up after that.")
+@click.option(
+    "--torch-tests",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="test/distributed/checkpoint of a checkout of pytorch: run torch's own tests too, and set theirs beside it.",
+)
+def coverage(
+    laws: tuple[str, ...],
+    into: str,
+    max_examples: int | None,
+    workers: int,
+    patience: str,
+    torch_tests: Path | None,
+) -> int:
+    """Measure what the laws reach of DCP's source: its statements and branches, and what is never reached and why.
+
+    The LAWs, by default all, run as in a run of the profile ci, each in a process of its own, under coverage.py. What
+    is in DIR already is not done again. The exit status is 1 where a law is broken, or a reason does not hold any more.
+    """
+    is_wrong = run_coverage(
+        laws,
+        Path(into),
+        examples=max_examples,
+        workers=workers,
+        patience=seconds_of(patience),
+        torch_tests=torch_tests,
+        show=click.echo,
+        tell=tell,
+    )
+    return NEWS if is_wrong else NOTHING

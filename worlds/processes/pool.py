@@ -80,7 +80,7 @@ class Pool:
         self.ranks = []
 
     def forget(self) -> None:
-        """Close the connections to ranks that have ended already, with what they were forked from."""
+        """Close the connections to the ranks, which end by that if they have not yet."""
         self.usable = False
         for process in self.ranks:
             process.connection.close()

@@ -2,7 +2,8 @@
 
 ``python -m worlds.processes.server DESCRIPTOR DIRECTORY``: over the socket come requests of one line each, ``spawn``
 with a descriptor for the new rank, or ``kill PID``; back go ``spawned PID`` and, whenever a rank has ended, ``ended PID
-STATUS``. When the socket closes, or the driver is gone, it kills its ranks, removes the directory, and ends.
+STATUS``. When the socket closes, or the driver is gone, its ranks have a while to end, as they do when their
+connections close, and are killed if they do not; then it removes the directory, and ends.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ import shutil
 import signal
 import socket
 import sys
+import time
 from typing import NoReturn
 
 __all__: list[str] = []
 
 _PARENT_LOOKS = 1.0  # seconds between two looks whether the driver is still there
+_TICK = 0.01  # seconds between two looks whether ranks have ended
+_GRACE = 5.0  # seconds that ranks have to end by themselves
 
 
 class _Server:
@@ -96,7 +100,11 @@ class _Server:
             self._control.sendall(f"{line}\n".encode())
 
     def close(self) -> None:
-        """Kill the ranks, and wait until they have ended."""
+        """Wait until the ranks have ended, and kill those that do not: what measures them writes down what it has."""
+        until = time.monotonic() + _GRACE
+        while self._ranks and time.monotonic() < until:
+            self._reap()
+            time.sleep(_TICK)
         for rank in self._ranks:
             os.kill(rank, signal.SIGKILL)
         while self._ranks:

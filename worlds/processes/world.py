@@ -73,12 +73,12 @@ class ProcessWorld:
 
     def close(self) -> None:
         """End the processes and remove the files; the world can be used again and then starts new ones."""
-        if self._spawner is not None:
-            self._spawner.close()
-            self._spawner = None
         for pool in self._pools.values():
             pool.forget()
         self._pools.clear()
+        if self._spawner is not None:
+            self._spawner.close()
+            self._spawner = None
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory = None

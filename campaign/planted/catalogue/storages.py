@@ -1,4 +1,4 @@
-"""Bugs of other storages than the file system: fsspec, and files of safetensors."""
+"""Bugs of other storages than the file system, fsspec and files of safetensors, and of what is found by the path."""
 
 from __future__ import annotations
 
@@ -8,7 +8,36 @@ from ..bug import Bug, Change, Witness
 
 __all__ = ["STORAGES"]
 
+_BY_PATH = Operation(by_path=True)
+
 STORAGES = (
+    Bug(
+        "storage-that-fits-path-passed-over",
+        "a storage that fits the path passed over",
+        (
+            Change(
+                "_storage_utils:_storage_setup",
+                "if target.validate_checkpoint_id(checkpoint_id)",
+                "if not target.validate_checkpoint_id(checkpoint_id)",
+            ),
+        ),
+        Witness("round_trip", Scenario(save=_BY_PATH)),
+    ),
+    Bug(
+        "nothing-staged-by-stager-that-async-save-makes",
+        "nothing staged by the stager that async_save makes",
+        (
+            Change(
+                "state_dict_saver:async_save",
+                "staging_future_or_state_dict = stage_state_dict()",
+                "staging_future_or_state_dict = state_dict if owned_async_stager else stage_state_dict()",
+            ),
+        ),
+        Witness(
+            "round_trip",
+            Scenario(entries=(TensorEntry("a"),), save=Operation(api="async", stager="default", by_path=True)),
+        ),
+    ),
     Bug(
         "stream-of-fsspec-that-swallows-what-is-raised-as-it-is-read",
         "a stream of fsspec that swallows what is raised as it is read",

@@ -1,0 +1,1 @@
+"""Which of DCP's source the laws reach, which they do not, and why not."""

@@ -1,0 +1,180 @@
+"""Why no legal scenario reaches some of DCP's source, as data that a measure of coverage is held against.
+
+What is not reached and has no reason here is a hole: a corner that a strategy lacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from .places import Place
+
+__all__ = ["OUT_OF_SCOPE", "REASONS", "Reason"]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why these places are not reached. It is void where one of them is, and where the installed torch lacks one."""
+
+    why: str
+    places: tuple[Place, ...]
+
+
+def _reason(why: str, *places: Iterable[Place]) -> Reason:
+    return Reason(why, tuple(place for several in places for place in several))
+
+
+def _in(where: str, *texts: str) -> Iterator[Place]:
+    """The statements of ``module:function`` that begin with these lines; without any, the whole of it."""
+    module, _, function = where.partition(":")
+    yield from (Place(module, function, text) for text in texts or ("",))
+
+
+def _all(module: str, *functions: str) -> Iterator[Place]:
+    """These functions of a module."""
+    yield from (Place(module, function) for function in functions)
+
+
+OUT_OF_SCOPE: tuple[Reason, ...] = (
+    _reason(
+        "another way to save, that shares nothing with this one but its loggers",
+        _in("_experimental.__init__"),
+        _in("_experimental.barriers"),
+        _in("_experimental.builder"),
+        _in("_experimental.checkpoint_process"),
+        _in("_experimental.checkpoint_reader"),
+        _in("_experimental.checkpoint_writer"),
+        _in("_experimental.checkpointer"),
+        _in("_experimental.config"),
+        _in("_experimental.staging"),
+        _in("_experimental.types"),
+        _in("_experimental.utils"),
+    ),
+    _reason("sends a state to other ranks' memory, and saves nothing", _in("_pg_transport")),
+    _reason("nothing imports it", _in("_checkpointer"), _in("_dedup_tensors")),
+    _reason("reads files of models that others have quantized, and gives other numbers", _in("quantized_hf_storage")),
+)
+"""Modules that are not on the path of a save and a load, and so are not counted."""
+
+REASONS: tuple[Reason, ...] = (
+    _reason(
+        "with an accelerator",
+        _all("filesystem", "_OverlappingCpuLoader.__init__", "_OverlappingCpuLoader._done"),
+        _all("filesystem", "_OverlappingCpuLoader._drain", "_OverlappingCpuLoader._refill"),
+        _all("filesystem", "_OverlappingCpuLoader._finish", "_OverlappingCpuLoader.add"),
+        _all("filesystem", "_OverlappingCpuLoader.start_loading", "_OverlappingCpuLoader.values"),
+        _in("filesystem:_write_files_from_queue", "loader = _OverlappingCpuLoader("),
+        _in(
+            "staging:DefaultStager.__init__",
+            "self._staging_stream = torch.Stream()",
+            "if not torch.accelerator.is_available():",
+        ),
+        _in("staging:DefaultStager._stage", "if not (self._staging_stream or not self._config.use_async_staging):"),
+        _in("staging:BlockingAsyncStager.stage", "if self.state_dict_cache is None:"),
+        _in(
+            "_state_dict_stager:StateDictStager._stage_untyped_storage",
+            "pin_memory_utils.pin_memory(new_storage.data_ptr(), new_storage.nbytes())",
+        ),
+    ),
+    _reason(
+        "whoever derives from it has their own",
+        _all("filesystem", "_TensorLoader.add", "_TensorLoader.start_loading", "_TensorLoader.values"),
+        _all("staging", "AsyncStager.stage"),
+    ),
+    _reason(
+        "sends a state to other ranks' memory, and saves nothing",
+        _all("staging", "_ReplicationStager.__init__", "_ReplicationStager.stage"),
+        _all("staging", "_ReplicationStager._persist_state_dict", "_ReplicationStager._get_persisted_path"),
+    ),
+    _reason(
+        "loads states of optimizers of FSDP's first version, which no law draws",
+        _all("optimizer", "_gen_rank_device", "_create_colwise_spec", "_is_nested_tensor", "_alloc_tensor"),
+        _all("optimizer", "_get_state_dict_2d_layout", "load_sharded_optimizer_state_dict"),
+    ),
+    _reason("as a command", _in("format_utils:(outside)", "class FormatMode(Enum):")),
+    _reason(
+        "only where its source says so",
+        _in("utils:_profile", "profiler = cProfile.Profile()"),
+    ),
+    _reason(
+        "nothing calls it",
+        _all("_traverse", "print_tensor", "_print_nested"),
+        _all("utils", "_all_gather_keys", "_assert_same_keys", "_DistWrapper.get_rank"),
+        _all("planner", "LoadPlanner.resolve_bytes"),
+        _all("filesystem", "_StorageWriterTransforms.transform_save_stream.NoCloseWriter.writeable"),
+        _all("_extension", "ZStandard.transform_to.Writer.writeable"),
+    ),
+    _reason(
+        "by an option of a writer or reader that is private: _extensions, _extension_registry",
+        _all("_extension", "ZStandard.is_available", "ZStandard.from_descriptor", "ZStandard.__init__"),
+        _all("_extension", "ZStandard.get_descriptor", "ZStandard.transform_to", "ZStandard.transform_from"),
+        _all("_extension", "ZStandard.transform_to.Writer.__init__", "ZStandard.transform_to.Writer.write"),
+        _all("_extension", "ZStandard.transform_to.Writer.flush", "ZStandard.transform_from.Reader.__init__"),
+        _all("_extension", "ZStandard.transform_from.Reader.readable", "ZStandard.transform_from.Reader.readinto"),
+        _all("_extension", "ZStandard.transform_from.Reader.seekable", "ExtensionRegistry.register"),
+        _all("_extension", "ExtensionRegistry.from_descriptor_list.from_descriptor"),
+        _in(
+            "filesystem:_StorageWriterTransforms.transform_save_stream",
+            "transform_to = ex.transform_to(transform_to)",
+        ),
+        _in(
+            "filesystem:_StorageReaderTransforms.transform_load_stream",
+            "if isinstance(ex, StreamTransformExtension):",
+        ),
+        _in("filesystem:FileSystemReader.read_data", "seekable = io.BytesIO(transform_from.read(-1))"),
+    ),
+    _reason(
+        "who calls it has a Path already",
+        *(
+            _in(f"filesystem:FileSystem.{name}", "path = Path(path)")
+            for name in ("create_stream", "concat_path", "rename", "mkdir", "exists", "rm_file")
+        ),
+    ),
+    _reason(
+        "what planners save is contiguous, as they say",
+        _in("metadata:TensorProperties.__getstate__", "elif memory_format == torch.channels_last:"),
+        _in(
+            "metadata:TensorProperties.__setstate__",
+            "elif mem_format_encoding == _MEM_FORMAT_ENCODING.TORCH_CHANNELS_LAST:",
+        ),
+    ),
+    _reason(
+        "a planner looks up what it has planned itself",
+        _in(
+            "utils:find_state_dict_object",
+            """raise ValueError(f"Could not find FQN: '{index.fqn}'")""",
+        ),
+        _in(
+            "utils:_find_shard",
+            """raise ValueError(f"Could not find shard at '{index.offset}' for FQN: '{index.fqn}'")""",
+        ),
+    ),
+    _reason(
+        "a key goes while its call is under way",
+        _in("state_dict_loader:load", "if key not in state_dict:"),
+    ),
+    _reason(
+        "of a checkpoint of an older torch",
+        _in("filesystem:FileSystemReader.read_metadata", "metadata.storage_meta = StorageMeta()"),
+    ),
+    _reason(
+        "of Python 3.13 or later",
+        _in("api:_wrap_exception", 'object.__setattr__(frame, "_code", None)'),
+    ),
+    _reason(
+        "by variables of the environment",
+        _in(
+            "_async_process_executor:_ProcessGroupInitInfo.__init__.get_master_addr_and_port",
+            'master_addr = os.environ.get("MASTER_ADDR")',
+        ),
+    ),
+    _reason(
+        "not on the loopback interface",
+        _in(
+            "_async_process_executor:_ProcessGroupInitInfo.__init__.get_master_addr_and_port",
+            "master_addr = _get_fq_hostname()",
+        ),
+    ),
+)
+"""Functions and statements that are."""

@@ -1,0 +1,66 @@
+"""torch's own tests of DCP, from a checkout of the user's, as parts of a measure: a process for each file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+from ..files import write_whole
+from ..logs import Record
+from ..status import Refused
+from .collect import Part
+
+__all__ = ["told", "torch_test_parts"]
+
+_JUNIT = "junit.xml"
+
+
+def torch_test_parts(folder: Path, into: Path, patience: float) -> list[Part]:
+    """A part for each file of tests in the folder, which is ``test/distributed/checkpoint`` of a checkout of pytorch.
+
+    ``into`` is the directory of the parts. Raises :class:`Refused` where there is no test.
+    """
+    files = sorted(folder.resolve().rglob("test_*.py"))
+    if not files:
+        raise Refused(f"there are no tests in {folder}: it takes test/distributed/checkpoint of a checkout of pytorch")
+    into.mkdir(parents=True, exist_ok=True)
+    settings = into.resolve() / "pytest.ini"  # neither pytorch's nor this project's
+    write_whole(settings, "[pytest]\n")
+    parts = []
+    for file in files:
+        name = ".".join(file.relative_to(folder.resolve()).with_suffix("").parts)
+        place = into / name
+        place.mkdir(exist_ok=True)
+        options = [f"--rootdir={file.parent}", "-c", str(settings), "--noconftest", "-p", "no:cacheprovider", "-q"]
+        junit = f"--junitxml={place.resolve() / _JUNIT}"
+        parts.append(Part(name, "pytest", (str(file), *options, junit), _read, patience, cwd=place))
+    return parts
+
+
+def _read(status: int, output: str, place: Path) -> Record:
+    """How many tests ``passed`` and were ``skipped``, which ``failed``, and how the process was ``lost``, if it was."""
+    record: Record = {"file": place.name, "passed": [], "skipped": 0, "failed": []}
+    junit = place / _JUNIT
+    if not junit.exists():
+        how = f"killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        return {**record, "lost": how, "said": f"lost: {how}"}
+    for case in ElementTree.parse(junit).iter("testcase"):
+        name = f"{case.get('classname', '').rpartition('.')[2]}.{case.get('name')}"
+        if case.find("failure") is not None or case.find("error") is not None:
+            record["failed"].append(name)
+        elif case.find("skipped") is not None:
+            record["skipped"] += 1
+        else:
+            record["passed"].append(name)
+    return {**record, "said": _counts([record])}
+
+
+def _counts(records: list[Record]) -> str:
+    passed, failed = (sum(len(record[what]) for record in records) for what in ("passed", "failed"))
+    return f"{passed} passed, {sum(record['skipped'] for record in records)} skipped, {failed} failed"
+
+
+def told(records: list[Record]) -> str:
+    """What came of all of them, in a line."""
+    lost = sum("lost" in record for record in records)
+    return f"torch's own tests: {_counts(records)} in {len(records)} files" + (f", {lost} of them lost" if lost else "")
