@@ -199,7 +199,8 @@ class Scenario(Concise):
                 require(able, f"{name} has its files from fsspec, where no {fault.call} fails with {fault.error}")
         served = not self.request_faults or find_storage(name).endpoint is not None
         require(served, f"{name} tells of no server whose requests could fail")
-        require(self.earlier == "nothing" or name == FILE_SYSTEM, "an earlier save is one to DCP's own files")
+        of_dcp = name in SHIPPED and find_storage(name).files is not None
+        require(self.earlier == "nothing" or of_dcp, "an earlier save is one to DCP's own files, or to those of fsspec")
         require(limits.uncoordinated or self.save.coordinated, f"{name} takes ranks that coordinate")
         staged = self.save.api == "async" and self.save.stager == "writer"
         require(limits.stages or not staged, f"the writer of {name} is no stager")
