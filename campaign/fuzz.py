@@ -26,7 +26,7 @@ from .progress import Progress, law_lines
 from .ray_pool import RayPool, cluster_cpus
 from .shared import SharedFindings
 from .status import INTERRUPTED, NEWS, NOTHING, Refused
-from .tally import Tally
+from .tally import Tally, how_often
 
 __all__ = ["begin", "cpus", "go_on", "seconds_of", "shard_of", "summary_lines"]
 
@@ -197,7 +197,7 @@ def summary_lines(tally: Tally, new: set[str], folder: Folder) -> Iterator[str]:
     yield f"{tally.examples} examples in {tally.elapsed:.0f} s, {tally.behaviours} behaviours{shrinking}"
     for number, name in enumerate(sorted(new, key=lambda name: (tally.findings[name].size, name))):
         finding = tally.findings[name]
-        yield f"NEW {name}, {tally.violations[name]} times: {finding.headline}"
+        yield f"NEW {name}, {how_often(tally.violations[name])}: {finding.headline}"
         yield f"    {folder.findings() / name}"
         if number < _IN_FULL:
             yield from (f"    {line}" for line in finding.violation.strip().splitlines()[1:])

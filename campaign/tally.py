@@ -9,7 +9,12 @@ from typing import Any
 from .finding import Finding
 from .logs import Record
 
-__all__ = ["LawTally", "Lost", "Tally", "Tick"]
+__all__ = ["LawTally", "Lost", "Tally", "Tick", "how_often"]
+
+
+def how_often(count: int) -> str:
+    """``once``, or how many times."""
+    return "once" if count == 1 else f"{count} times"
 
 
 @dataclass

@@ -18,7 +18,7 @@ from campaign.laws import Law
 from campaign.logs import Record
 from campaign.opened import OpenedWorlds
 from campaign.slot import Slot, read_slot
-from campaign.tally import Tally
+from campaign.tally import Tally, how_often
 from campaign.unit import Unit
 from campaign.watch import Watch
 from properties.planning.breach import WrongItems, WrongRead
@@ -36,6 +36,7 @@ from worlds.side_by_side import SideBySide
 judge_module = importlib.import_module("properties.judge")  # whose name the package gives to its function
 
 
+@pytest.mark.thorough
 def test_planted_bug_is_found_once_kept_and_shown(
     into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -58,7 +59,7 @@ def test_planted_bug_is_found_once_kept_and_shown(
     assert len(ways) > 1
     assert set(ways.values()) == {1}
     for name in tally.findings:
-        assert said.out.count(f"NEW {name}, {tally.violations[name]} times: ") == 1
+        assert said.out.count(f"NEW {name}, {how_often(tally.violations[name])}: ") == 1
         assert said.err.count(f"NEW {name}: ") == 1
         assert read_finding(into / "findings" / name) == tally.findings[name]
     name = names["MetadataWrong"]

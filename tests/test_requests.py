@@ -76,6 +76,7 @@ def test_what_is_refused_is_refused_all_the_same(world: SimulatedWorld) -> None:
         assert judge(mismatched, world.run(mismatched))
 
 
+@pytest.mark.thorough
 def test_storage_that_takes_any_answer_is_found(world: SimulatedWorld) -> None:
     """It has reported a save as done, and what the metadata tell of is not there."""
     cases = failing_request_scenarios(storage=BELIEVING)
@@ -111,6 +112,7 @@ def test_what_is_no_fault_is_refused_in_one_line(make: Any, says: str) -> None:
     assert says in str(caught.value)
 
 
+@pytest.mark.thorough
 def test_law_is_of_storages_on_a_server() -> None:
     """On ours where none is chosen, as long as ranks find on it what others have saved."""
     for world, storage in (("simulated", ""), ("simulated", SERVED), ("simulated", IMPATIENT)):

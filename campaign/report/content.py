@@ -16,7 +16,7 @@ from ..drawn import DRAWN
 from ..finding import Finding
 from ..folder import Folder, Plan
 from ..status import Refused
-from ..tally import Tally
+from ..tally import Tally, how_often
 from .diagrams import diagrams
 from .picture import TensorPicture, tensor_pictures
 from .story import Story, stories
@@ -29,7 +29,7 @@ class Shown:
     """A finding, with what is drawn of it."""
 
     finding: Finding
-    times: int
+    often: str
     directory: str
     pictures: tuple[TensorPicture, ...] = ()
     stories: tuple[Story, ...] = ()
@@ -114,7 +114,7 @@ def content_of(folder: Folder, tally: Tally) -> Content:
 
 
 def _shown(finding: Finding, tally: Tally, directory: Path) -> Shown:
-    shown = Shown(finding, tally.violations[finding.id], str(directory / finding.id))
+    shown = Shown(finding, how_often(tally.violations[finding.id]), str(directory / finding.id))
     try:
         case = finding.read_case()
     except Refused:  # of another version, whose text is all that there is

@@ -30,7 +30,7 @@ def _lines(content: Content) -> Iterator[str]:
     for shown in content.new:
         finding = shown.finding
         yield ""
-        yield f"### New: `{finding.id}`, {shown.times} times"
+        yield f"### New: `{finding.id}`, {shown.often}"
         yield ""
         yield f"{_text(finding.headline)}"
         yield ""
