@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any
@@ -99,6 +100,16 @@ def _steal_work(config: pytest.Config) -> None:
     """Let workers take tests from each other: laws take far longer than most, and who has the last ones ends alone."""
     if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
         config.option.dist = "worksteal"
+
+
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> Generator[None, int, int]:
+    """With ``-n auto`` one worker more than there are processors, unless the environment says how many.
+
+    Many tests of the tester wait for real ranks, which takes time and no processor: a quarter of what two have.
+    """
+    workers = yield
+    return workers if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else workers + 1
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

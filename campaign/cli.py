@@ -12,7 +12,7 @@ import torch
 from .status import INTERRUPTED, NAME, NOTHING, TEXT
 from .verbs.campaigns import fuzz, merge, report
 from .verbs.installed import doctor, known
-from .verbs.measuring import coverage, measure
+from .verbs.measuring import coverage, determinism, measure
 from .verbs.one_case import minimize, replay, script
 from .verbs.own_storage import contract, new_storage
 
@@ -33,7 +33,7 @@ def cli() -> None:
     """Stress torch.distributed.checkpoint, as it is installed, and show what was found."""
 
 
-for verb in (known, doctor, script, replay, minimize, fuzz, report, merge, measure, coverage):
+for verb in (known, doctor, script, replay, minimize, fuzz, report, merge, measure, coverage, determinism):
     cli.add_command(verb)
 for verb in (new_storage, contract):
     cli.add_command(verb)

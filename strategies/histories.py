@@ -207,7 +207,8 @@ def _steps(draw: DrawFn, usual: _Usual, keys: tuple[Key, ...], name: Literal["sa
         of_files = _file_faults(name, operation.world_size, operation.coordinator)
         return replace(step, file_faults=draw(of_files, label="operations on files that fail"))
     if failing:
-        return replace(step, faults=draw(_faults(name, operation, usual.caching), label="faults"))
+        at_hooks = _faults(name, operation.world_size, operation.coordinator, usual.caching)
+        return replace(step, faults=draw(at_hooks, label="faults"))
     return step
 
 
@@ -252,8 +253,9 @@ def _without_loss(fault: FileFault) -> FileFault:
 
 
 @reused
-def _faults(name: Literal["save", "load"], operation: Operation, caching: bool) -> SearchStrategy[tuple[Fault, ...]]:
-    size, coordinator = operation.world_size, operation.coordinator
+def _faults(
+    name: Literal["save", "load"], size: int, coordinator: int, caching: bool
+) -> SearchStrategy[tuple[Fault, ...]]:
     anywhere = faults(operation=name, world_size=size, coordinator=coordinator, max_hooks=2)
     if name == "load":
         return anywhere

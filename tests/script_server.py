@@ -7,6 +7,7 @@ A job of several ranks has what ``torchrun`` gives it: the variables, a store th
 soon as one rank fails. Its processes end as any interpreter does, with what a script has registered for the exit.
 """
 
+import gc
 import json
 import os
 import signal
@@ -16,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+# What the scripts then need not load; torch itself imports the first in the first DTensor or optimizer of a process.
+import torch._dynamo
 import torch.distributed as dist
-import torch.distributed.checkpoint  # noqa: F401  (which the scripts then need not load)
+import torch.distributed.checkpoint  # noqa: F401
 
 PATIENCE = 10
 """How many seconds ranks have that were told to end."""
@@ -131,6 +134,8 @@ def run(job: Job) -> None:
 
 
 if __name__ == "__main__":
+    # What is here already is never collected: to free all of torch takes each process that ends most of a second.
+    gc.freeze()
     asked = serve()
     if asked is not None:
         run(asked)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from tests.warm_python import ROOT, run_python
 from worlds import SimulatedWorld
 from worlds.benchmark.columns import COLUMNS, Column
 from worlds.benchmark.cost import Cost
@@ -17,15 +17,11 @@ from worlds.benchmark.table import cost_table, ratio_lines
 from worlds.outcome import Returned
 
 
-def run_benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "worlds.benchmark", *arguments]
-    return subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
-
-
 @pytest.mark.thorough
 def test_every_column_is_measured() -> None:
     pytest.importorskip("expecttest")
-    done = run_benchmark("--examples=1", "--world-sizes=1")
+    command = [sys.executable, "-m", "worlds.benchmark", "--examples=1", "--world-sizes=1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     header = next(line for line in lines if line.startswith("ms per example"))
@@ -45,7 +41,7 @@ def test_every_column_is_measured() -> None:
     ],
 )
 def test_bad_option_ends_in_one_line(arguments: list[str], message: str) -> None:
-    done = run_benchmark(*arguments)
+    done = run_python("-m", "worlds.benchmark", *arguments)
     assert done.returncode == 2
     assert done.stdout == ""
     [line] = done.stderr.splitlines()

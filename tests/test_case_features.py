@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Iterable
 from importlib import import_module
 
 import pytest
@@ -10,34 +11,29 @@ from hypothesis.strategies import SearchStrategy
 
 from properties import planning
 from properties.judged import PLANNING_LAWS
-from strategies import (
-    histories,
-    killed_scenarios,
-    rebuildings,
-    routes,
-    save_sequences,
-    saves_side_by_side,
-    windows,
-)
+from strategies import killed_scenarios, routes, save_sequences, saves_side_by_side, windows
 from strategies.case_features import CASE_FEATURES, case_features
 from tests.test_strategies import count, sample
 
 
+def check_features(group: str, drawn: Iterable[object]) -> None:
+    """Those of the group are all among the features of what was drawn, and no others."""
+    assert set(count(drawn, case_features)) == {(group, name) for name in CASE_FEATURES[group]}
+
+
+# Of histories and of what is loaded without a template, tests/test_corners.py tells it of what it draws anyway.
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     ("group", "strategies"),
     [
-        ("without a template", [rebuildings()]),
         ("another way", [routes(), windows()]),
         ("side by side", [saves_side_by_side()]),
         ("one after the other", [save_sequences()]),
-        ("step of a history", [histories()]),
         ("ranks that die", [killed_scenarios()]),
     ],
 )
 def test_every_feature_is_listed_and_drawn(group: str, strategies: list[SearchStrategy[object]]) -> None:
-    counts = count((case for strategy in strategies for case in sample(strategy)), case_features)
-    assert set(counts) == {(group, name) for name in CASE_FEATURES[group]}
+    check_features(group, (case for strategy in strategies for case in sample(strategy)))
 
 
 def test_every_law_of_planning_is_listed() -> None:

@@ -96,6 +96,7 @@ _JSON = st.recursive(
 )
 
 
+@pytest.mark.thorough
 @settings(max_examples=300)
 @given(scenario=scenarios(), data=st.data())
 def test_damaged_file_is_a_scenario_or_refused_in_one_line(scenario: Scenario, data: st.DataObject) -> None:

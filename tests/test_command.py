@@ -25,14 +25,12 @@ from properties.known_issues import KNOWN_ISSUES
 from properties.ledger import LedgerEntry
 from properties.planning.known_issues import PLANNING_ISSUES
 from properties.verdict import Verdict
+from tests.warm_python import ROOT, run_python
 from worlds import Damage, Fault, ObjectEntry, Operation, Scenario, Schedule, SimulatedWorld, TensorEntry
-
-ROOT = Path(__file__).parents[1]
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    start = [sys.executable, "-m", "campaign", *arguments]
-    return subprocess.run(start, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    return run_python("-m", "campaign", *arguments)
 
 
 def verdict_of(scenario: Scenario, world: SimulatedWorld) -> Verdict:
@@ -214,6 +212,7 @@ def test_replay_of_a_scenario_with_damage_goes_by_the_law_on_damage(
     assert "still there" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_replay_on_the_ranks_of_a_job() -> None:
     """The one that hangs, so that the job must end all the same."""
     job = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--local-addr=127.0.0.1", "--standalone"]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from strategies import histories, rebuildings
+from tests.test_case_features import check_features
 from tests.test_strategies import count, sample
 from worlds.histories import History, Save
 from worlds.rebuilding import Rebuilding
@@ -46,7 +47,9 @@ def _of_history(history: History) -> Iterator[str]:
 def test_histories_are_of_long_jobs_and_of_several() -> None:
     floors = {"two saves in a job": 150, "world sizes": 75, "plan kept": 20, "plan that failed": 6}
     floors |= {"stager again": 25, "stager and tensors again": 15}
-    counts = count(sample(histories()), _of_history)
+    drawn = sample(histories())
+    check_features("step of a history", drawn)
+    counts = count(drawn, _of_history)
     assert {corner: counts[corner] for corner, least in floors.items() if counts[corner] < least} == {}
 
 
@@ -63,5 +66,7 @@ def _of_rebuilding(rebuilding: Rebuilding) -> Iterator[str]:
 def test_conversions_are_of_what_is_nested_by_every_way() -> None:
     floors = dict.fromkeys(("dcp_to_torch_save", "there_and_back", "keys", "planner"), 60)
     floors |= {"nested": 80, "key with something below it": 15}
-    counts = count(sample(rebuildings()), _of_rebuilding)
+    drawn = sample(rebuildings())
+    check_features("without a template", drawn)
+    counts = count(drawn, _of_rebuilding)
     assert {corner: counts[corner] for corner, least in floors.items() if counts[corner] < least} == {}

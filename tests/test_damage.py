@@ -132,6 +132,7 @@ def test_shrinks_to_one_missing_file() -> None:
     assert find(damages(), lambda done: done[0].inside, settings=QUIET) == (Damage("flipped", inside=True),)
 
 
+@pytest.mark.thorough
 def test_every_damage_is_drawn() -> None:
     group = "damage after the save"
     counts = count(sample(damaged_scenarios()), damage_features)

@@ -315,6 +315,7 @@ def test_what_is_no_fault_is_refused_in_one_line(fault: Any, says: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.thorough
 @settings(max_examples=100)
 @given(scenario=failing_file_scenarios())
 def test_scenario_round_trips(scenario: Scenario) -> None:

@@ -36,6 +36,7 @@ from worlds.side_by_side import SideBySide
 judge_module = importlib.import_module("properties.judge")  # whose name the package gives to its function
 
 
+@pytest.mark.thorough
 def test_planted_bug_is_found_once_kept_and_shown(
     into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -124,12 +124,14 @@ def test_entries_are_held_by_the_ranks_of_each_step_and_have_its_values() -> Non
     assert steps == [2, 2]
 
 
+@pytest.mark.thorough
 def test_shrinks_to_one_save_by_one_rank() -> None:
     assert find(histories(), lambda _: True, settings=FEW) == History((TensorEntry("a"),), (Save(),))
     failed = find(histories(), lambda history: any(step.faults for step in history.steps), settings=FEW)
     assert len(failed.steps) == 1
 
 
+@pytest.mark.thorough
 def test_load_over_what_was_broken_is_drawn_in_few_steps() -> None:
     def broken(history: History) -> bool:
         steps = [(step.name, step.at, bool(step.faults)) for step in history.steps]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,13 +23,13 @@ from campaign.measure.size import Size, size_of
 from campaign.measure.table import lines, rows
 from campaign.planted.bug import Bug, Change, Witness
 from campaign.planted.catalogue import CATALOGUE
+from tests.warm_python import run_python
 from worlds import ChunkSharding, Fault, Operation, Scenario, TensorEntry
 from worlds.histories import History, Load, Save
 from worlds.plans import Box, Cut, Held, Item, MeshLayout, NestedState, Plans, Reads, Tiled
 from worlds.training import Norm, Parallelism, Side, Training
 from worlds.windows import Window
 
-ROOT = Path(__file__).parents[1]
 BUG = CATALOGUE["overlap-of-first-dim"]
 WITNESS = Witness("round_trip", Scenario((TensorEntry("a"),)))
 
@@ -107,8 +105,7 @@ def test_race_that_cannot_be_run_is_a_line_too_and_is_not_run_again(tmp_path: Pa
 
 
 def test_command_measures_a_bug_and_tells_of_it(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "campaign", "measure", BUG.id, "--law=read_items", f"--into={tmp_path}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    done = run_python("-m", "campaign", "measure", BUG.id, "--law=read_items", f"--into={tmp_path}", seconds=600)
     assert done.returncode == 0, done.stderr
     assert f"{BUG.id}, seed 0: found by read_items after " in done.stderr
     (record,) = read_results(tmp_path)

@@ -65,6 +65,7 @@ def chosen(request: pytest.FixtureRequest) -> Iterator[str]:
     limit_planners()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("chosen", [FORGETTING], indirect=True)
 def test_item_that_is_left_out_is_found(chosen: str, world: SimulatedWorld) -> None:
     """Whoever is not the coordinator, and has two things that nobody else has."""
@@ -84,6 +85,7 @@ def test_values_in_the_wrong_place_are_found(chosen: str, world: SimulatedWorld)
     assert f"planners='{chosen}'" in str(violation)
 
 
+@pytest.mark.thorough
 def test_laws_run_with_them() -> None:
     laws = ["properties/test_round_trip.py", "properties/test_training.py", "-k", "shard-0"]
     done = run(*laws, f"--planner={RIGHT}", "--storage=memory")

@@ -321,6 +321,7 @@ def test_ranks_that_can_no_longer_be_started_end_in_one_line() -> None:
             world.run(SMALL)
 
 
+@pytest.mark.thorough
 def test_last_resort_is_a_time_limit() -> None:
     # Long enough for rank 1 to come to its barrier on a machine that is busy with much else; rank 0 never comes.
     with ProcessWorld(patience=10) as world:

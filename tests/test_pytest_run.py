@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from properties.choices import WORLDS
-
-ROOT = Path(__file__).parents[1]
+from tests.warm_python import run_python
 
 PLANT = """
 import sys, pytest
@@ -30,8 +27,7 @@ with planted(
 
 def run(*arguments: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
     start = ["-m", "pytest"] if code is None else ["-c", code]
-    command = [sys.executable, *start, "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    return run_python(*start, "-p", "no:cacheprovider", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +55,7 @@ def test_unknown_world_ends_in_one_line() -> None:
     assert done.stderr.strip().splitlines() == [f"ERROR: there is no world 'real': --world takes {', '.join(WORLDS)}"]
 
 
+@pytest.mark.thorough
 def test_law_runs_on_real_ranks_and_one_that_makes_no_sense_there_says_so() -> None:
     laws = ["properties/test_round_trip.py", "properties/test_no_deadlock.py"]
     done = run(*laws, "--world=processes", "-k", "(round_trip or order) and shard-0", "-rs")

@@ -57,6 +57,7 @@ def test_shrinks_to_a_conversion_of_nothing() -> None:
     assert find(rebuildings(), lambda _: True, settings=settings(database=None, max_examples=200)) == Rebuilding()
 
 
+@pytest.mark.thorough
 def test_keys_below_a_container_are_drawn() -> None:
     def asks_below(rebuilding: Rebuilding) -> bool:
         names = {unit.fqn for unit in rebuilding.scenario.units("save")}

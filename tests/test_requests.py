@@ -77,6 +77,7 @@ def test_what_is_refused_is_refused_all_the_same(world: SimulatedWorld) -> None:
         assert judge(mismatched, world.run(mismatched))
 
 
+@pytest.mark.thorough
 def test_storage_that_takes_any_answer_is_found(world: SimulatedWorld) -> None:
     """It has reported a save as done, and what the metadata tell of is not there."""
     cases = failing_request_scenarios(storage=BELIEVING)
@@ -126,6 +127,7 @@ def test_process_that_forks_has_a_server_of_its_own(world: SimulatedWorld) -> No
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+@pytest.mark.thorough
 def test_law_is_of_storages_on_a_server() -> None:
     """On ours where none is chosen, as long as ranks find on it what others have saved."""
     for world, storage in (("simulated", ""), ("simulated", SERVED), ("simulated", IMPATIENT)):

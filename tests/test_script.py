@@ -71,6 +71,7 @@ def test_known_issue_has_a_short_script(issue: KnownIssue, world: SimulatedWorld
     assert len(script.splitlines()) < 100
 
 
+@pytest.mark.thorough
 def test_any_scenario_has_a_script_or_is_refused_in_one_line(world: SimulatedWorld) -> None:
     written, refused = [], []
 
@@ -126,6 +127,7 @@ def _scripts(world: SimulatedWorld, processes: ProcessWorld) -> Iterator[tuple[s
             yield bug.id.replace(" ", "-"), write_script(verdict_of(bug.scenario, world))
 
 
+@pytest.mark.thorough
 def test_scripts_pass_the_linter(world: SimulatedWorld, processes: ProcessWorld, tmp_path: Path) -> None:
     ruff = shutil.which("ruff", path=f"{Path(sys.executable).parent}:{'/usr/bin'}") or shutil.which("ruff")
     if ruff is None:

@@ -38,6 +38,7 @@ def breach_of(training: Training, world: SimulatedWorld) -> TrainingBreach:
     return breach
 
 
+@pytest.mark.thorough
 def test_any_training_has_a_script_or_is_refused_in_one_line(world: SimulatedWorld) -> None:
     written: list[str] = []
     refused: list[str] = []

@@ -66,6 +66,7 @@ def test_shrinks_to_two_groups_of_one_rank() -> None:
     assert not any(scenario.entries for scenario in smallest.both)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shared", [False, True], ids=["apart", "sharing a rank"])
 def test_groups_across_each_other_are_drawn(shared: bool) -> None:
     def across(pair: SideBySide) -> bool:

@@ -114,6 +114,7 @@ def drawn(strategy: st.SearchStrategy[Scenario]) -> list[Scenario]:
     return found
 
 
+@pytest.mark.thorough
 def test_every_storage_is_drawn_often_and_fails_within() -> None:
     for failing in ("nothing", "save"):
         scenarios = drawn(stored_scenarios(failing=failing, max_entries=1))

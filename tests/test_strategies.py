@@ -187,6 +187,7 @@ EXPECTED_CORNERS = {
 }
 
 
+@pytest.mark.thorough
 def test_corners_are_reached() -> None:
     """Every feature that a scenario without a mismatch can have in the file system, and those that matter often."""
     counts = count(sampled_scenarios("nothing"), features)
@@ -199,17 +200,20 @@ def test_corners_are_reached() -> None:
     assert {corner: counts[corner] for corner, least in wanted.items() if counts[corner] < least} == {}
 
 
+@pytest.mark.thorough
 def test_every_mismatch_is_drawn() -> None:
     counts = count(sampled_scenarios("nothing", mismatched=True), features)
     assert {name: counts["mismatch", name] for name in FEATURES["mismatch"] if counts["mismatch", name] < 10} == {}
 
 
+@pytest.mark.thorough
 def test_features_are_all_listed() -> None:
     drawn = itertools.chain(sampled_scenarios("nothing", mismatched=True), *map(sampled_scenarios, ("save", "load")))
     counts = count(drawn, features)
     assert set(counts) <= {(group, name) for group, names in FEATURES.items() for name in names}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("size", range(1, 9))
 def test_every_world_size_is_drawn(size: int) -> None:
     drawn = sampled_scenarios("nothing")
@@ -223,6 +227,7 @@ def test_every_dtype_is_drawn() -> None:
     assert {name: counts[name] for name in DTYPES if counts[name] < 2} == {}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("operation", ["save", "load"])
 def test_every_fault_is_drawn(operation: Literal["save", "load"]) -> None:
     def corners(scenario: Scenario) -> set[str]:

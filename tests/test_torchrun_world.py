@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.warm_python import run_python
+
 pytestmark = pytest.mark.thorough
 
 ROOT = Path(__file__).parents[1]
@@ -110,12 +112,21 @@ PLANT = """
 import sys, pytest
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from campaign.planted.plant import planted
+
+class AsFound:
+    @staticmethod
+    def pytest_collection():
+        from hypothesis import Phase, settings  # whose plugin complains if that comes before it
+        settings.register_profile("quick", settings.get_profile("quick"), phases=[Phase.generate])
+        settings.load_profile("quick")
+
 with planted(FileSystemReader, "read_data", "target_tensor.copy_(tensor)", "pass"):
-    sys.exit(pytest.main(sys.argv[1:]))
+    sys.exit(pytest.main(sys.argv[1:], plugins=[AsFound()]))
 """
 
 
 def test_job_ends_when_a_law_fails(tmp_path: Path) -> None:
+    """With the first case that breaks it: to make it small takes the ranks a minute, and shows nothing more."""
     script = tmp_path / "planted.py"
     script.write_text(PLANT)
     law = "properties/test_round_trip.py::test_round_trip[shard-0]"
@@ -179,9 +190,7 @@ def children(process: int) -> list[int]:
     ],
 )
 def test_wrong_use_ends_in_one_line(options: list[str], environment: dict[str, str], says: str) -> None:
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, "properties/test_round_trip.py"]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
+    command = ["-m", "pytest", "-p", "no:cacheprovider", *options, "properties/test_round_trip.py"]
+    done = run_python(*command, environment=environment)
     assert done.returncode == 4, done.stdout
     assert done.stderr.strip().splitlines() == [f"ERROR: {says}"]

@@ -76,6 +76,7 @@ def test_shrinks_to_a_step_of_plain_sgd_on_one_rank() -> None:
     assert two_ranks == Training(loaded=Side(Parallelism(tensor=2)))
 
 
+@pytest.mark.thorough
 def test_corners_are_drawn() -> None:
     drawn: list[Training] = []
 
@@ -134,6 +135,7 @@ def test_all_parallelisms_hold_the_same_shapes_and_cut_them(world: SimulatedWorl
     assert all(shape == shapes[0] for shape in shapes)
 
 
+@pytest.mark.thorough
 def test_two_runs_see_the_same(world: SimulatedWorld) -> None:
     saved, loaded = Side(Parallelism(data=2, tensor=2), 1), Side(Parallelism(data=3), full=True)
     training = replace(EVERYTHING, saved=saved, loaded=loaded)

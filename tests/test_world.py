@@ -74,6 +74,7 @@ def draw(count: int, number: int) -> list[Scenario]:
     return drawn
 
 
+@pytest.mark.thorough
 def test_same_seed_same_examples_schedules_and_outcomes() -> None:
     first, second = draw(150, 1), draw(150, 1)
     assert first == second
@@ -226,6 +227,7 @@ def test_group_of_the_caller_is_left_alone() -> None:
     assert c10d._world.default_pg is None
 
 
+@pytest.mark.thorough
 def test_no_growth_over_many_examples() -> None:
     """Threads, files and objects after 400 examples are those after 200, give or take what the interpreter caches."""
     drawn = draw(200, 2)

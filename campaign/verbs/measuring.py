@@ -1,4 +1,4 @@
-"""The verbs about how good the laws are: what they find of planted bugs, and what they reach."""
+"""The verbs about how good the laws are: what they find of planted bugs, what they reach, and if twice the same."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import click
 
 from ..asked import seconds_of
 from ..coverage.verb import run_coverage
+from ..determinism.verb import run_determinism
 from ..measure.verb import list_bugs, run_measure, write_tables
 from ..status import NEWS, NOTHING, TEXT
 from ._tell import tell
 
-__all__ = ["coverage", "measure"]
+__all__ = ["coverage", "determinism", "measure"]
 
 
 @click.command(epilog=TEXT)
@@ -98,3 +99,22 @@ def coverage(
         tell=tell,
     )
     return NEWS if is_wrong else NOTHING
+
+
+@click.command(epilog=TEXT)
+@click.argument("laws", nargs=-1, metavar="[LAW]...")
+@click.option(
+    "--max-examples", metavar="N", type=click.IntRange(1), default=100, show_default=True, help="Of each law."
+)
+def determinism(laws: tuple[str, ...], max_examples: int) -> int:
+    """Check that examples come out the same whenever and wherever they run, as a failure must that is to be run again.
+
+    Those of the LAWs, by default of all that the simulated world runs, are run in one process, in another with other
+    hashes of strings, from the last to the first and each twice, and beside load: they must be the same, with the same
+    schedules, outcomes and violations. Each difference is a line, and makes the exit status 1.
+    """
+    found = run_determinism(laws, examples=max_examples, tell=tell)
+    for difference in found:
+        click.echo(difference)
+    click.echo(f"{len(found) or 'no'} differences")
+    return NEWS if found else NOTHING

@@ -117,6 +117,7 @@ def _main() -> None:
     directory = sys.argv[2]
     try:
         import torch
+        import torch._dynamo  # which torch itself imports in the first DTensor or optimizer of a process
 
         from . import jobs  # noqa: F401  (what ranks need, imported once for all of them)
 
