@@ -13,10 +13,12 @@ from worlds.entries import TensorEntry
 from worlds.layouts import ChunkSharding
 from worlds.operations import Operation
 from worlds.scenario import Scenario
+from worlds.storages import limits_of
 
 from .check import KNOWN_HITS, World, pass_or_raise
 from .damage_reads import DamageReads
 from .judge import judge
+from .judge_damaged_safetensors import SafetensorsDamage
 from .judged import count_judged
 from .known_issues import find_known_issue
 from .ledger import LedgerEntry, first_match
@@ -37,6 +39,8 @@ class DamageIssue(LedgerEntry):
 def check_damaged(scenario: Scenario, world: World) -> None:
     """Raise the violation if ``scenario`` breaks a law in ``world``, unless it is a known issue; that is counted."""
     __tracebackhide__ = True
+    if not limits_of(scenario.storage).metadata and not _passes_undamaged(scenario, world):
+        return
     outcome = world.run(scenario)
     count_judged(features(scenario) | damage_features(scenario))
     verdict = judge(scenario, outcome)
@@ -45,6 +49,18 @@ def check_damaged(scenario: Scenario, world: World) -> None:
         pass_or_raise(verdict)
     else:
         KNOWN_HITS[known.id] += 1
+
+
+def _passes_undamaged(scenario: Scenario, world: World) -> bool:
+    """Whether it breaks no law without the damage; where it does, what is damaged says nothing.
+
+    Of other storages it is known from the metadata what was saved.
+    """
+    __tracebackhide__ = True
+    undamaged = replace(scenario, damages=())
+    verdict = judge(undamaged, world.run(undamaged))
+    pass_or_raise(verdict)
+    return bool(verdict)
 
 
 def _known_without_damage(verdict: Verdict) -> LedgerEntry | None:
@@ -65,12 +81,38 @@ def _is_due_to(kind: str, *, metadata: bool = False) -> Callable[[Verdict], bool
     """Whether the load is as if nothing had happened, of what such a damage has done; and nothing but that is wrong."""
 
     def matches(verdict: Verdict) -> bool:
+        if kind != "stale" and verdict.outcome.places is not None:
+            return False  # in files of safetensors, which name what is in them
         reads = DamageReads.of(verdict.scenario, verdict.outcome)
         if (reads.of_metadata == "altered") != metadata:
             return False
         return any(damage.kind == kind and damage.metadata == metadata for damage in verdict.scenario.damages)
 
     return matches
+
+
+def _is_of_safetensors(verdict: Verdict) -> SafetensorsDamage | None:
+    return None if verdict.outcome.places is None else SafetensorsDamage.of(verdict.scenario, verdict.outcome)
+
+
+def _misses_a_file(verdict: Verdict) -> bool:
+    damage = _is_of_safetensors(verdict)
+    missing = any(damage.kind == "missing" for damage in verdict.scenario.damages)
+    return damage is not None and bool(damage.gone) and missing and not damage.is_other_header
+
+
+def _reads_another_header(verdict: Verdict) -> bool:
+    damage = _is_of_safetensors(verdict)
+    return damage is not None and damage.is_other_header and _is_flipped(verdict)
+
+
+def _reads_flipped_elements(verdict: Verdict) -> bool:
+    damage = _is_of_safetensors(verdict)
+    return damage is not None and not damage.is_other_header and _is_flipped(verdict)
+
+
+def _is_flipped(verdict: Verdict) -> bool:
+    return any(damage.kind == "flipped" for damage in verdict.scenario.damages)
 
 
 def _changes_more_than_the_bit(verdict: Verdict) -> bool:
@@ -125,6 +167,34 @@ _ISSUES = (
         loses="a load reports success and holds a value that nobody has saved, after a disk or a network has erred",
         scenario=Scenario(_ONE, damages=(Damage("flipped", inside=True),)),
         matches=_is_due_to("flipped"),
+    ),
+    DamageIssue(
+        id="safetensors-missing-file",
+        title="a file of safetensors that is gone is not missed: the reader knows of none but those that it finds",
+        loses="a load reports success, and what was in that file keeps the values that it had",
+        scenario=Scenario(
+            (TensorEntry("a", (2,), saved=_HALVES),), Operation(2), damages=(Damage("missing"),), storage="safetensors"
+        ),
+        matches=_misses_a_file,
+    ),
+    DamageIssue(
+        id="safetensors-flipped-bit-in-header",
+        title="a flipped bit in the header of a file of safetensors can lead a load to other bytes or another place",
+        loses="a load reports success and holds other values, or the old ones; nothing checks the header",
+        scenario=Scenario(  # what is at [0] is said to be at [1], where something else is too
+            (TensorEntry("a", (2,), saved=_HALVES),),
+            Operation(2),
+            damages=(Damage("flipped", byte=75),),
+            storage="safetensors",
+        ),
+        matches=_reads_another_header,
+    ),
+    DamageIssue(
+        id="safetensors-flipped-bit",
+        title="a flipped bit in the elements of a file of safetensors is loaded: the format has no checksums",
+        loses="a load reports success and holds a value that nobody has saved, after a disk or a network has erred",
+        scenario=Scenario(_ONE, damages=(Damage("flipped", inside=True),), storage="safetensors"),
+        matches=_reads_flipped_elements,
     ),
 )
 

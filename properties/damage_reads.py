@@ -57,9 +57,10 @@ class DamageReads:
 
     @staticmethod
     def of(scenario: Scenario, outcome: Outcome) -> DamageReads:
-        """Those of the load in that outcome, which has metadata."""
-        assert outcome.metadata is not None
-        return DamageReads(scenario, outcome.metadata, {file.file: file for file in outcome.damaged})
+        """Those of the load in that outcome, which has metadata, or tells the places of what was saved without."""
+        metadata = outcome.metadata or outcome.places
+        assert metadata is not None
+        return DamageReads(scenario, metadata, {file.file: file for file in outcome.damaged})
 
     @cached_property
     def of_metadata(self) -> Harm | None:

@@ -10,6 +10,7 @@ from worlds.scenario import Scenario
 from .expected_requests import expected_of_requests
 from .judge_blame import judge_blame
 from .judge_damage import judge_damaged_load
+from .judge_damaged_safetensors import judge_damaged_safetensors
 from .judge_metadata import judge_metadata, judge_metadata_record
 from .judge_state import judge_state, judge_untouched
 from .oracle import Expectation, expected
@@ -75,6 +76,8 @@ def _of_load(scenario: Scenario, outcome: Outcome, expectation: Expectation) -> 
         return
     if scenario.damages and outcome.metadata is not None:
         yield from judge_damaged_load(scenario, outcome, expectation.load)
+    elif scenario.damages and outcome.places is not None:
+        yield from judge_damaged_safetensors(scenario, outcome, expectation.load)
     else:
         yield from judge_blame(scenario, "load", expectation.load, load)
         yield from judge_untouched(scenario, load)

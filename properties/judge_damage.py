@@ -25,7 +25,7 @@ from .violations import (
     WrongRanks,
 )
 
-__all__ = ["judge_damaged_load"]
+__all__ = ["Blame", "described", "judge_damaged_load", "judge_data", "may_fail", "must_fail", "named_ranks", "unseen"]
 
 
 def judge_damaged_load(scenario: Scenario, outcome: Outcome, expectation: OperationExpectation) -> Iterator[Breach]:
@@ -38,7 +38,7 @@ def judge_damaged_load(scenario: Scenario, outcome: Outcome, expectation: Operat
     assert outcome.load is not None
     reads = DamageReads.of(scenario, outcome)
     for breach in _breaches(scenario, outcome, outcome.load, reads, expectation):
-        yield replace(breach, damage=tuple(_described(outcome, reads)))
+        yield replace(breach, damage=tuple(described(outcome, reads)))
 
 
 def _breaches(
@@ -46,39 +46,39 @@ def _breaches(
 ) -> Iterator[Breach]:
     everyone = frozenset(range(scenario.load.world_size))
     if reads.of_metadata == "lost":
-        yield from _must_fail(load, _Blame("plan", dict.fromkeys(everyone, ()), everyone))
+        yield from must_fail(load, Blame("plan", dict.fromkeys(everyone, ()), everyone))
         if reads.is_gone(METADATA):
             yield from _said(load, dict.fromkeys(everyone, METADATA), "")
         yield from judge_untouched(scenario, load)
     elif reads.of_metadata == "altered":  # then it may say anything, also what leads other ranks astray
-        yield from _may_fail(load, None, everyone)
+        yield from may_fail(load, None, everyone)
         if load.returned:
-            yield from _unseen(scenario, outcome, load)
+            yield from unseen(scenario, outcome, load)
     elif expectation.stages:  # before anything is read of the files
         yield from judge_blame(scenario, "load", expectation, load)
         yield from judge_untouched(scenario, load)
     else:
-        yield from _data(scenario, outcome, load, reads)
+        yield from judge_data(scenario, outcome, load, reads)
 
 
-def _data(scenario: Scenario, outcome: Outcome, load: OperationOutcome, reads: DamageReads) -> Iterator[Breach]:
+def judge_data(scenario: Scenario, outcome: Outcome, load: OperationOutcome, reads: DamageReads) -> Iterator[Breach]:
     lost = reads.ranks("lost", surely=True)
     perhaps = reads.ranks("lost", surely=False).keys() | reads.ranks("altered", surely=False).keys()
     if lost:
-        yield from _must_fail(load, _Blame("read", lost, perhaps))
+        yield from must_fail(load, Blame("read", lost, perhaps))
         gone = {rank: next(iter(files)) for rank in lost if len(files := reads.only_misses(rank)) == 1}
         yield from _said(load, gone, "FileNotFoundError")
     else:
-        yield from _may_fail(load, "read", perhaps)
+        yield from may_fail(load, "read", perhaps)
     yield from _alike(load, reads)
     yield from judge_untouched(scenario, load)
     if load.returned:
         yield from judge_state(scenario, "load", mended(scenario, load, reads))
-        yield from _unseen(scenario, outcome, load)
+        yield from unseen(scenario, outcome, load)
 
 
 @dataclass(frozen=True)
-class _Blame:
+class Blame:
     """The phase, the ranks that must be named, each with what it cannot read, and those that may be."""
 
     phase: Literal["plan", "read"]
@@ -86,7 +86,7 @@ class _Blame:
     perhaps: Set[int]
 
 
-def _must_fail(load: OperationOutcome, blame: _Blame) -> Iterator[Breach]:
+def must_fail(load: OperationOutcome, blame: Blame) -> Iterator[Breach]:
     yield from judge_ended("load", load)
     yield from _in_phase(load, blame.phase)
     first = min(blame.surely)
@@ -97,7 +97,7 @@ def _must_fail(load: OperationOutcome, blame: _Blame) -> Iterator[Breach]:
             yield Breach(LostFailure, f"load: {what}, and load() returned on {where}", "load")
     yield from _protected(load, what)
     yield from judge_agreed("load", load)
-    named = _named(load)
+    named = named_ranks(load)
     for rank in sorted(blame.surely.keys() - named):
         yield Breach(LostFailure, f"load: rank {rank} reads what is gone, and is not named", "load")
     yield from _only(load, blame.surely.keys() | blame.perhaps)
@@ -112,7 +112,7 @@ def _said(load: OperationOutcome, gone: Mapping[int, str], kind: str) -> Iterato
                 yield Breach(WrongException, f"load: {what}", "load")
 
 
-def _may_fail(load: OperationOutcome, phase: Literal["read"] | None, perhaps: Set[int]) -> Iterator[Breach]:
+def may_fail(load: OperationOutcome, phase: Literal["read"] | None, perhaps: Set[int]) -> Iterator[Breach]:
     yield from judge_ended("load", load)
     if not perhaps:
         yield from judge_none_failed("load", load)
@@ -145,31 +145,31 @@ def _protected(load: OperationOutcome, what: str) -> Iterator[Breach]:
             yield Breach(UnprotectedFailure, f"load: {what}, and {said}", "load")
 
 
-def _named(load: OperationOutcome) -> Set[int]:
+def named_ranks(load: OperationOutcome) -> Set[int]:
     return {rank for seen in load.ranks if isinstance(seen, Raised) for rank, _ in seen.failures or ()}
 
 
 def _only(load: OperationOutcome, allowed: Set[int]) -> Iterator[Breach]:
-    for rank in sorted(_named(load) - allowed):
+    for rank in sorted(named_ranks(load) - allowed):
         yield Breach(WrongRanks, f"load: rank {rank}, which reads nothing that is damaged, is blamed", "load")
 
 
 def _alike(load: OperationOutcome, reads: DamageReads) -> Iterator[Breach]:
-    named = _named(load)
+    named = named_ranks(load)
     for ranks in reads.alike():
         if named & ranks and (missing := sorted(ranks - named)):
             what = f"rank {min(named & ranks)} is named, and rank {missing[0]}, which reads the same damage, is not"
             yield Breach(LostFailure, f"load: {what}", "load")
 
 
-def _unseen(scenario: Scenario, outcome: Outcome, load: OperationOutcome) -> Iterator[Breach]:
+def unseen(scenario: Scenario, outcome: Outcome, load: OperationOutcome) -> Iterator[Breach]:
     """What is wrong after a load that reports success, and that is due to what was changed."""
     for breach in judge_state(scenario, "load", load):
         files = ", ".join(repr(file.file) for file in outcome.damaged if file.before is not None)
         yield replace(breach, kind=UnseenDamage, headline=f"{breach.headline}, after {files} was damaged")
 
 
-def _described(outcome: Outcome, reads: DamageReads) -> Iterator[str]:
+def described(outcome: Outcome, reads: DamageReads) -> Iterator[str]:
     for file in outcome.damaged:
         runs = ", ".join(f"{start}-{end}" for start, end in file.changed[:4])
         sizes = f"{_size(file.before)} before, {_size(file.after)} after"

@@ -16,6 +16,7 @@ from worlds.routes import Route
 from worlds.scenario import Scenario
 from worlds.sequences import SaveSequence
 from worlds.side_by_side import SideBySide
+from worlds.storages import FILE_SYSTEM
 from worlds.windows import Window
 
 __all__ = ["CASE_FEATURES", "case_features", "damage_features"]
@@ -119,6 +120,9 @@ CASE_FEATURES: dict[str, tuple[str, ...]] = {
         "missing metadata",
         "stale metadata",
         "several damages",
+        "on fsspec",
+        "on safetensors",
+        "on consolidated",
     ),
 }
 """Every feature of those cases, by group."""
@@ -134,6 +138,8 @@ def damage_features(scenario: Scenario) -> frozenset[tuple[str, str]]:
     found = set(map(_damage, scenario.damages))
     if len(scenario.damages) > 1:
         found.add("several damages")
+    if scenario.damages and scenario.storage != FILE_SYSTEM:
+        found.add(f"on {scenario.storage}")
     return frozenset(("damage after the save", name) for name in found)
 
 

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
 from worlds.damage import Damage, DamageKind
+from worlds.fitting import fitted, tensors_alone
 from worlds.scenario import Scenario
+from worlds.storages import FILE_SYSTEM, limits_of
 
 from ._bounds import check_bounds
 from ._telling import tell
@@ -36,6 +38,8 @@ _KINDS: tuple[tuple[DamageKind, bool], ...] = (
 )
 
 
+# DCP's own files more often, since they can come to harm in more ways.
+_STORAGES = (FILE_SYSTEM, FILE_SYSTEM, FILE_SYSTEM, "fsspec", "safetensors", "consolidated")
 _BITS = [(bit, special) for special in (False, True) for bit in range(8)]
 
 
@@ -70,7 +74,9 @@ def _damages(draw: DrawFn) -> Damage:
 def damaged_scenarios(draw: DrawFn, *, max_world_size: int = 8, max_entries: int = 3) -> Scenario:
     """Saves without failures, and a load after the checkpoint was damaged; shrinks towards one missing file.
 
-    Saves without collectives are left out: each rank has metadata of its own there, and nobody is named in a load.
+    On DCP's own files, written by its file system or by fsspec, and on files of safetensors, which have their metadata
+    in themselves, so that what is to befall the metadata befalls a file, and which hold tensors alone. Saves without
+    collectives are left out: each rank has metadata of its own there, and nobody is named in a load.
     """
     scenario = draw(
         scenarios(failing="nothing", max_world_size=max_world_size, min_entries=1, max_entries=max_entries),
@@ -78,6 +84,12 @@ def damaged_scenarios(draw: DrawFn, *, max_world_size: int = 8, max_entries: int
     )
     if not scenario.save.coordinated:
         scenario = replace(scenario, save=replace(scenario.save, api="current"))
-    damaged = replace(scenario, damages=draw(damages(), label="damages"))
+    storage = draw(st.sampled_from(_STORAGES), label="storage")
+    done = draw(damages(), label="damages")
+    if not limits_of(storage).metadata:
+        options = replace(scenario.planner, flatten_state_dict=True)  # without it, a dict is an object
+        scenario = replace(scenario, entries=tensors_alone(scenario.entries), planner=options)
+        done = tuple(replace(damage, metadata=False) for damage in done)
+    damaged = replace(fitted(scenario, storage), damages=done)
     tell(features(damaged) | damage_features(damaged))
     return damaged

@@ -12,7 +12,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from worlds.file_faults import FILE_CALLS, FileFault, file_errors
 from worlds.fitting import fitted
 from worlds.scenario import Scenario
-from worlds.storages import FILE_SYSTEM, find_storage
+from worlds.storages import FILE_SYSTEM, SHIPPED, find_storage
 
 from ._bounds import MOST_RANKS, check_bounds, check_rank, within_storages
 from ._telling import tell
@@ -132,8 +132,8 @@ def failing_file_scenarios(
 
     Saves by ``async_save``, with several threads and without collectives are among them, and saves over an earlier
     checkpoint, by the same ranks with or without collectives. A writer syncs its files where that is to fail. Some are
-    on fsspec, or where another storage was chosen, on that, and then over nothing that was there before; with
-    ``shared`` on none but those on which one process finds what another has saved.
+    on fsspec, or where another storage was chosen, on that, and then, if it is of the user's own, over nothing that was
+    there before; with ``shared`` on none but those on which one process finds what another has saved.
     """
     # First what is the point, since what is drawn behind something with many choices falls back to the simplest.
     name: Name = draw(st.sampled_from(("save", "save", "load")), label="failing")
@@ -146,14 +146,16 @@ def failing_file_scenarios(
     )
     operation = scenario.operation(name)
     faults = _in_world(groups, name, operation.world_size, operation.coordinator)
-    if storage != FILE_SYSTEM:
-        faults = faults if find_storage(storage).files == "system" else _of_fsspec(faults)
-        found = replace(fitted(replace(scenario, file_faults=()), storage), file_faults=faults)
-        tell(features(found))
-        return found
-    if any(fault.call == "metadata.remove" for fault in faults):
+    found = find_storage(storage)
+    if found.files != "system":
+        faults = _of_fsspec(faults)
+    if storage not in SHIPPED:
+        earlier = "nothing"
+    elif any(fault.call == "metadata.remove" for fault in faults):
         earlier = "coordinated" if scenario.save.coordinated else "uncoordinated"
-    synced = any(fault.call.endswith(".fsync") for fault in faults)
+    if storage != FILE_SYSTEM:
+        scenario = fitted(replace(scenario, file_faults=()), storage)
+    synced = found.limits.takes("sync_files") and any(fault.call.endswith(".fsync") for fault in faults)
     writer = replace(
         scenario.writer,
         sync_files=scenario.writer.sync_files or synced,

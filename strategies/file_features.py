@@ -8,6 +8,7 @@ from typing import Literal
 from worlds.file_faults import FILE_CALLS, FileFault, file_errors
 from worlds.outcome import Hit
 from worlds.scenario import Scenario
+from worlds.storages import FILE_SYSTEM
 
 __all__ = ["FILE_FEATURES", "file_features"]
 
@@ -35,6 +36,7 @@ FILE_FEATURES: dict[str, tuple[str, ...]] = {
         "in async_save",
         "over an earlier checkpoint, with collectives",
         "over an earlier checkpoint, without collectives",
+        "over an earlier checkpoint of fsspec",
     ),
 }
 """Every feature of them, by group."""
@@ -63,6 +65,8 @@ def _where(scenario: Scenario, fault: FileFault, thread: bool) -> Iterator[str]:
     if scenario.earlier != "nothing":
         how = "with" if scenario.earlier == "coordinated" else "without"
         yield f"over an earlier checkpoint, {how} collectives"
+        if scenario.storage != FILE_SYSTEM:
+            yield "over an earlier checkpoint of fsspec"
     if fault.operation == "save" and scenario.save.api == "async":
         yield "in async_save"
     elif thread and scenario.writer.thread_count > 1:

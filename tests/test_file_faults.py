@@ -85,7 +85,7 @@ EACH_OF_FSSPEC = [
     pytest.param(storage, *place, id=f"{storage}-{place[0]}-{place[1]}")
     for storage in ("fsspec", "memory")
     for place in FILE_CALLS
-    if not place[1].endswith(("fsync", "remove"))  # there is no earlier save here, whose metadata would be removed
+    if not place[1].endswith("fsync")
 ]
 
 
@@ -95,7 +95,8 @@ def test_every_operation_of_fsspec_fails(
 ) -> None:
     """It is reached, and that rank alone is blamed for it."""
     fault = FileFault(operation, 1 if FILE_CALLS[operation, call].role == "rank" else 0, call, "ENOSPC")
-    scenario = replace(BASE, writer=WriterOptions(), storage=storage, file_faults=(fault,))
+    earlier: Literal["nothing", "coordinated"] = "coordinated" if call == "metadata.remove" else "nothing"
+    scenario = replace(BASE, writer=WriterOptions(), storage=storage, file_faults=(fault,), earlier=earlier)
     outcome = struck(scenario, world)
     assert outcome.hits == (Hit(0),)
     for seen in outcome.ranks:
@@ -188,13 +189,16 @@ def test_metadata_is_removed_where_an_earlier_save_has_left_some(api: Literal["c
         assert bool(hits) == (earlier == ("coordinated" if api == "current" else "uncoordinated")), earlier
 
 
+@pytest.mark.parametrize("storage", ["file_system", "fsspec"])
 @pytest.mark.parametrize("earlier", ["coordinated", "uncoordinated"])
 @pytest.mark.parametrize("world", ["simulated", "processes"])
 def test_earlier_save_has_other_values_at_the_same_path(
-    earlier: Literal["coordinated", "uncoordinated"], world: str, request: pytest.FixtureRequest
+    storage: str, earlier: Literal["coordinated", "uncoordinated"], world: str, request: pytest.FixtureRequest
 ) -> None:
     """So that a load shows which of the two it has read; the metadata of each kind are there."""
-    scenario = replace(BASE, earlier=earlier, file_faults=(FileFault("save", 0, "metadata.rename"),))
+    fault = FileFault("save", 0, "metadata.rename")
+    writer = WriterOptions()
+    scenario = replace(BASE, storage=storage, writer=writer, earlier=earlier, file_faults=(fault,))
     outcome = request.getfixturevalue(world).run(scenario)
     judge(scenario, outcome).raise_for_violation()
     assert not outcome.save.returned
@@ -202,6 +206,19 @@ def test_earlier_save_has_other_values_at_the_same_path(
     judge(replace(scenario, file_faults=()), later).raise_for_violation()
     names = {file.name for file in later.files}
     assert names == {"__0_0.distcp", "__1_0.distcp"}
+
+
+def test_earlier_save_in_memory_is_at_the_same_place(world: SimulatedWorld) -> None:
+    scenario = Scenario(BASE.entries, BASE.save, BASE.load, earlier="coordinated", storage="memory")
+    outcome = world.run(scenario)
+    judge(scenario, outcome).raise_for_violation()
+    removed = replace(scenario, file_faults=(FileFault("save", 0, "metadata.remove"),))
+    assert world.run(removed).save.hits == (Hit(0),)
+
+
+def test_earlier_save_is_one_to_files_of_dcp_or_fsspec() -> None:
+    with pytest.raises(InvalidScenario, match="an earlier save is one to DCP's own files, or to those of fsspec"):
+        Scenario(storage="safetensors", earlier="coordinated")
 
 
 def test_earlier_save_takes_a_writer_that_overwrites() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 
 import pytest
-from torch.distributed.checkpoint import filesystem, state_dict_loader, utils
+from torch.distributed.checkpoint import filesystem, hf_storage, state_dict_loader, utils
 
 from properties import judge
 from properties.damage_issues import check_damaged
@@ -20,6 +21,7 @@ from strategies import damaged_scenarios
 from tests.planted_line import PlantedLine
 from tests.shrinking import ci_examples, shrunk
 from worlds import SimulatedWorld
+from worlds.backends import FSSPEC
 from worlds.concise import pretty
 
 pytestmark = pytest.mark.thorough
@@ -114,6 +116,44 @@ BUGS = (
         "            metadata = Metadata({}, storage_data={})",
         (LostFailure, WrongException, UnexpectedFailure),
         ("truncated",),
+    ),
+    DamageBug(
+        "a file of safetensors that cannot be opened passed over",
+        hf_storage.HuggingFaceStorageReader,
+        "read_metadata",
+        "    for safetensor_file in safetensors_files:\n",
+        "    def opens(file):\n"
+        "        try:\n"
+        "            return safe_open(file, framework='pt') is not None\n"
+        "        except Exception:\n"
+        "            return False\n"
+        "    for safetensor_file in filter(opens, safetensors_files):\n",
+        (LostFailure,),
+        ("left over", "truncated"),
+    ),
+    DamageBug(
+        "a file of safetensors that is left over held against the checkpoint",
+        hf_storage.HuggingFaceStorageReader,
+        "read_metadata",
+        "storage_data[metadata_index] = _HFStorageInfo(",
+        "if 'shard-' in getattr(storage_data.get(metadata_index), 'relative_path', ''):\n"
+        "                    if 'shard-' in safetensor_file:\n"
+        "                        raise ValueError('files of another checkpoint')\n"
+        "                storage_data[metadata_index] = _HFStorageInfo(",
+        (UnexpectedFailure,),
+        ("left over",),
+    ),
+    DamageBug(
+        "a file that fsspec does not find taken for an empty one",
+        import_module(FSSPEC).FileSystem,
+        "create_stream",
+        "with self.fs.open(path, mode) as stream:",
+        'if "r" in mode and not self.fs.exists(path):\n'
+        "        yield io.BytesIO()\n"
+        "        return\n"
+        "    with self.fs.open(path, mode) as stream:",
+        (WrongException,),
+        ("missing",),
     ),
 )
 

@@ -61,7 +61,7 @@ FEW = settings(database=None, max_examples=200)
         (Scenario(writer=WriterOptions(cache_staged_state_dict=True)), "fsspec", "fsspec has no option cache_staged"),
         (Scenario(save=Operation(api="async")), "reference", "the writer of reference is no stager"),
         (Scenario(writer=WriterOptions(sync_files=True)), "memory", "memory has no option sync_files"),
-        (Scenario(damages=(Damage("missing"),)), "fsspec", "a checkpoint that is damaged is in DCP's own files"),
+        (Scenario(damages=(Damage("missing"),)), "memory", "memory has no files below its path that could be damaged"),
         (Scenario(), "tape", "there is no storage 'tape', only file_system, fsspec, "),
     ],
 )

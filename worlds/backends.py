@@ -14,6 +14,7 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, Hu
 from .operations import WriterOptions
 from .outcome import FileRecord
 from .reference import CHECKPOINTS, Checkpoint, ReferenceReader, ReferenceWriter
+from .safetensors_files import SUFFIX
 from .storages import Limits, Storage
 
 __all__ = ["FSSPEC", "SAFETENSORS_DTYPES", "Consolidated", "FileSystem", "Fsspec", "Memory", "Reference", "Safetensors"]
@@ -39,6 +40,7 @@ class FileSystem(Storage):
     """``FileSystemWriter`` with every option, and ``FileSystemReader``."""
 
     files: Literal["system", "fsspec"] | None = "system"
+    suffix: str | None = ".distcp"
 
     def make_writer(self, checkpoint_id: str, options: WriterOptions) -> dcp.StorageWriter:
         return dcp.FileSystemWriter(checkpoint_id, **self._options(options))
@@ -88,6 +90,7 @@ class Memory(Fsspec):
     """
 
     limits = Limits(options=tuple(name for name in _OF_FSSPEC if name != "sync_files"), processes=False)
+    suffix = None
 
     def checkpoint_id(self, path: str) -> str:
         return f"memory://{path}"
@@ -135,6 +138,7 @@ class Safetensors(FileSystem):
 
     limits = Limits(dtypes=SAFETENSORS_DTYPES, options=(), uncoordinated=False, metadata=False)
     files = None  # it asks for others than DCP's
+    suffix = SUFFIX
     consolidates = False
 
     def make_writer(self, checkpoint_id: str, options: WriterOptions) -> dcp.StorageWriter:

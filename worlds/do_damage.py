@@ -8,19 +8,23 @@ import itertools
 import pickle
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from .damage import Damage
 from .outcome import DamagedFile, MetadataRecord, StorageRecord
+from .safetensors_files import SUFFIX as SAFETENSORS
+from .safetensors_files import in_order
 
-__all__ = ["METADATA", "damage_checkpoint", "older_path"]
+__all__ = ["METADATA", "damage_checkpoint", "older_path", "read_files"]
 
 METADATA = ".metadata"
 """The file that holds the metadata of a checkpoint."""
 
-_SUFFIX = ".distcp"
 _FILE_NAME = re.compile(rb"__\d+_\d+\.distcp")
+_RANK = re.compile(r"(__|shard-)(\d+)")
+"""How the name of a file with data begins: with the number of its rank, or of its shard."""
 _LOCAL_HEADER = 30
 """How many bytes a zip file has before each of its files, besides the file's name and what is extra."""
 
@@ -30,26 +34,57 @@ def older_path(path: str) -> str:
     return f"{path}.older"
 
 
-def damage_checkpoint(path: str, damages: Sequence[Damage], metadata: MetadataRecord | None) -> tuple[DamagedFile, ...]:
+@dataclass(frozen=True)
+class _Checkpoint:
+    """A checkpoint in a ``directory``, the names of whose files with data end so, and the places of what is in them."""
+
+    directory: Path
+    suffix: str
+    places: tuple[StorageRecord, ...]
+
+    def data_files(self) -> list[Path]:
+        return sorted(file for file in self.directory.rglob(f"*{self.suffix}") if file.is_file())
+
+    def file(self, damage: Damage, *, behind: int = 0) -> Path | None:
+        if damage.metadata:
+            file = self.directory / METADATA
+            return file if file.exists() else None
+        files = self.data_files()
+        return files[(damage.file + behind) % len(files)] if files else None
+
+    def name(self, file: Path) -> str:
+        return str(file.relative_to(self.directory))
+
+
+def damage_checkpoint(
+    path: str, damages: Sequence[Damage], metadata: MetadataRecord | None, suffix: str | None
+) -> tuple[DamagedFile, ...]:
     """Do all of that, in its order, to the checkpoint in the directory ``path``; which files are no longer as before.
 
-    ``metadata`` says where everything is in the files.
+    ``metadata`` says where everything is in the files, the names of which end with the ``suffix``.
     """
-    if not damages:
+    if not damages or suffix is None:
         return ()
     directory = Path(path)
     if any(damage.metadata for damage in damages):
         for file in (directory / METADATA, Path(older_path(path), METADATA)):
             _forget_names(file)
-    before = _contents(directory)
-    places = () if metadata is None else metadata.storage
+    checkpoint = _Checkpoint(directory, suffix, () if metadata is None else metadata.storage)
+    if suffix == SAFETENSORS:
+        for file in (*checkpoint.data_files(), *Path(older_path(path)).rglob(f"*{suffix}")):
+            file.write_bytes(in_order(file.read_bytes()))
+    before = read_files(path)
     for damage in damages:
-        _DO[damage.kind](directory, damage, places)
-    after = _contents(directory)
+        _DO[damage.kind](checkpoint, damage)
+    after = read_files(path)
     names = sorted(before.keys() | after.keys())
-    return tuple(
-        _compared(name, before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)
-    )
+    return tuple(_compared(name, before, after.get(name)) for name in names if before.get(name) != after.get(name))
+
+
+def read_files(path: str) -> dict[str, bytes]:
+    """The files below the directory ``path``, by name, with what is in them."""
+    directory = Path(path)
+    return {str(file.relative_to(directory)): file.read_bytes() for file in directory.rglob("*") if file.is_file()}
 
 
 def _forget_names(file: Path) -> None:
@@ -64,13 +99,11 @@ def _forget_names(file: Path) -> None:
     file.write_bytes(pickle.dumps(metadata))
 
 
-def _contents(directory: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in directory.iterdir() if file.is_file()}
-
-
-def _compared(name: str, before: bytes | None, after: bytes | None) -> DamagedFile:
+def _compared(name: str, all_before: Mapping[str, bytes], after: bytes | None) -> DamagedFile:
+    before = all_before.get(name)
     sizes = (None if before is None else len(before), None if after is None else len(after))
-    return DamagedFile(name, *sizes, tuple(_changes(before or b"", after or b"")))
+    same = next((other for other, content in sorted(all_before.items()) if content == after), "")
+    return DamagedFile(name, *sizes, tuple(_changes(before or b"", after or b"")), same)
 
 
 def _changes(before: bytes, after: bytes) -> Iterator[tuple[int, int]]:
@@ -82,20 +115,8 @@ def _changes(before: bytes, after: bytes) -> Iterator[tuple[int, int]]:
             yield places[0], places[-1] + 1
 
 
-def _data_files(directory: Path) -> list[Path]:
-    return sorted(file for file in directory.iterdir() if file.name.endswith(_SUFFIX))
-
-
-def _file(directory: Path, damage: Damage, *, behind: int = 0) -> Path | None:
-    if damage.metadata:
-        file = directory / METADATA
-        return file if file.exists() else None
-    files = _data_files(directory)
-    return files[(damage.file + behind) % len(files)] if files else None
-
-
-def _flip(directory: Path, damage: Damage, places: Sequence[StorageRecord]) -> None:
-    file = _file(directory, damage)
+def _flip(checkpoint: _Checkpoint, damage: Damage) -> None:
+    file = checkpoint.file(damage)
     content = bytearray(b"" if file is None else file.read_bytes())
     if file is None or not content:
         return
@@ -103,7 +124,8 @@ def _flip(directory: Path, damage: Damage, places: Sequence[StorageRecord]) -> N
     if damage.inside and damage.metadata:
         inside = [at for name in _FILE_NAME.finditer(content) for at in range(*name.span())]
     elif damage.inside:
-        inside = list(_elements(bytes(content), [place for place in places if place.file == file.name]))
+        here = checkpoint.name(file)
+        inside = list(_elements(bytes(content), [place for place in checkpoint.places if place.file == here]))
     byte = inside[damage.byte % len(inside)] if inside else damage.byte % len(content)
     content[byte] ^= 1 << damage.bit
     file.write_bytes(content)
@@ -113,6 +135,8 @@ def _elements(content: bytes, places: Sequence[StorageRecord]) -> Iterator[int]:
     """Where in the file the elements of those tensors are, byte by byte."""
     for place in places:
         part = content[place.start : place.start + place.length]
+        if place.file.endswith(SAFETENSORS):
+            yield from range(place.start, min(place.start + place.length, len(content)))
         if place.offsets is None or not zipfile.is_zipfile(io.BytesIO(part)):
             continue
         for found in zipfile.ZipFile(io.BytesIO(part)).infolist():
@@ -123,41 +147,47 @@ def _elements(content: bytes, places: Sequence[StorageRecord]) -> Iterator[int]:
                 yield from range(start, start + found.file_size)
 
 
-def _truncate(directory: Path, damage: Damage, places: Sequence[StorageRecord]) -> None:
-    file = _file(directory, damage)
+def _truncate(checkpoint: _Checkpoint, damage: Damage) -> None:
+    file = checkpoint.file(damage)
     if file is not None and (content := file.read_bytes()):
         file.write_bytes(content[: damage.byte % len(content)])
 
 
-def _remove(directory: Path, damage: Damage, places: Sequence[StorageRecord]) -> None:
-    file = _file(directory, damage)
+def _remove(checkpoint: _Checkpoint, damage: Damage) -> None:
+    file = checkpoint.file(damage)
     if file is not None:
         file.unlink()
 
 
-def _swap(directory: Path, damage: Damage, places: Sequence[StorageRecord]) -> None:
-    one, other = (_file(directory, damage, behind=behind) for behind in (0, damage.other))
+def _swap(checkpoint: _Checkpoint, damage: Damage) -> None:
+    one, other = (checkpoint.file(damage, behind=behind) for behind in (0, damage.other))
     if one is not None and other is not None:
         contents = other.read_bytes(), one.read_bytes()
         one.write_bytes(contents[0])
         other.write_bytes(contents[1])
 
 
-def _make_stale(directory: Path, damage: Damage, places: Sequence[StorageRecord]) -> None:
-    file = _file(directory, damage)
-    older = None if file is None else Path(older_path(str(directory)), file.name)
+def _make_stale(checkpoint: _Checkpoint, damage: Damage) -> None:
+    file = checkpoint.file(damage)
+    older = None if file is None else Path(older_path(str(checkpoint.directory)), checkpoint.name(file))
     if file is not None and older is not None and older.exists():
         file.write_bytes(older.read_bytes())
 
 
-def _leave_over(directory: Path, damage: Damage, places: Sequence[StorageRecord]) -> None:
-    files = _data_files(directory)
-    ranks = [int(number) for file in files for number in re.findall(r"^__(\d+)_", file.name)]
+def _leave_over(checkpoint: _Checkpoint, damage: Damage) -> None:
+    files = checkpoint.data_files()
+    ranks = [int(found[2]) for file in files if (found := _RANK.match(file.name)) is not None]
+    name, folder = f"__0_0{checkpoint.suffix}", checkpoint.directory
+    for file in files:
+        if _RANK.match(file.name) is not None:
+            name, folder = file.name, file.parent
+    number = max(ranks, default=-1) + 1 + damage.file
     content = files[0].read_bytes() if files else b""
-    (directory / f"__{max(ranks, default=-1) + 1 + damage.file}_0{_SUFFIX}").write_bytes(content)
+    left = _RANK.sub(lambda found: f"{found[1]}{number:0{len(found[2])}}", name, count=1)
+    (folder / left).write_bytes(content)
 
 
-_DO: dict[str, Callable[[Path, Damage, Sequence[StorageRecord]], None]] = {
+_DO: dict[str, Callable[[_Checkpoint, Damage], None]] = {
     "flipped": _flip,
     "truncated": _truncate,
     "missing": _remove,

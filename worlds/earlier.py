@@ -14,6 +14,7 @@ from .inject import Injection
 from .program import Call
 from .scenario import Scenario
 from .state import StateDict
+from .storages import find_storage
 
 __all__ = ["earlier_save"]
 
@@ -32,7 +33,7 @@ def _save(
     del injection
     metadata: Metadata = dcp.save(
         state.entries,
-        checkpoint_id=path,
+        checkpoint_id=find_storage(scenario.storage).checkpoint_id(path),
         storage_writer=make_writer(scenario, path),
         planner=make_save_planner(scenario),
         process_group=group,

@@ -8,7 +8,7 @@ from .entries import Entry, Nested, TensorEntry
 from .layouts import Layout
 from .operations import Operation, WriterOptions
 from .scenario import Scenario
-from .storages import FILE_SYSTEM, Limits, find_storage
+from .storages import FILE_SYSTEM, SHIPPED, Limits, find_storage
 
 __all__ = ["fitted", "of_dtype", "tensors_alone"]
 
@@ -18,14 +18,16 @@ _ANY_DTYPE = "uint8"
 def fitted(scenario: Scenario, storage: str) -> Scenario:
     """The scenario on that storage: with entries that it can hold, and calls and options that it takes.
 
-    Damage is for the file system alone, operations on files that fail for what asks for its files as DCP or fsspec
-    does, and requests for a storage on a server. What the storage supports is left as it is; raises
-    :class:`worlds.InvalidScenario` where there is no such storage.
+    Damage is for what comes with this project and has files that lie open, operations on files that fail for what asks
+    for its files as DCP or fsspec does, and requests for a storage on a server. What the storage supports is left as it
+    is; raises :class:`worlds.InvalidScenario` where there is no such storage.
     """
     found = find_storage(storage)
     limits = found.limits
-    if storage != FILE_SYSTEM:
+    if storage not in SHIPPED or found.suffix is None:
         scenario = replace(scenario, damages=())
+    elif not limits.metadata:
+        scenario = replace(scenario, damages=tuple(replace(damage, metadata=False) for damage in scenario.damages))
     if found.files is None:
         scenario = replace(scenario, file_faults=())
     elif found.files == "fsspec":

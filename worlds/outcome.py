@@ -137,6 +137,8 @@ class DamagedFile:
     before: int | None
     after: int | None
     changed: tuple[tuple[int, int], ...] = ()
+    same_as: str = ""
+    """The file whose content it has now, as that was saved, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -252,3 +254,5 @@ class Outcome:
     """``None`` where the storage does not tell."""
     damaged: tuple[DamagedFile, ...] = ()
     """The files that damage has been done to after that, in the order of their names."""
+    places: MetadataRecord | None = None
+    """Where everything was before it was damaged, where that is in the files themselves and in no metadata."""

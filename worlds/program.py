@@ -12,7 +12,7 @@ from torch.distributed.checkpoint.metadata import Metadata
 
 from .abandoned import Abandoned
 from .calls import load, save
-from .do_damage import damage_checkpoint
+from .do_damage import damage_checkpoint, read_files
 from .inject import Injection
 from .metadata import record_metadata
 from .outcome import (
@@ -28,9 +28,10 @@ from .outcome import (
     Returned,
 )
 from .record import error_origin, record_error
+from .safetensors_files import places_in
 from .scenario import Scenario
 from .state import StateDict
-from .storages import FILE_SYSTEM, find_storage
+from .storages import FILE_SYSTEM, find_storage, limits_of
 
 __all__ = [
     "Call",
@@ -114,8 +115,12 @@ def round_trip(
             return Outcome(saved)
         metadata, error = read_metadata(path, scenario.storage)
         files = list_files(path, scenario.storage)
-        damaged = damage_checkpoint(path, scenario.damages, metadata)
-        return Outcome(saved, load(), metadata, error, files, damaged)
+        if not scenario.damages:
+            return Outcome(saved, load(), metadata, error, files)
+        kept = limits_of(scenario.storage).metadata
+        places = None if kept else places_in(read_files(path))
+        damaged = damage_checkpoint(path, scenario.damages, metadata or places, find_storage(scenario.storage).suffix)
+        return Outcome(saved, load(), metadata, error, files, damaged, places)
     finally:
         storage = find_storage(scenario.storage)
         storage.clean_up(storage.checkpoint_id(path))

@@ -25,7 +25,7 @@ from .operations import Operation, PlannerOptions, WriterOptions
 from .planners import DEFAULT, planned
 from .request_faults import RequestFault
 from .state_tree import Leaf, Unit, children, leaves, units
-from .storages import FILE_SYSTEM, find_storage, limits_of
+from .storages import FILE_SYSTEM, SHIPPED, find_storage, limits_of
 
 __all__ = ["Scenario"]
 
@@ -182,7 +182,11 @@ class Scenario(Concise):
         if self.damages:
             require(not self.all_faults, "a checkpoint that is damaged is saved and loaded without faults")
             require(self.save.coordinated, "a checkpoint that is damaged has metadata of the whole")
-            require(self.storage == FILE_SYSTEM, "a checkpoint that is damaged is in DCP's own files")
+            name = self.storage
+            lies_open = name in SHIPPED and find_storage(name).suffix is not None
+            require(lies_open, f"{name} has no files below its path that could be damaged")
+            of_metadata = any(damage.metadata for damage in self.damages)
+            require(limits_of(name).metadata or not of_metadata, f"{name} keeps no metadata that could be damaged")
 
     def _check_storage(self) -> None:
         """What a storage does not support; see :func:`worlds.fitting.fitted`."""
@@ -195,7 +199,8 @@ class Scenario(Concise):
                 require(able, f"{name} has its files from fsspec, where no {fault.call} fails with {fault.error}")
         served = not self.request_faults or find_storage(name).endpoint is not None
         require(served, f"{name} tells of no server whose requests could fail")
-        require(self.earlier == "nothing" or name == FILE_SYSTEM, "an earlier save is one to DCP's own files")
+        of_dcp = name in SHIPPED and find_storage(name).files is not None
+        require(self.earlier == "nothing" or of_dcp, "an earlier save is one to DCP's own files, or to those of fsspec")
         require(limits.uncoordinated or self.save.coordinated, f"{name} takes ranks that coordinate")
         staged = self.save.api == "async" and self.save.stager == "writer"
         require(limits.stages or not staged, f"the writer of {name} is no stager")

@@ -72,6 +72,9 @@ class Storage(Protocol):
     files: Literal["system", "fsspec"] | None = None
     """How it asks for its files, if as DCP's file system does or torch's of fsspec: then those operations can fail."""
 
+    suffix: str | None = None
+    """What the names of its files with data end with, if they lie below its path, so that they can be damaged."""
+
     def at(self, endpoint: str) -> Storage:
         """The same storage, whose new writers and readers find the server at that address."""
         raise NotImplementedError

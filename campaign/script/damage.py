@@ -52,7 +52,8 @@ def _damage(plan: Plan, damage: Damage) -> list[str]:
         return _of_metadata(plan, damage)
     match damage.kind:
         case "flipped":
-            return _flip(files[0], damage)
+            in_header = plan.verdict.outcome.places is not None and not damage.inside
+            return [*(_in_order(files[0]) if in_header else []), *_flip(files[0], damage)]
         case "truncated":
             return [f"os.truncate({_place(files[0].file)}, {files[0].after})"]
         case "missing":
@@ -73,6 +74,18 @@ def _damage(plan: Plan, damage: Damage) -> list[str]:
 
 def _place(file: str) -> str:
     return f"os.path.join(path, {quoted(file)})"
+
+
+def _in_order(file: DamagedFile) -> list[str]:
+    """The package writes what is under ``__metadata__`` in another order each time, which puts a byte elsewhere."""
+    return [
+        f'with open({_place(file.file)}, "r+b") as stream:',
+        '    length = int.from_bytes(stream.read(8), "little")',
+        "    header = json.loads(stream.read(length))",
+        '    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))',
+        "    stream.seek(8)",
+        '    stream.write(json.dumps(header, separators=(",", ":")).encode().ljust(length))',
+    ]
 
 
 def _flip(file: DamagedFile, damage: Damage) -> list[str]:

@@ -22,6 +22,7 @@ _STANDARD = (
     "gc",
     "io",
     "itertools",
+    "json",
     "math",
     "os",
     "shutil",

@@ -120,8 +120,10 @@ def _reaches_less_far(verdict: Verdict, breach: Breach) -> bool:
 def _reaches_the_end(entry: TensorEntry) -> bool:
     if not isinstance(entry.saved, EnumerableSharding):  # all others reach it
         return True
-    tiles = entry.saved.tiles
-    ends = [max(tile.offsets[dim] + tile.sizes[dim] for tile in tiles) for dim in range(len(entry.shape))]
+    kept: dict[tuple[int, ...], tuple[int, ...]] = {}
+    for tile in entry.saved.tiles:  # of several that begin at one place, one is saved
+        kept[tile.offsets] = min(tile.sizes, kept.get(tile.offsets, tile.sizes))
+    ends = [max(offsets[dim] + sizes[dim] for offsets, sizes in kept.items()) for dim in range(len(entry.shape))]
     return ends == list(entry.shape)
 
 
