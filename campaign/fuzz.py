@@ -2,132 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import re
-import secrets
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from properties.choices import require_usable
 from properties.databases import is_redis
-from properties.summary import known_issue_lines, left_out_lines
-from worlds import InvalidScenario
-from worlds.planners import find_planners
+from properties.summary import known_issue_lines
 
 from .engine import Engine
-from .finding import FILE, Finding, read_finding, versions
-from .folder import Folder, Plan
-from .laws import chosen_laws
+from .finding import FILE, Finding, read_finding
+from .folder import Folder
 from .pool import Pool
 from .progress import Progress, law_lines
-from .ray_pool import RayPool, cluster_cpus
+from .ray_pool import RayPool
 from .shared import SharedFindings
-from .status import INTERRUPTED, NEWS, NOTHING, Refused
+from .status import INTERRUPTED, NEWS, NOTHING
 from .tally import Tally, how_often
 
-__all__ = ["begin", "cpus", "go_on", "seconds_of", "shard_of", "summary_lines"]
+__all__ = ["go_on", "summary_lines"]
 
 _IN_FULL = 3
 """Findings whose scenario the summary shows: the smallest."""
-
-
-def cpus() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def seconds_of(text: str) -> float:
-    """A duration, as ``90``, ``90s``, ``10m``, ``1h30m`` or ``2d``; raises :class:`Refused`."""
-    parts = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text)
-    seconds = 0
-    if parts is not None:
-        seconds = sum(int(part or 0) * unit for part, unit in zip(parts.groups(), (86400, 3600, 60, 1), strict=True))
-    if not seconds:
-        raise Refused(f"{text!r} is no duration: write 90s, 10m, 1h30m or 2d")
-    return seconds
-
-
-def shard_of(text: str) -> tuple[int, int]:
-    """``i/n`` as numbers; raises :class:`Refused`."""
-    parts = re.fullmatch(r"(\d+)/(\d+)", text)
-    if parts is None or not 1 <= int(parts[1]) <= int(parts[2]):
-        raise Refused(f"{text!r} is no shard: write i/n, with i from 1 to n")
-    return int(parts[1]), int(parts[2])
-
-
-def begin(
-    path: Path | None,
-    *,
-    laws: tuple[str, ...],
-    world: str,
-    seconds: float,
-    workers: int | None,
-    engine: str,
-    address: str,
-    seed: int | None,
-    shard: tuple[int, int],
-    patience: float,
-    storage: str,
-    planners: str,
-    findings: str,
-    units: int | None,
-    unit_examples: int | None,
-) -> Folder:
-    """Make the directory of a new campaign; raises :class:`Refused`."""
-    if address and engine != "ray":
-        raise Refused("--address is of a Ray cluster: say --engine=ray")
-    left_out: tuple[str, ...] = ()
-    if storage or planners:
-        left_out = _left_out(storage, planners, world)
-    names = tuple(law.name for law in chosen_laws(laws, world, storage=storage, planners=planners))
-    folder = Folder(path or Path(f"campaign-{time.strftime('%Y%m%d-%H%M%S')}"))
-    if shard[1] > 1 and seed is None:
-        raise Refused("the shards of a campaign need one seed: say --seed=N in each of them")
-    address = address or ("auto" if engine == "ray" else "")
-    workers = workers or (cluster_cpus(address) if engine == "ray" else cpus())
-    folder.create(
-        Plan(
-            laws=names,
-            world=world,
-            seconds=seconds,
-            workers=workers,
-            seed=secrets.randbelow(2**32) if seed is None else seed,
-            shard=shard[0],
-            shards=shard[1],
-            # Each law comes up several times in a campaign, and a slice is long enough to get somewhere. One that is
-            # to end after so many examples does not end by the clock, or no two campaigns would be the same.
-            unit_seconds=seconds if unit_examples else min(60, max(2, seconds * workers / (4 * len(names)))),
-            unit_examples=unit_examples,
-            units=units,
-            patience=patience,
-            engine=engine,
-            address=address,
-            storage=storage,
-            planners=planners,
-            left_out=left_out,
-            findings=findings if is_redis(findings) or not findings else str(Path(findings).resolve()),
-            versions=tuple(versions().items()),
-        )
-    )
-    return folder
-
-
-def _left_out(storage: str, planners: str, world: str) -> tuple[str, ...]:
-    """What will not be judged on those, in lines; raises :class:`Refused` where they cannot be had."""
-    option = "--storage" if storage else "--planner"
-    try:
-        if storage:
-            require_usable(storage, world)
-        option = "--planner"
-        if planners:
-            find_planners(planners)
-    except InvalidScenario as error:
-        raise Refused(f"{option}: {error}") from None
-    others = [law.name for law in chosen_laws((), world) if not law.is_of_storages]
-    return tuple(left_out_lines(storage, planners, others))
 
 
 def go_on(folder: Folder, progress: Progress) -> tuple[Tally, set[str], int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal
 
 import pytest
@@ -110,6 +111,20 @@ def test_what_is_no_fault_is_refused_in_one_line(make: Any, says: str) -> None:
     with pytest.raises(InvalidScenario) as caught:
         make()
     assert says in str(caught.value)
+
+
+def test_process_that_forks_has_a_server_of_its_own(world: SimulatedWorld) -> None:
+    """It once asked the one that it had forked from, and found nothing of what it had saved."""
+    scenario = Scenario((TensorEntry("a"),), storage=SERVED)
+    assert judge(scenario, world.run(scenario))
+    child = os.fork()  # as the races of `measure` do
+    if child == 0:
+        try:
+            with SimulatedWorld() as own:
+                os._exit(0 if judge(scenario, own.run(scenario)) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.mark.thorough

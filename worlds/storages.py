@@ -5,6 +5,7 @@ A scenario names its storage. Nothing of a storage is imported before that, so t
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -109,6 +110,10 @@ def find_storage(name: str) -> Storage:
     module, _, kind = SHIPPED[name].partition(":")
     made: Storage = getattr(import_module(module), kind)()
     return made
+
+
+# A server that a storage runs in its own process is not in one that forks from it.
+os.register_at_fork(after_in_child=find_storage.cache_clear)
 
 
 def limits_of(name: str) -> Limits:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ..fuzz import cpus
+from ..asked import cpus
 from ..laws import Law
 from ..logs import Record
 from ..pool import ROOT

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
 
+from ..asked import Asked, begin
 from ..folder import Folder
-from ..fuzz import begin, go_on, seconds_of, shard_of, summary_lines
+from ..fuzz import go_on, summary_lines
 from ..merge import merged
 from ..progress import Progress
 from ..report import write_report
@@ -42,24 +44,7 @@ __all__ = ["fuzz", "merge", "report"]
 )
 @click.option("--into", metavar="DIR", help="The campaign's directory; by default one that is named by the time.")
 @click.option("--resume", metavar="DIR", help="Go on with the campaign in this directory, and nothing else.")
-def fuzz(
-    laws: tuple[str, ...],
-    max_time: str,
-    workers: int | None,
-    engine: str,
-    address: str,
-    world: str,
-    storage: str,
-    planner: str,
-    seed: int | None,
-    shard: str,
-    units: int | None,
-    max_examples: int | None,
-    patience: str,
-    findings: str,
-    into: str | None,
-    resume: str | None,
-) -> int:
+def fuzz(into: str | None, resume: str | None, **options: Any) -> int:
     """Look for what is new, for as long as you say.
 
     Draws cases of the LAWs, by default of all, in several processes. Time goes where new behaviour still appears. All
@@ -68,23 +53,7 @@ def fuzz(
     if resume is not None:
         folder = Folder(Path(resume))
     else:
-        folder = begin(
-            None if into is None else Path(into),
-            laws=laws,
-            world=world,
-            seconds=seconds_of(max_time),
-            workers=workers,
-            engine=engine,
-            address=address,
-            seed=seed,
-            shard=shard_of(shard),
-            patience=seconds_of(patience),
-            storage=storage,
-            planners=planner,
-            findings=findings,
-            units=units,
-            unit_examples=max_examples,
-        )
+        folder = begin(None if into is None else Path(into), Asked(**options))
     plan = folder.plan()
     on = f" {plan.on}" if plan.on else ""
     click.echo(

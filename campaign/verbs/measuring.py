@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from ..asked import seconds_of
 from ..coverage.verb import run_coverage
 from ..determinism.verb import run_determinism
-from ..fuzz import seconds_of
 from ..measure.verb import list_bugs, run_measure, write_tables
 from ..status import NEWS, NOTHING, TEXT
 from ._tell import tell

@@ -15,10 +15,10 @@ from worlds import Scenario, TorchrunWorld
 from worlds.concise import pretty
 from worlds.torchrun import NoJob, job_rank, serve
 
+from ..asked import seconds_of
 from ..cases import data_of
 from ..files import write_text
 from ..finding import Finding
-from ..fuzz import seconds_of
 from ..minimize import minimized
 from ..opened import OpenedWorlds
 from ..replay import Answer, again, sight

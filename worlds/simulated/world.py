@@ -28,6 +28,7 @@ from ..program import Call, make_group, round_trip, run_rank
 from ..record import place_in_dcp
 from ..scenario import Scenario
 from ..state import StateDict
+from ..storages import find_storage
 from .exchange import Exchange
 from .groups import RankContext, group_patches
 from .meshes import mesh_patches
@@ -129,6 +130,7 @@ class SimulatedWorld:
         if fresh:
             forget_examples(OfEachRank)
         operation = scenario.operation(name)
+        find_storage(scenario.storage)  # before there are ranks, so that a thread that it starts is not one of theirs
         hits: list[Hit] = []
 
         def body(rank: int) -> RankOutcome | None:
