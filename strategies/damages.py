@@ -78,14 +78,15 @@ def damaged_scenarios(draw: DrawFn, *, max_world_size: int = 8, max_entries: int
     in themselves, so that what is to befall the metadata befalls a file, and which hold tensors alone. Saves without
     collectives are left out: each rank has metadata of its own there, and nobody is named in a load.
     """
+    # First, since a smaller world takes fewer draws: what is drawn behind it would be something else.
+    storage = draw(st.sampled_from(_STORAGES), label="storage")
+    done = draw(damages(), label="damages")
     scenario = draw(
         scenarios(failing="nothing", max_world_size=max_world_size, min_entries=1, max_entries=max_entries),
         label="scenario",
     )
     if not scenario.save.coordinated:
         scenario = replace(scenario, save=replace(scenario.save, api="current"))
-    storage = draw(st.sampled_from(_STORAGES), label="storage")
-    done = draw(damages(), label="damages")
     if not limits_of(storage).metadata:
         options = replace(scenario.planner, flatten_state_dict=True)  # without it, a dict is an object
         scenario = replace(scenario, entries=tensors_alone(scenario.entries), planner=options)

@@ -60,11 +60,11 @@ class Measured:
 
     @staticmethod
     def read(report: Path, package: Path) -> Measured:
-        """What ``coverage json`` wrote about the package in that directory, as seen from the report's."""
+        """What ``coverage json`` wrote about the package in that directory, whose files it names as seen from here."""
         files: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))["files"]
         found = []
         for name, file in files.items():
-            path = (report.parent / name).resolve()
+            path = Path(name).resolve()
             if path.is_relative_to(package.resolve()):
                 parts = path.relative_to(package.resolve()).with_suffix("").parts
                 source = path.read_text(encoding="utf-8")
