@@ -32,8 +32,8 @@ Chance = Literal["never", "maybe", "surely"]
 REFUSAL = -1
 """Stands, among the numbers of ``Scenario.all_faults``, for an input that DCP must refuse."""
 
-_PLAN_STEP = {"save": 20, "load": 40}
-"""When a rank refuses: as it flattens what it is to save (``set_up_planner``), or as it plans what to load."""
+_FLATTENING, _PLANNING = 20, 40
+"""When a rank refuses: as it flattens its state dict (``set_up_planner``), or as it plans what to load."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ def reached(scenario: Scenario, name: Name) -> Iterator[Reach]:
             step = 10 * hook.step if fault.through == "call" else 100 + hook.step
             yield Reach(index, fault.rank, step, certain=chance == "surely")
     for rank in refusals(scenario, name):
-        yield Reach(REFUSAL, rank, _PLAN_STEP[name], certain=True)
+        step = _FLATTENING if any(_collisions(_given(scenario, name, rank))) else _PLANNING
+        yield Reach(REFUSAL, rank, step, certain=True)
 
 
 def is_called(scenario: Scenario, fault: Fault | FileFault) -> bool:
@@ -151,13 +152,17 @@ def write_holders(scenario: Scenario) -> tuple[tuple[Part | None, frozenset[int]
 def refusals(scenario: Scenario, name: Name) -> dict[int, tuple[str, ...]]:
     """The ranks that must refuse what they are given, each with the names of what they refuse."""
     operation = scenario.operation(name)
-    find = _collisions if name == "save" else _mismatches
     found = {}
     for rank in range(operation.world_size):
-        names = tuple(find(scenario, [unit for unit in scenario.units(name) if _is_given(scenario, unit, name, rank)]))
+        units = _given(scenario, name, rank)
+        names = tuple(_collisions(units) if name == "save" else _mismatches(scenario, units))
         if names:
             found[rank] = names
     return found
+
+
+def _given(scenario: Scenario, name: Name, rank: int) -> list[Unit]:
+    return [unit for unit in scenario.units(name) if _is_given(scenario, unit, name, rank)]
 
 
 def _is_given(scenario: Scenario, unit: Unit, name: Name, rank: int) -> bool:
@@ -173,7 +178,7 @@ def _is_given(scenario: Scenario, unit: Unit, name: Name, rank: int) -> bool:
     return unit.is_on(name, rank)
 
 
-def _collisions(scenario: Scenario, units: list[Unit]) -> Iterator[str]:
+def _collisions(units: list[Unit]) -> Iterator[str]:
     """Names that stand for two things once the state dict is flattened."""
     names = [unit.fqn for unit in units]
     yield from dict.fromkeys(name for name in names if names.count(name) > 1)
@@ -181,7 +186,7 @@ def _collisions(scenario: Scenario, units: list[Unit]) -> Iterator[str]:
 
 def _mismatches(scenario: Scenario, units: list[Unit]) -> Iterator[str]:
     """What cannot be loaded from the checkpoint: it is not there, or is something else there."""
-    yield from _collisions(scenario, units)
+    yield from _collisions(units)
     for unit in units:
         saved = saved_units(scenario).get(unit.fqn)
         if saved is None:

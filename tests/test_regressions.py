@@ -115,6 +115,11 @@ SCENARIOS = {
         save=Operation(2),
         load=Operation(2),
     ),
+    # It refuses names that collide as it flattens its state dict, and not when it plans what to load.
+    "names collide at load alone, and a later hook is to fail": Scenario(
+        entries=(Nested("c", entries=(ObjectEntry("x"),)), ObjectEntry("c.x", saved=None)),
+        faults=(Fault("load", 0, "reader.set_up_storage_reader"),),
+    ),
     # Each was known by itself, and not where each befell one rank of the same load.
     "two ranks fail for two things that are known": Scenario(
         entries=(
