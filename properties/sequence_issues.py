@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from strategies.case_features import case_features
 from worlds import Fault, Operation, ProcessWorld, Scenario, TensorEntry
-from worlds.outcome import OperationOutcome, Raised
+from worlds.outcome import MetadataRecord, OperationOutcome, Raised
 from worlds.processes.sequences import run_sequence
 from worlds.sequences import SaveSequence
 from worlds.state_tree import Unit
@@ -71,29 +71,55 @@ def _keeps_older_dtype(breach: SequenceBreach) -> bool:
 
 
 def _takes_plan_of_failed_save(breach: SequenceBreach) -> bool:
-    """Whether a rank has planned what it had before a save that failed when the coordinator had planned it.
+    """Whether a save is given what ranks had planned in one that failed when the coordinator had planned it.
 
-    It says that nothing has changed, and the coordinator takes what it knows: the plan of the save that failed.
+    Ranks that have gone back to what they had planned before say that nothing has changed, and the coordinator takes
+    what it knows. Then it finds the mixture invalid, or those ranks lack what they are to write, or the metadata tell
+    of what the failed save had.
     """
     steps = breach.sequence.steps
     known = [index for index, outcome in enumerate(breach.before) if _is_planned(steps[index], outcome.save)]
-    if not known:
+    if not known or not breach.plain.save.returned:
         return False
+    last, now = steps[known[-1]], steps[breach.step]
+    back = _gone_back(breach, known)
+    save = breach.cached.save
+    if not save.returned:
+        lacking = blamed(save, "write").keys()
+        return bool(back) and (_is_invalid(save) or (bool(lacking) and lacking <= back))
+    names = {item[0] for rank in back for item in _planned(last, rank) ^ _planned(now, rank)}
+    told = _told_otherwise(breach.plain.metadata, breach.cached.metadata)
+    return bool(told) and told <= names
+
+
+def _gone_back(breach: SequenceBreach, known: Sequence[int]) -> set[int]:
+    """The ranks that plan what they have cached, and not what they had planned in the last of the ``known`` saves."""
+    steps, found = breach.sequence.steps, set()
     last, now = steps[known[-1]], steps[breach.step]
     for rank in range(now.save.world_size):
         kept = [index for index in known if _keeps_plan(steps[index], breach.before[index].save, rank)]
         if kept and _planned(steps[kept[-1]], rank) == _planned(now, rank) != _planned(last, rank):
-            return True
-    return False
+            found.add(rank)
+    return found
+
+
+def _told_otherwise(true: MetadataRecord | None, seen: MetadataRecord | None) -> set[str]:
+    """The names of what only one of the metadata have, or have otherwise."""
+    if true is None or seen is None:
+        return set()
+    return {record.fqn for record in {*true.tensors} ^ {*seen.tensors}} | ({*true.objects} ^ {*seen.objects})
+
+
+def _is_invalid(save: OperationOutcome) -> bool:
+    said = (error.message for error in blamed(save, "plan").values())
+    return any(message.startswith("Failed to validate global plan: ") for message in said)
 
 
 def _is_planned(step: Scenario, save: OperationOutcome) -> bool:
     """Whether the coordinator has cached what it was told, even if what it makes of it is not valid."""
     if _goes_on_to_write(save):
         return True
-    said = (error for error in blamed(save, "plan").values())
-    invalid = any(error.message.startswith("Failed to validate global plan: ") for error in said)
-    return invalid or any(step.faults[hit.index].hook == "writer.prepare_global_plan" for hit in save.hits)
+    return _is_invalid(save) or any(step.faults[hit.index].hook == "writer.prepare_global_plan" for hit in save.hits)
 
 
 def _keeps_plan(step: Scenario, save: OperationOutcome, rank: int) -> bool:

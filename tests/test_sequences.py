@@ -120,6 +120,21 @@ def test_plan_is_that_of_a_failed_save_only_where_that_was_planned_and_is_anothe
         assert find_sequence_issue(replace(breach, sequence=SaveSequence(steps))) is None, steps
 
 
+def test_what_else_goes_wrong_after_a_failed_save_is_new(processes: ProcessWorld) -> None:
+    """A load that sees something else by right metadata; another failure; and metadata of another tensor."""
+    breach = shown(SEQUENCE_ISSUES["cached-plans-of-failed-save"], processes)
+    metadata = breach.cached.metadata
+    assert metadata is not None
+    stray = replace(metadata, tensors=tuple(replace(record, fqn="stray") for record in metadata.tensors))
+    failed = Raised(ErrorRecord("OSError", "x"), "plan", ((0, ErrorRecord("OSError", "x")),))
+    for cached in (
+        replace(breach.plain, load=None),
+        replace(breach.plain, save=replace(breach.plain.save, ranks=(failed,))),
+        replace(breach.cached, metadata=stray),
+    ):
+        assert find_sequence_issue(replace(breach, cached=cached)) is None, cached
+
+
 def test_saves_that_go_back_after_one_that_is_invalid_are_the_same_issue(processes: ProcessWorld) -> None:
     """Found by a campaign: the coordinator keeps what it was told before it finds it invalid."""
     if not KNOWN_ISSUES["chunk-behind-the-end"].affects(torch_release()):
