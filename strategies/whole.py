@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Literal
@@ -30,6 +31,8 @@ from .states import state_dicts
 __all__ = ["scenarios", "without_stateful"]
 
 _PLACES = ("nothing", "save", "load")
+# Seldom, since a writer that DCP finds by the path has no options, and async_save one stager.
+_BY_PATH = ((), (), (), (), (), (), ("save",), ("load",), ("save", "load"))
 # As many alternatives as fqns() has, so that a module shrinks to a dict.
 _ATTRIBUTES = st.sampled_from(string.ascii_lowercase) | st.sampled_from("abc") | st.sampled_from("xyz")
 Failing = Literal["nothing", "save", "load", "anything"]
@@ -66,32 +69,22 @@ def scenarios(
     # another, what is drawn behind it shifts and falls back to the simplest, which would be the first hook in half of
     # all examples.
     some = partial(operations, min_world_size=min_world_size, max_world_size=max_world_size, scheduled=False, core=core)
-    save = draw(some(), label="save")
-    other = draw(some(load=True), label="load, if in another world")
-    same = not draw(st.sampled_from((False, True, True)), label="another world at load") or save.api == "uncoordinated"
-    load = _as_load(save) if same else other
+    save, load = _both(draw, some)
     where = draw(st.sampled_from(_PLACES), label="failing") if failing == "anything" else failing
     failures = draw(_faults(where, save, load), label="faults")
     writer = draw(writer_options(), label="writer")
     planner = PlannerOptions() if core else draw(planner_options(), label="planner")
     container = draw(st.sampled_from(("dict", "dict", "dict", "module")), label="container")
-    entries = draw(
-        state_dicts(
-            save_world=_group_size(save),
-            load_world=_group_size(load),
-            min_entries=max(min_entries, int(mismatched)),
-            max_entries=max_entries,
-            names=_ATTRIBUTES if container == "module" else None,
-            objects=container == "dict",
-            core=core,
-            deep=deep,
-        ),
-        label="entries",
+    some_entries = partial(
+        state_dicts,
+        save_world=_group_size(save),
+        load_world=_group_size(load),
+        min_entries=max(min_entries, int(mismatched)),
+        max_entries=max_entries,
+        core=core,
+        deep=deep,
     )
-    if draw(st.sampled_from((False,) * 15 + (True,)), label="colliding names") and container == "dict" and not core:
-        entries = colliding_entries(entries)
-    if mismatched and container == "dict":
-        entries = draw(mismatched_entries(entries), label="mismatched entries")
+    entries = _entries(draw, some_entries, container, colliding=not core, mismatched=mismatched)
     entries = _legal(entries, save, load, failures if container == "dict" else ())
     if not _is_plain_inside(entries):
         planner = replace(planner, flatten_state_dict=True)
@@ -99,11 +92,36 @@ def scenarios(
     load = replace(load, schedule=draw(schedules(world_size=load.world_size), label="schedule of the load"))
     scenario = Scenario(entries, save, load, writer, planner, container, failures)  # type: ignore[arg-type]
     if by_path:
-        found = draw(st.sampled_from(((), (), ("save",), ("load",), ("save", "load"))), label="found by the path")
-        scenario = _by_path(scenario, found)
+        scenario = _by_path(scenario, draw(st.sampled_from(_BY_PATH), label="found by the path"))
     scenario = _on_storage(scenario)
     tell(features(scenario))
     return scenario
+
+
+def _both(draw: DrawFn, some: Callable[..., SearchStrategy[Operation]]) -> tuple[Operation, Operation]:
+    """A save and a load, in the same world or in two."""
+    save = draw(some(), label="save")
+    other = draw(some(load=True), label="load, if in another world")
+    same = not draw(st.sampled_from((False, True, True)), label="another world at load") or save.api == "uncoordinated"
+    return save, _as_load(save) if same else other
+
+
+def _entries(
+    draw: DrawFn,
+    some: Callable[..., SearchStrategy[tuple[Entry, ...]]],
+    container: str,
+    *,
+    colliding: bool,
+    mismatched: bool,
+) -> tuple[Entry, ...]:
+    """The entries of a state dict, of which some names collide if they may, and some do not fit the checkpoint."""
+    is_dict = container == "dict"
+    entries = draw(some(names=None if is_dict else _ATTRIBUTES, objects=is_dict), label="entries")
+    if draw(st.sampled_from((False,) * 15 + (True,)), label="colliding names") and is_dict and colliding:
+        entries = colliding_entries(entries)
+    if mismatched and is_dict:
+        entries = draw(mismatched_entries(entries), label="mismatched entries")
+    return entries
 
 
 def _by_path(scenario: Scenario, names: tuple[str, ...]) -> Scenario:
