@@ -237,18 +237,18 @@ def _of_history(case: History) -> Iterator[tuple[str, str]]:
         found = list(_of_save(step, before, len(seen)) if isinstance(step, Save) else _of_load(step, before))
         found += [f"{kind} used again" for kind in step.again if not case.begins_job(index)]
         if case.is_overtaken(index):
-            following = case.steps[index + 1]
-            by = (
-                "a load"
-                if isinstance(following, Load)
-                else f"a save {'there' if following.at == step.at else 'elsewhere'}"
-            )
-            found.append(f"save by async_save, overtaken by {by}")
+            found.append(f"save by async_save, overtaken by {_overtaking(step, case.steps[index + 1])}")
         if case.planner.enable_plan_caching and index and isinstance(step, Save):
             found.append("plans kept")
         yield from (("step of a history", name) for name in found)
         if isinstance(step, Save):
             before.append(step)
+
+
+def _overtaking(step: Step, following: Step) -> str:
+    if isinstance(following, Load):
+        return "a load"
+    return "a save there" if following.at == step.at else "a save elsewhere"
 
 
 def _of_save(step: Save, before: list[Save], places: int) -> Iterator[str]:

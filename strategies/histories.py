@@ -59,8 +59,8 @@ def histories(
     or it is refused; it is by as many ranks as the one before or by others, of some of the entries or all, and with a
     planner, writer, reader or stager that is new or was used before. Half of the histories are of one job, since that
     is as long as anything is remembered; and some uploads are overtaken by the step behind them. Shrinks towards one
-    save by one rank. Which bugs are found depends on what
-    lies between two steps at one place, so that the steps are a list from which any can go.
+    save by one rank. Which bugs are found depends on what lies between two steps at one place, so that the steps are a
+    list from which any can go.
     """
     check_bounds("world_size", 1, max_world_size, at_least=1)
     check_bounds("steps", min_steps, max_steps)

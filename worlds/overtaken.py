@@ -14,7 +14,7 @@ from .digests import digests
 from .example import ExampleWorld
 from .histories import History, Save, StepOutcome
 from .kept import load_with_kept, save_with_kept
-from .look import Look, look
+from .on_disk import OnDisk, on_disk
 from .outcome import Deadlocked, Died, Hit, OperationOutcome, RankOutcome
 from .program import GroupOf, run_rank
 
@@ -28,7 +28,7 @@ class _Seen:
     save: RankOutcome | None
     following: RankOutcome | None
     hits: tuple[Hit, ...]
-    between: Look | None
+    between: OnDisk | None
 
 
 def run_overtaken(world: ExampleWorld, history: History, index: int, directory: str) -> list[StepOutcome]:
@@ -46,7 +46,7 @@ def run_overtaken(world: ExampleWorld, history: History, index: int, directory: 
     saved: list[RankOutcome] = []
     following: list[RankOutcome] = []
     hits: list[Hit] = []
-    between: Look | None = None
+    between: OnDisk | None = None
     for seen in launched.ranks:
         if isinstance(seen, Deadlocked | Died):
             saved.append(seen)
@@ -57,7 +57,7 @@ def run_overtaken(world: ExampleWorld, history: History, index: int, directory: 
         following.append(seen.following)
         hits.extend(seen.hits)
         between = between or seen.between
-    now = look(directory, step.at)
+    now = on_disk(directory, step.at)
     came = OperationOutcome(tuple(saved), tuple(hits), launched.schedule)
     if len(following) < len(saved) or between is None:
         alone = now.of(came, before)  # but for what the next step has changed
@@ -73,7 +73,7 @@ def _in_rank(history: History, index: int, directory: str, group_of: GroupOf, ra
     assert isinstance(step, Save)
     hits: list[Hit] = []
     ended: list[RankOutcome | None] = []
-    between: list[Look] = []
+    between: list[OnDisk] = []
 
     def meanwhile() -> None:
         with_kept = save_with_kept if isinstance(following, Save) else load_with_kept
@@ -81,7 +81,7 @@ def _in_rank(history: History, index: int, directory: str, group_of: GroupOf, ra
         scenario, path = history.scenario(index + 1), f"{directory}/{following.at}"
         ended.append(run_rank(scenario, following.name, rank, path, [], group_of=group_of, call=call))
         if rank == 0:  # the coordinator, with whom every rank has ended
-            between.append(look(directory, following.at))
+            between.append(on_disk(directory, following.at))
 
     call = partial(save_with_kept, step.again, history.begins_job(index), meanwhile=meanwhile)
     path = f"{directory}/{step.at}"

@@ -10,7 +10,7 @@ from .digests import digests
 from .example import ExampleWorld
 from .histories import History, HistoryOutcome, Save, SaveAlone, StepOutcome
 from .kept import forget_kept, load_with_kept, save_with_kept
-from .look import contents, look
+from .on_disk import contents, on_disk
 from .outcome import Deadlocked, Died, OperationOutcome, Outcome
 from .overtaken import run_overtaken
 from .program import list_files, read_metadata
@@ -46,7 +46,7 @@ def _step(world: ExampleWorld, history: History, index: int, directory: str) -> 
     path = f"{directory}/{step.at}"
     call = partial(save_with_kept if isinstance(step, Save) else load_with_kept, step.again, begins)
     operation = world.operate(history.scenario(index), step.name, path, fresh=begins, call=call)
-    return [look(directory, step.at).of(operation, before)]
+    return [on_disk(directory, step.at).of(operation, before)]
 
 
 def _alone(world: ExampleWorld, history: History, index: int, path: str) -> SaveAlone:

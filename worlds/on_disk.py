@@ -10,11 +10,11 @@ from .histories import StepOutcome
 from .outcome import ErrorRecord, FileRecord, MetadataRecord, OperationOutcome
 from .program import list_files, read_metadata
 
-__all__ = ["Look", "contents", "look"]
+__all__ = ["OnDisk", "contents", "on_disk"]
 
 
 @dataclass(frozen=True)
-class Look:
+class OnDisk:
     """Everything that is there, and more of one checkpoint."""
 
     everything: Mapping[str, str]
@@ -33,11 +33,11 @@ class Look:
         )
 
 
-def look(directory: str, at: str) -> Look:
+def on_disk(directory: str, at: str) -> OnDisk:
     """What is in the ``directory`` of all checkpoints, and at the checkpoint ``at``."""
     path = f"{directory}/{at}"
     metadata, error = read_metadata(path)
-    return Look(digests(directory), metadata, error, list_files(path), contents(path))
+    return OnDisk(digests(directory), metadata, error, list_files(path), contents(path))
 
 
 def contents(path: str) -> tuple[tuple[str, str], ...]:
