@@ -101,7 +101,8 @@ def _told(law: Law, broke: Broke, taker: TurnTaker, *, others: Sequence[TurnTake
     for other in others:
         other.end()
     found = taker.shrink()
-    told: Record = {"law": law.name, "headline": broke.headline, "first": size_of(broke.case).to_data()}
+    first = {"headline": broke.headline, **size_of(broke.case).to_data()}
+    told: Record = {"law": law.name, "headline": broke.headline, "first": first}
     if isinstance(found, Shrunk):
         size, case = size_of(found.case), data_of(found.case)
         runs = {"shrink_runs": found.runs, "shrunk": found.whole}

@@ -24,7 +24,7 @@ __all__ = ["coverage", "determinism", "measure"]
 @click.option("--seeds", metavar="N", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--max-examples", metavar="N", type=click.IntRange(1), help="Of all laws together; else a ci run's.")
 @click.option("--workers", metavar="N", type=click.IntRange(1), default=1, show_default=True, help="Bugs at a time.")
-@click.option("--max-shrink", metavar="TIME", default="1m", show_default=True, help="To shrink what is found.")
+@click.option("--max-shrink", metavar="TIME", default="1m", show_default=True, help="Of CPU, to shrink what is found.")
 @click.option("--patience", metavar="TIME", default="5m", show_default=True, help="Give a silent law up after that.")
 def measure(
     bugs: tuple[str, ...],
