@@ -173,5 +173,5 @@ def test_planted_bug_is_found_named_and_shrunk(bug: DamageBug, world: SimulatedW
     assert f"scenario = {pretty(scenario)}\n" in text
     assert "\ndamaged   " in text
     assert max(scenario.save.world_size, scenario.load.world_size) <= bug.ranks, text
-    assert len(scenario.entries) == 1, text
+    assert len(scenario.entries) <= 1, text
     assert tuple(sorted(damage.kind for damage in scenario.damages)) == bug.damages, text
