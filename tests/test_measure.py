@@ -65,6 +65,12 @@ def test_laws_take_turns_in_proportion_to_their_examples(tmp_path: Path) -> None
     assert found["shrunk"]
 
 
+def test_law_that_the_witness_breaks_looks_alone(tmp_path: Path) -> None:
+    course = Course([law("found", breaks_above_9, examples=40), law(BUG.witness.law, holds, examples=60)], alone=True)
+    (record,) = measure([BUG], [0], course, tmp_path)
+    assert (record["state"], record["examples"]) == ("missed", 60)
+
+
 def breaks_in_two_ways(case: int) -> None:
     if case > 500:
         raise LookupError("far too many")
