@@ -45,6 +45,8 @@ _KINDS: dict[Name, list[tuple[str, str]]] = {
 _MOST_SETS = 2 * MOST_RANKS + 1  # as many as the largest world has, and more than smaller ones have, which count round
 # Fsspec's less often, since it has fewer kinds of failures.
 _STORAGES = (FILE_SYSTEM, FILE_SYSTEM, FILE_SYSTEM, "fsspec", "memory")
+# What is done to the file of a rank that has nothing to save.
+_WITHOUT_ENTRIES: dict[Name, tuple[str, ...]] = {"save": ("data.open", "data.close", "data.fsync"), "load": ()}
 _SKIPPED = (0, 0, 0, 0, 1, 1, 2, 3, 5, 8)
 
 
@@ -144,7 +146,7 @@ def failing_file_scenarios(
     groups = draw(_groups(name, 1, 2), label="operations on files")
     if draw(SPARED, label="nothing fails after all"):
         groups = []
-    least = int(any(group.call.startswith("data.") for group in groups))  # without an entry there is no such file
+    least = int(any(group.call.startswith("data.") and group.call not in _WITHOUT_ENTRIES[name] for group in groups))
     scenario = draw(
         scenarios(failing="nothing", max_world_size=max_world_size, min_entries=least, max_entries=max_entries),
         label="scenario",
