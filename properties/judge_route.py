@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from worlds.concise import pretty
@@ -11,11 +11,12 @@ from worlds.routes import Route
 
 from .judge import judge
 from .judge_state import judge_state, judge_untouched
-from .oracle import expected
+from .oracle import Expectation, OperationExpectation, Stage
+from .reach import REFUSAL
 from .verdict import Breach, Verdict, rank_text
 from .violations import Deadlock, LostFailure, NotRefused, UnexpectedFailure, Violation, WrongRanks
 
-__all__ = ["RouteBreach", "judge_route", "not_tensors"]
+__all__ = ["RouteBreach", "judge_route", "not_tensors", "refuses"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def judge_route(route: Route, outcome: Outcome) -> RouteBreach | None:
     """The first thing that is wrong, or ``None``."""
     if route.by == "broadcast":
         breach = next(_breaches(route, outcome), None)
-        verdict = Verdict(route.scenario, outcome, expected(route.scenario), breach)
+        verdict = Verdict(route.scenario, outcome, _expected(route), breach)
     else:
         verdict = judge(route.scenario, outcome)
     return None if verdict.breach is None else RouteBreach(route, verdict, verdict.breach)
@@ -52,6 +53,17 @@ def not_tensors(route: Route) -> dict[int, set[str]]:
         for rank in range(scenario.load.world_size)
     }
     return {rank: names for rank, names in found.items() if names}
+
+
+def refuses(message: str, names: Iterable[str]) -> bool:
+    """Whether a rank says that it cannot load one of the ``names``, since it is no tensor."""
+    return any(f"Non-tensor value identified at {name}. " in message for name in names)
+
+
+def _expected(route: Route) -> Expectation:
+    refusing: dict[int, tuple[int, ...]] = dict.fromkeys(not_tensors(route), (REFUSAL,))
+    stages = (Stage("plan", "rank", refusing, {}),) if refusing else ()
+    return Expectation(OperationExpectation(()), OperationExpectation(stages))
 
 
 def _breaches(route: Route, outcome: Outcome) -> Iterator[Breach]:
@@ -79,5 +91,5 @@ def _refusal(rank: int, seen: object, refusing: dict[int, set[str]]) -> Iterator
     named = {who: error.message for who, error in seen.failures or ()}
     if seen.phase != "plan" or set(named) - set(refusing):
         yield Breach(WrongRanks, f"load: rank {rank} {rank_text(seen)}", "load")
-    elif set(named) != set(refusing) or not all(any(fqn in named[who] for fqn in refusing[who]) for who in named):
+    elif set(named) != set(refusing) or not all(refuses(named[who], refusing[who]) for who in named):
         yield Breach(LostFailure, f"load: rank {rank} {rank_text(seen)}", "load")

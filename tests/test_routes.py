@@ -25,6 +25,7 @@ from worlds import (
     SimulatedWorld,
     TensorEntry,
 )
+from worlds.entries import Entry
 from worlds.outcome import ErrorRecord, OperationOutcome, Outcome, Raised, Returned
 from worlds.routes import Route, from_torch_save
 from worlds.run_route import run_route
@@ -70,6 +71,8 @@ def test_tensors_are_broadcast_and_objects_refused(world: SimulatedWorld, proces
     breach = judge_route(refused, taken)
     assert breach is not None
     assert breach.breach.kind is NotRefused
+    said = "expected  load: every rank raises CheckpointException in 'plan' naming rank 0 (what it refuses); rank 1"
+    assert said in str(breach.violation())
     assert find_route_issue(breach) is None
 
 
@@ -87,15 +90,41 @@ def test_minimal_route_shows_the_issue(issue: RouteIssue, world: SimulatedWorld,
     assert eval(repr(issue.route), {**vars(worlds), "Route": Route}) == issue.route
 
 
-def test_padding_of_a_list_is_known_from_loads_of_other_files(world: SimulatedWorld) -> None:
-    """A rank without a shard of a tensor in a list has ``None`` there, and refuses it as no tensor."""
-    listed = Nested("a", "list", (TensorEntry(0, (2,), loaded=ChunkSharding(0, (0,))), TensorEntry(1)))
-    route = Route(from_torch_save(Scenario((listed,), load=Operation(2))), "broadcast")
+SHARD = TensorEntry(0, (1,), loaded=ChunkSharding(0, (0,)))
+
+
+@pytest.mark.parametrize(
+    ("inside", "load", "known"),
+    [
+        ((SHARD, TensorEntry(1)), Operation(2), "empty-dict-in-list"),
+        ((ObjectEntry(0), SHARD), Operation(2), "empty-dict-beside-objects"),
+        ((SHARD, TensorEntry(1)), Operation(2, api="legacy"), "broadcast-forgets-path"),
+    ],
+)
+def test_what_each_rank_says_of_a_list_is_known(
+    inside: tuple[Entry, ...], load: Operation, known: str, world: SimulatedWorld
+) -> None:
+    """A rank without a shard of a tensor in a list has ``None`` there, or the list as one object, and refuses it.
+
+    What other ranks say is another thing, and known by itself.
+    """
+    route = Route(from_torch_save(Scenario((Nested("a", "list", inside),), load=load)), "broadcast")
     breach = judge_route(route, run_route(world, route))
     assert breach is not None
-    known = find_route_issue(breach)
-    assert known is not None
-    assert known.id == "empty-dict-in-list"
+    found = find_route_issue(breach)
+    assert found is not None
+    assert found.id == known
+    load_outcome = breach.verdict.outcome.load
+    assert load_outcome is not None
+    strange = (1, ErrorRecord("RuntimeError", "Non-tensor value identified at b. At"))
+    told = tuple(
+        replace(seen, failures=(*(f for f in seen.failures or () if f[0] == 0), strange))
+        for seen in load_outcome.ranks
+        if isinstance(seen, Raised)
+    )
+    other = judge_route(route, replace(breach.verdict.outcome, load=replace(load_outcome, ranks=told)))
+    assert other is not None
+    assert find_route_issue(other) is None
 
 
 @ISSUES
