@@ -6,15 +6,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from worlds.concise import pretty
-from worlds.outcome import Deadlocked, Outcome, Raised
+from worlds.outcome import Outcome, Raised
 from worlds.routes import Route
 
 from .judge import judge
+from .judge_blame import judge_ended
 from .judge_state import judge_state, judge_untouched
 from .oracle import Expectation, OperationExpectation, Stage
 from .reach import REFUSAL
 from .verdict import Breach, Verdict, rank_text
-from .violations import Deadlock, LostFailure, NotRefused, UnexpectedFailure, Violation, WrongRanks
+from .violations import LostFailure, NotRefused, UnexpectedFailure, Violation, WrongRanks
 
 __all__ = ["RouteBreach", "judge_route", "not_tensors", "refuses"]
 
@@ -71,11 +72,10 @@ def _breaches(route: Route, outcome: Outcome) -> Iterator[Breach]:
     if outcome.load is None:
         yield Breach(UnexpectedFailure, f"save: torch.save {rank_text(outcome.save.ranks[0])}", "save")
         return
+    yield from judge_ended("load", outcome.load)  # first, since what others raise then comes of it
     refusing = not_tensors(route)
     for rank, seen in enumerate(outcome.load.ranks):
-        if isinstance(seen, Deadlocked):
-            yield Breach(Deadlock, f"load: rank {rank} {rank_text(seen)}", "load")
-        elif refusing:
+        if refusing:
             yield from _refusal(rank, seen, refusing)
         elif isinstance(seen, Raised):
             yield Breach(UnexpectedFailure, f"load: rank {rank} {rank_text(seen)}", "load")

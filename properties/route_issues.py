@@ -12,7 +12,7 @@ from worlds.entries import Entry, TensorEntry
 from worlds.example import ExampleWorld
 from worlds.layouts import ChunkSharding, EnumerableSharding, Layout, Memory, Plain, Tile
 from worlds.operations import Operation
-from worlds.outcome import ErrorRecord, Raised
+from worlds.outcome import Died, ErrorRecord, Raised
 from worlds.routes import Route, from_torch_save
 from worlds.run_route import run_route
 from worlds.scenario import Scenario
@@ -25,7 +25,7 @@ from .known_issues.entry import blamed
 from .known_issues.loading import lists_of_objects_left, padding
 from .ledger import LedgerEntry, first_match
 from .route_entry import RouteIssue
-from .violations import Deadlock, NotLoaded, UnexpectedFailure, WrongBits
+from .violations import Deadlock, NotLoaded, RankDied, UnexpectedFailure, WrongBits
 
 __all__ = ["ROUTE_ISSUES", "check_route", "find_route_issue"]
 
@@ -119,10 +119,13 @@ def _refuses_what_lists_become(breach: RouteBreach) -> LedgerEntry | None:
     return None
 
 
-def _hangs_or_fails(breach: RouteBreach) -> bool:
-    return breach.breach.kind is Deadlock or (
-        breach.breach.kind is UnexpectedFailure and bool(_blamed_wrongly(breach, "read"))
-    )
+def _mixes_collectives(breach: RouteBreach) -> bool:
+    """Ranks wait for each other, or fail in what they read, or gloo ends one, which receives more than it has room."""
+    kind = breach.breach.kind
+    if kind is RankDied and breach.verdict.outcome.load is not None:
+        died = [seen for seen in breach.verdict.outcome.load.ranks if isinstance(seen, Died)]
+        return all(seen.reason == "killed by SIGABRT" for seen in died)
+    return kind is Deadlock or (kind is UnexpectedFailure and bool(_blamed_wrongly(breach, "read")))
 
 
 def _is_sub_group(breach: RouteBreach) -> bool:
@@ -132,13 +135,13 @@ def _is_sub_group(breach: RouteBreach) -> bool:
 
 def _is_sharded(breach: RouteBreach) -> bool:
     sharded = any(not isinstance(layout, Plain) for layout in _layouts(breach))
-    return sharded and breach.route.scenario.load.world_size > 1 and _hangs_or_fails(breach)
+    return sharded and breach.route.scenario.load.world_size > 1 and _mixes_collectives(breach)
 
 
 def _differs_between_ranks(breach: RouteBreach) -> bool:
     """Whether ranks hold different tensors, which DCP's documentation does not allow: they may hang, or mix them up."""
     some = any(isinstance(layout, Plain) and layout.ranks for layout in _layouts(breach))
-    return some and (_hangs_or_fails(breach) or breach.breach.kind is WrongBits)
+    return some and (_mixes_collectives(breach) or breach.breach.kind is WrongBits)
 
 
 def _is_conjugated(breach: RouteBreach) -> bool:
@@ -216,7 +219,7 @@ _ISSUES = (
     RouteIssue(
         id="broadcast-into-shards",
         title="BroadcastingTorchSaveReader receives into a tensor as the target is, and none that is sharded can be",
-        loses="a file cannot be loaded into a sharded model, which is what the reader is for: the load hangs",
+        loses="a file cannot be loaded into a sharded model, which it is for: ranks hang, or gloo ends their processes",
         route=_route(TensorEntry("a", (2,), loaded=_HALVES)),
         matches=_is_sharded,
     ),

@@ -12,7 +12,7 @@ from properties.judge_route import judge_route
 from properties.ledger import torch_release
 from properties.route_entry import RouteIssue
 from properties.route_issues import ROUTE_ISSUES, find_route_issue
-from properties.violations import NotRefused
+from properties.violations import NotRefused, RankDied, UnexpectedFailure
 from strategies import routes
 from worlds import (
     ChunkSharding,
@@ -26,7 +26,7 @@ from worlds import (
     TensorEntry,
 )
 from worlds.entries import Entry
-from worlds.outcome import ErrorRecord, OperationOutcome, Outcome, Raised, Returned
+from worlds.outcome import Died, ErrorRecord, OperationOutcome, Outcome, Raised, Returned
 from worlds.routes import Route, from_torch_save
 from worlds.run_route import run_route
 
@@ -127,11 +127,34 @@ def test_what_each_rank_says_of_a_list_is_known(
     assert find_route_issue(other) is None
 
 
+def test_rank_that_gloo_ends_is_known(world: SimulatedWorld, processes: ProcessWorld) -> None:
+    """Found on real ranks: rank 1 has room for the one number of ``a``, and gets the two that rank 0 sends first."""
+    sharded = Nested("", entries=(TensorEntry("a", (2,), loaded=ChunkSharding(0, (0,))),))
+    route = Route(from_torch_save(Scenario((TensorEntry("a"), sharded), load=Operation(2))), "broadcast")
+    issue = ROUTE_ISSUES["broadcast-into-shards"]
+    for where, kind in ((world, UnexpectedFailure), (processes, RankDied)):
+        breach = judge_route(route, run_route(where, route))
+        assert breach is not None
+        assert breach.breach.kind is kind
+        assert find_route_issue(breach) is issue
+        assert (": rank 1 died: killed by SIGABRT" in str(breach.violation())) == (kind is RankDied)
+
+
+@pytest.mark.parametrize("entries", [(), (ObjectEntry("o"),)])
+def test_rank_that_dies_is_a_breach(entries: tuple[Entry, ...]) -> None:
+    route = Route(from_torch_save(Scenario(entries, load=Operation(2))), "broadcast")
+    load = OperationOutcome((Returned(()), Died("killed by SIGSEGV")))
+    breach = judge_route(route, Outcome(OperationOutcome((Returned(()),)), load))
+    assert breach is not None
+    assert breach.breach.kind is RankDied
+    assert find_route_issue(breach) is None
+
+
 @ISSUES
 def test_entry_matches_no_other_failure(issue: RouteIssue) -> None:
     size = issue.route.scenario.load.world_size
     saved = OperationOutcome((Returned(()),))
     plan = Raised(ErrorRecord("CheckpointException", ""), "plan", ((0, ErrorRecord("OSError", "disk")),))
-    for seen in (plan, Raised(ErrorRecord("OSError", "disk")), Returned(())):
+    for seen in (plan, Raised(ErrorRecord("OSError", "disk")), Returned(()), Died("killed by SIGSEGV")):
         breach = judge_route(issue.route, Outcome(saved, OperationOutcome((seen,) * size)))
         assert breach is None or find_route_issue(breach) is None, breach.violation()
