@@ -18,7 +18,7 @@ from worlds.run_route import run_route
 from worlds.scenario import Scenario
 
 from .check import KNOWN_HITS
-from .judge_route import RouteBreach, judge_route, not_tensors, refuses
+from .judge_route import RouteBreach, judge_route, refuses, to_refuse
 from .judged import count_judged
 from .known_issues import KNOWN_ISSUES, find_known_issue
 from .known_issues.entry import blamed
@@ -73,8 +73,8 @@ def _known_of_each_rank(breach: RouteBreach) -> LedgerEntry | None:
 
 
 def _blamed_wrongly(breach: RouteBreach, phase: str) -> dict[int, ErrorRecord]:
-    """Whom every rank blames for that phase, but for those that rightly refuse an object."""
-    outcome, right = breach.verdict.outcome.load, not_tensors(breach.route)
+    """Whom every rank blames for that phase, but for those that rightly refuse something."""
+    outcome, right = breach.verdict.outcome.load, to_refuse(breach.route)
     if outcome is None:
         return {}
     named = blamed(outcome, phase)

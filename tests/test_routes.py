@@ -12,7 +12,7 @@ from properties.judge_route import judge_route
 from properties.ledger import torch_release
 from properties.route_entry import RouteIssue
 from properties.route_issues import ROUTE_ISSUES, find_route_issue
-from properties.violations import NotRefused, RankDied, UnexpectedFailure
+from properties.violations import LostFailure, NotRefused, RankDied, UnexpectedFailure
 from strategies import routes
 from worlds import (
     ChunkSharding,
@@ -88,6 +88,19 @@ def test_minimal_route_shows_the_issue(issue: RouteIssue, world: SimulatedWorld,
         assert text.startswith("by broadcast: ")
         assert "route = Route(" in text
     assert eval(repr(issue.route), {**vars(worlds), "Route": Route}) == issue.route
+
+
+def test_names_that_collide_are_refused_before_what_is_no_tensor(world: SimulatedWorld) -> None:
+    state = Scenario((Nested("c", entries=(ObjectEntry("x"),)), TensorEntry("c.x")), load=Operation(2))
+    route = Route(from_torch_save(state), "broadcast")
+    outcome = run_route(world, route)
+    assert judge_route(route, outcome) is None
+    assert outcome.load is not None
+    said = ErrorRecord("ValueError", "duplicated flatten key c.y")
+    raised = Raised(ErrorRecord("CheckpointException", ""), "plan", ((0, said), (1, said)))
+    breach = judge_route(route, replace(outcome, load=replace(outcome.load, ranks=(raised, raised))))
+    assert breach is not None
+    assert breach.breach.kind is LostFailure
 
 
 SHARD = TensorEntry(0, (1,), loaded=ChunkSharding(0, (0,)))

@@ -26,6 +26,7 @@ from ..violations import (
     WrongException,
     WrongKeys,
     WrongObject,
+    WrongPhase,
     WrongRanks,
 )
 from .entry import KnownIssue, blamed, operation_outcome, raised_alone
@@ -75,7 +76,7 @@ def _why_not_refused(verdict: Verdict, breach: Breach) -> set[str]:
         return set().union(*(silent[rank] for rank in forgotten)) if forgotten <= set(silent) else set()
     # It was taken, and then could not be converted.
     in_read = all(isinstance(seen, Raised) and seen.phase == "read" for seen in outcome.ranks)
-    failed = named if breach.kind is UnexpectedFailure and in_read else set()
+    failed = named if breach.kind in (UnexpectedFailure, WrongPhase) and in_read else set()
     if not scenario.save.coordinated:
         failed = set(raised_alone(outcome))
     return set().union(*(silent[rank] for rank in failed)) if failed <= set(silent) else set()
