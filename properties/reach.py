@@ -20,6 +20,7 @@ __all__ = [
     "Chance",
     "Reach",
     "chance_of_items",
+    "collisions",
     "is_called",
     "reached",
     "refusals",
@@ -58,7 +59,7 @@ def reached(scenario: Scenario, name: Name) -> Iterator[Reach]:
             step = 10 * hook.step if fault.through == "call" else 100 + hook.step
             yield Reach(index, fault.rank, step, certain=chance == "surely")
     for rank in refusals(scenario, name):
-        step = _FLATTENING if any(_collisions(_given(scenario, name, rank))) else _PLANNING
+        step = _FLATTENING if collisions(scenario, name, rank) else _PLANNING
         yield Reach(REFUSAL, rank, step, certain=True)
 
 
@@ -176,6 +177,11 @@ def _is_given(scenario: Scenario, unit: Unit, name: Name, rank: int) -> bool:
         assert unit.tensor is not None
         return bool(layout.parts(unit.tensor.shape, rank))
     return unit.is_on(name, rank)
+
+
+def collisions(scenario: Scenario, name: Name, rank: int) -> tuple[str, ...]:
+    """The names that stand for two things once the rank has flattened its state dict, which it must refuse."""
+    return tuple(_collisions(_given(scenario, name, rank)))
 
 
 def _collisions(units: list[Unit]) -> Iterator[str]:

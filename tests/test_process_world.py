@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -108,6 +109,27 @@ def test_ranks_are_processes_that_outlive_examples(processes: ProcessWorld) -> N
     processes.run(SMALL)
     assert processes.launch(process_numbers, 3).ranks == before
     assert len({os.getpid(), *(number for number, _ in before)}) == 4  # type: ignore[misc]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ranks are stopped where the system ends them with their parent")
+def test_ranks_do_nothing_between_their_jobs(processes: ProcessWorld) -> None:
+    ranks = [number for number, _ in processes.launch(process_numbers, 3).ranks]  # type: ignore[misc]
+    others = [number for number, _ in processes.launch(process_numbers, 2).ranks]  # type: ignore[misc]
+    assert stop_in_time(ranks + others)
+    assert processes.launch(partial(stop_in_time, ranks), 2).ranks == (True, True), "nor where other ranks have one"
+    assert [number for number, _ in processes.launch(process_numbers, 3).ranks] == ranks  # type: ignore[misc]
+
+
+def stop_in_time(processes: list[int], _: int = 0) -> bool:
+    """Whether all come to be stopped, which ``ps`` calls ``T``; a process is a while after it has been told to."""
+    end = time.monotonic() + 60
+    while set(map(state_of, processes)) != {"T"} and time.monotonic() < end:
+        time.sleep(0.01)
+    return set(map(state_of, processes)) == {"T"}
+
+
+def state_of(process: int) -> str:
+    return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0]
 
 
 def test_hang_is_found_with_its_stacks_and_the_run_goes_on(processes: ProcessWorld, world: SimulatedWorld) -> None:
@@ -263,19 +285,34 @@ def lives(process: int) -> bool:
     return True
 
 
+def leave_a_file(_: int) -> str:
+    return tempfile.mkdtemp()
+
+
 def test_close_leaves_no_process_file_or_socket_behind() -> None:
     before = sorted(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else []
     with ProcessWorld(max_processes=4) as world:
         numbers = {number for ranks in world.launch(process_numbers, 3).ranks for number in ranks}  # type: ignore[union-attr]
         numbers |= {number for ranks in world.launch(process_numbers, 2).ranks for number in ranks}  # type: ignore[union-attr]
         world.run(HANGS)
+        (left,) = world.launch(leave_a_file, 1).ranks
+        assert isinstance(left, str)
+        assert Path(left).is_dir()
         directory = world._directory
         assert directory is not None
         assert not list(Path(directory).glob("example-*")), "an example's files go with it"
         assert sum(map(lives, numbers)) <= 4 + 1, "no more ranks than asked for, and what they are forked from"
     assert not any(map(lives, numbers)), "and no zombie either"
     assert not Path(directory).exists()
+    assert not (Path(left).exists() and sys.platform == "linux"), "nor what ranks leave among temporary files"
     assert (sorted(os.listdir("/proc/self/fd")) if before else []) == before
+
+
+def wait_for_end_of(processes: set[int], directory: Path | None = None) -> None:
+    end = time.monotonic() + 60
+    while any(map(lives, processes)) or (directory is not None and directory.exists()):
+        assert time.monotonic() < end, "a process or a file is left"
+        time.sleep(0.05)
 
 
 DRIVER = """
@@ -308,17 +345,16 @@ def test_nothing_is_left_when_the_driver_is_killed(state: str) -> None:
         assert len(numbers) == 4
         assert Path(directory).is_dir()
         driver.kill()
-    end = time.monotonic() + 60
-    while any(lives(int(number)) for number in numbers) or Path(directory).exists():
-        assert time.monotonic() < end, "a process or a file is left"
-        time.sleep(0.05)
+    wait_for_end_of(set(map(int, numbers)), Path(directory))
 
 
 def test_ranks_that_can_no_longer_be_started_end_in_one_line() -> None:
     with ProcessWorld() as world:
+        numbers = {number for ranks in world.launch(process_numbers, 2).ranks for number in ranks}  # type: ignore[union-attr]
         os.kill(world.spawner().pid, signal.SIGKILL)
         with pytest.raises(SpawnerFailed, match="ended with SIGKILL; DCP_STRESS_RANK_OUTPUT=1 shows why"):
             world.run(SMALL)
+    wait_for_end_of(numbers)
 
 
 @pytest.mark.thorough

@@ -19,11 +19,46 @@ class SpawnerFailed(RuntimeError):
 
 
 class RankProcess:
-    """A rank: its process number, and the connection to it."""
+    """A rank: its process number, and the connection to it.
+
+    It is stopped by the system between its jobs, where the system ends it as soon as its parent is gone: a thread of
+    gloo for each of its groups wakes up a hundred times a second otherwise, whatever the rank does.
+    """
 
     def __init__(self, pid: int, connection: Connection) -> None:
         self.pid = pid
         self.connection = connection
+        self._handle = _handle_of(pid)
+
+    def stop(self) -> None:
+        """Have it do nothing until it is to go on."""
+        self._send(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it run again, if it has not ended."""
+        self._send(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Close the connection to it, by which it ends."""
+        self.go_on()
+        self.connection.close()
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._handle is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._handle, number)
+
+
+def _handle_of(pid: int) -> int | None:
+    """What stands for that process even when its number is used again; ``None`` where the system has no such thing."""
+    if sys.platform != "linux":
+        return None
+    with contextlib.suppress(OSError):
+        return os.pidfd_open(pid)
+    return None
 
 
 class Spawner:
@@ -40,7 +75,7 @@ class Spawner:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "worlds.processes.server", str(theirs.fileno()), directory],
                 pass_fds=[theirs.fileno()],
-                env=_environment(),
+                env=_environment(directory),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=None if os.environ.get("DCP_STRESS_RANK_OUTPUT") else subprocess.DEVNULL,
@@ -71,7 +106,7 @@ class Spawner:
                 self._control.sendall(f"kill {rank.pid}\n".encode())
         for rank in ranks:
             self.exit_code(rank)
-            rank.connection.close()
+            rank.close()
 
     def exit_code(self, rank: RankProcess) -> int:
         """How a rank has ended, which is waited for: its exit status, or minus the number of the signal."""
@@ -112,10 +147,14 @@ class Spawner:
         return f"the process that ranks are forked from ended with {how}; DCP_STRESS_RANK_OUTPUT=1 shows why"
 
 
-def _environment() -> dict[str, str]:
+def _environment(directory: str) -> dict[str, str]:
     loopback = "lo0" if sys.platform == "darwin" else "lo"
+    # Sockets through which tensors go to a daemon of async_save are files that a rank which is killed leaves. Elsewhere
+    # the directory is among temporary files already, and the name of a socket must not become too long.
+    temporary = {"TMPDIR": directory} if sys.platform == "linux" else {}
     return {
         **os.environ,
+        **temporary,
         "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
         "GLOO_SOCKET_IFNAME": loopback,
         # A process with threads cannot safely be forked, and tensors are too small here for more than one.
