@@ -42,6 +42,7 @@ SAYS = {
     "staging-scalar-dtensor": ["a[]: saved c2cd503c, loaded eeeeeeee"],
     "staging-sharded-tensor": ["RuntimeError: torch function 'data_ptr'"],
     "staging-dtensor-view": ["RuntimeError: Attempted to call copy_() on an invalid python storage"],
+    "staging-forgets-the-whole": ["[1])} was saved, and the metadata says {'a': (torch.float32, [2])}"],
     "staging-exotic-dtype": ["RuntimeError: store_scalar: invalid type"],
     "empty-chunk-in-the-way": ["CheckpointException", "invalid fill tensor-volume: 1 chunks-volume: 0"],
     "staging-checkpointable": ["NotImplementedError: aten.copy_.default of a checkpointable tensor"],

@@ -145,13 +145,16 @@ class EnumerableSharding(Concise):
     """Any tiling of a tensor, each tile on any rank.
 
     ``holder`` says what holds the tiles: a ``ShardedTensor`` by an ``EnumerableShardingSpec``, or a tensor that is
-    ``Checkpointable`` by DCP's own protocol (2.13: ``__create_write_items__`` and its family).
+    ``Checkpointable`` by DCP's own protocol (``__create_write_items__`` and its family), or a ``CheckpointableTensor``,
+    as torch has it from 2.15 on: a plain local tensor with attributes that say which parts of it are tiles, and which
+    of the global tensor they are. What is in it beside the tiles is padding; if ``padded``, there is some before each.
     """
 
     _positional = 1
 
     tiles: tuple[Tile, ...]
-    holder: Literal["ShardedTensor", "Checkpointable"] = "ShardedTensor"
+    holder: Literal["ShardedTensor", "Checkpointable", "CheckpointableTensor"] = "ShardedTensor"
+    padded: bool = False
 
     memory: ClassVar[Memory] = "contiguous"
 
@@ -170,6 +173,23 @@ class EnumerableSharding(Concise):
         """The tiles of that rank."""
         return [Part.of(tile.box) for tile in self.tiles if tile.rank == rank]
 
+    def local_boxes(self, shape: Sequence[int], rank: int) -> tuple[tuple[int, ...], list[Box]]:
+        """The shape of the local tensor of a ``CheckpointableTensor``, and where in it the rank's tiles are.
+
+        They lie behind each other along the first dim, the last one first, so that no tile is where its number, or its
+        place in the global tensor, would have it.
+        """
+        tiles = [tile for tile in self.tiles if tile.rank == rank]
+        if not shape:
+            return (), [Box((), ()) for _ in tiles]
+        rows, boxes = 0, []
+        for tile in reversed(tiles):
+            rows += self.padded
+            boxes.append(Box((rows, *(int(self.padded) for _ in shape[1:])), tile.sizes))
+            rows += tile.sizes[0]
+        widths = (max((tile.sizes[dim] for tile in tiles), default=0) + self.padded for dim in range(1, len(shape)))
+        return (rows, *widths), boxes[::-1]
+
     def is_on(self, rank: int) -> bool:
         """Every rank holds the tensor, be it without a tile."""
         return True
@@ -180,6 +200,8 @@ class EnumerableSharding(Concise):
 
     def check(self, shape: Sequence[int]) -> None:
         """The tiles must fill the shape exactly, without an overlap."""
+        padding = self.holder == "CheckpointableTensor" and len(shape) > 0
+        require(padding or not self.padded, "only the local tensor of a CheckpointableTensor with dims has padding")
         # torch refuses a spec with a tile without elements that lies on the edge of another.
         full = len(self.tiles) == 1 or all(tile.box for tile in self.tiles)
         require(full or self.holder != "ShardedTensor", "a ShardedTensor takes no tiles without elements")

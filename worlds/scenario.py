@@ -151,6 +151,11 @@ class Scenario(Concise):
                 require(isinstance(entry, TensorEntry), f"a module holds tensors only, not {entry.key!r}")
                 name = isinstance(entry.key, str) and entry.key.isidentifier()
                 require(name, f"{entry.key!r} is no name for an attribute of a module")
+                assert isinstance(entry, TensorEntry)
+                kinds = {layout.kind for layout in (entry.saved, entry.loaded) if layout is not None}
+                # What is in a module's state dict is another tensor, without the attributes.
+                kept = "CheckpointableTensor" not in kinds
+                require(kept, f"{entry.key!r} is a CheckpointableTensor, which a module does not keep")
 
     def _check_uncoordinated(self) -> None:
         """A rank finds only what it saved itself, so that what it loads must be that."""

@@ -19,9 +19,9 @@ from torch.distributed._shard.sharded_tensor import ShardedTensor
 from .dtypes import DTYPES
 from .entries import Entry, Nested, ObjectEntry, Path, TensorEntry
 from .layouts import Layout
-from .memory import GuardedMemory, make_local
+from .memory import GuardedMemory, join_local, make_local
 from .outcome import ChunkState, ContainerState, EntryState, ObjectState, TensorState
-from .parts import Part
+from .parts import Box, Part
 from .scenario import Scenario
 from .state_tree import Leaf, children
 from .tensors import local_tensors, make_tensor
@@ -141,7 +141,10 @@ class StateDict:
         def fill(part: Part) -> torch.Tensor:
             return self._fill(leaf, entry, layout, part)
 
-        return make_tensor(entry, layout, self._operation, self._rank, self._group, fill)
+        def join(tensors: Sequence[torch.Tensor], places: Sequence[Box], shape: Sequence[int]) -> torch.Tensor:
+            return join_local(tensors, places, shape, entry.dtype, self._memory.setdefault(path, []))
+
+        return make_tensor(entry, layout, self._operation, self._rank, self._group, fill, join)
 
     def _build_nested(self, path: Path, nested: Nested) -> Any:
         inside = list(self._children(nested.entries, path, nested.is_sequence))
@@ -180,7 +183,7 @@ class StateDict:
             # From its metadata: each attribute asked of the tensor itself costs a dispatch.
             dtype, shape = value.metadata().tensor_properties.dtype, value.metadata().size
         else:
-            dtype, shape = value.dtype, value.shape
+            dtype, shape = value.dtype, getattr(value, "global_shape", value.shape)
         return TensorState(
             path=path,
             kind=kind,

@@ -83,7 +83,8 @@ def content_helpers(plan: Plan) -> list[str]:
         else:
             helpers.append(_PLACE if sharded else _PLACE_PLAIN)
     elif plan.compares_content and plan.kind is not ChangedOutside:
-        sharded = holds(plan, "ShardedTensor", plan.last) or holds(plan, "Checkpointable", plan.last)
+        in_parts = ("ShardedTensor", "Checkpointable", "CheckpointableTensor")
+        sharded = any(holds(plan, kind, plan.last) for kind in in_parts)
         at = ", at=None" if sharded else ""
         of = " in the shard at {at}" if sharded else ""
         if any(isinstance(leaf.entry, TensorEntry) for leaf in leaves):
