@@ -18,10 +18,12 @@ from worlds.values import expected_bytes, poison_bytes
 
 from .reach import saved_units
 
-__all__ = ["ExpectedState", "ExpectedTensor", "expected_state", "object_text", "object_type"]
+__all__ = ["POISON_INSTANCE", "ExpectedState", "ExpectedTensor", "expected_state", "object_text", "object_type"]
 
 Name = Literal["save", "load"]
 Find = Callable[[str, TensorEntry, Box], bytes]
+POISON_INSTANCE = f"Instance(value={POISON_OBJECT!r})"
+"""The text of what stands in a load target where an instance of a class is to be loaded."""
 _TYPES = {"dict": "dict", "ordered": "OrderedDict", "list": "list", "stateful": "Stateful"}
 
 
@@ -109,7 +111,7 @@ def _whole(path: Path, entry: Entry, name: Name, *, poison: bool) -> Iterator[Ex
 def object_type(entry: ObjectEntry, *, poison: bool) -> str:
     """The name of the object's type, as :func:`worlds.state.object_state` tells it."""
     if poison:
-        return "str"
+        return "Instance" if entry.form == "instance" else "str"
     return {"BytesIO": "BytesIO", "instance": "Instance"}.get(entry.form, type(entry.value).__name__)
 
 
@@ -124,7 +126,7 @@ def object_text(path: Path, entry: Entry, name: Name, *, poison: bool, find: Fin
         box = Box((0,) * len(entry.shape), entry.shape)
         return f"{DTYPES[entry.dtype]} {entry.shape} {find('.'.join(map(str, path)), entry, box).hex()}"
     if poison:
-        return repr(POISON_OBJECT)
+        return POISON_INSTANCE if entry.form == "instance" else repr(POISON_OBJECT)
     match entry.form:
         case "BytesIO":
             return f"BytesIO({entry.value!r})"

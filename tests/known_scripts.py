@@ -31,6 +31,7 @@ SAYS = {
         "[rank 1] save() raised OSError(5, 'write_data failed')",
         "[rank 0] still in save():",
     ],
+    "objects-erased": ['a: is not in the checkpoint, was Instance("not loaded"), and is now None'],
     "int-keys": ["the keys are {'a': {0: None, '0': None}}, and were {'a': {0: None}}"],
     "list-replaced": ["a is another object than the one to load into"],
     "empty-dict-in-list": ["RuntimeError: Missing key in checkpoint state_dict: a.0."],

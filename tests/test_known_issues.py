@@ -151,3 +151,16 @@ def test_rank_that_raised_in_reset_is_not_excused_for_another_exception(world: S
     verdict: Verdict = judge(other, outcome)
     assert not verdict
     assert find_known_issue(verdict) is None
+
+
+def test_object_in_a_dict_is_erased_by_a_load_that_fails(world: SimulatedWorld) -> None:
+    """Since the dict is the caller's own. Whatever else becomes of the object is new."""
+    nested = Nested("a", "dict", (ObjectEntry("b", form="instance"),))
+    scenario = Scenario((nested, TensorEntry("c", saved=None)))
+    verdict = judge(scenario, world.run(scenario))
+    known = find_known_issue(verdict)
+    assert known is not None, verdict
+    assert known.id == "objects-erased"
+    assert verdict.breach is not None
+    other = replace(verdict.breach, detail=(verdict.breach.detail[0], "seen      int 1"))
+    assert find_known_issue(replace(verdict, breach=other)) is None

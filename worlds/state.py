@@ -30,7 +30,7 @@ from .values import expected_bits, poison_bits, tensor_bytes
 __all__ = ["OVERWRITTEN", "POISON_OBJECT", "Instance", "StateDict", "Stateful", "object_state"]
 
 POISON_OBJECT = "<not loaded>"
-"""What stands in a load target where an object is to be loaded."""
+"""What stands in a load target where an object is to be loaded; in an instance of a class where that is one."""
 
 OVERWRITTEN = 0xEE
 """What each byte of a tensor is after :meth:`StateDict.overwrite`."""
@@ -133,7 +133,7 @@ class StateDict:
         if isinstance(entry, Nested):
             return self._build_nested(path, entry)
         if isinstance(entry, ObjectEntry):
-            return POISON_OBJECT if self._name == "load" else make_object(entry)
+            return _poison_object(entry) if self._name == "load" else make_object(entry)
         layout = entry.layout(self._name)
         assert layout is not None
         leaf = self._leaves[path]
@@ -222,6 +222,10 @@ def make_object(entry: ObjectEntry) -> Any:
         assert isinstance(entry.value, bytes)
         return io.BytesIO(entry.value)
     return Instance(entry.value) if entry.form == "instance" else entry.value
+
+
+def _poison_object(entry: ObjectEntry) -> Any:
+    return Instance(POISON_OBJECT) if entry.form == "instance" else POISON_OBJECT
 
 
 def object_state(path: Path, value: Any) -> ObjectState:

@@ -10,7 +10,7 @@ from .objects import holds_files
 from .per_rank import is_everywhere
 from .places import key_literal, place_of
 from .plan import Plan
-from .state import content_checks, state_name
+from .state import content_checks, is_left, state_name
 from .tensors import holds
 from .text import quoted
 
@@ -89,7 +89,7 @@ def content_helpers(plan: Plan) -> list[str]:
         of = " in the shard at {at}" if sharded else ""
         if any(isinstance(leaf.entry, TensorEntry) for leaf in leaves):
             helpers.append(_CHECK.format(label=label, at=at, of=of, is_there=is_there))
-        if any(isinstance(leaf.entry, ObjectEntry) for leaf in leaves):
+        if any(isinstance(leaf.entry, ObjectEntry) and not is_left(plan, leaf) for leaf in leaves):
             helpers += _check_object(plan, label, is_there)
     return helpers
 
