@@ -38,6 +38,11 @@ class ExpectedTensor:
     in_place: bool = True
 
     @property
+    def is_meta(self) -> bool:
+        """Whether it is on the meta device: as a target there in whose place no tensor was to come."""
+        return self.layout.memory == "meta" and self.content is None
+
+    @property
     def fqn(self) -> str:
         """The path, joined by dots."""
         return ".".join(map(str, self.path))
@@ -84,7 +89,9 @@ class _Walk:
             saved = self._saved.get(".".join(map(str, path)))
             layout = entry.layout(self._name)
             assert layout is not None
-            yield ExpectedTensor(path, entry, layout, None if saved is None else saved.tensor)
+            content = None if saved is None else saved.tensor
+            in_place = content is None or layout.memory != "meta"
+            yield ExpectedTensor(path, entry, layout, content, in_place)
 
     def _object(self, path: Path, unit: Unit) -> Iterator[ExpectedState]:
         """An object is replaced by the one that was saved, whatever that is."""

@@ -54,6 +54,7 @@ FEATURES: dict[str, tuple[str, ...]] = {
         "conjugated",
         "negated",
         "gradient",
+        "meta",
     ),
     "tensor": (
         "0-d",

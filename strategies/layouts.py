@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from hypothesis import strategies as st
@@ -30,7 +31,15 @@ from ._reused import reused
 from ._weighted import weighted
 from .tensors import ranks
 
-__all__ = ["chunk_sharding_specs", "enumerable_sharding_specs", "layouts", "memories", "mesh_shardings", "replicas"]
+__all__ = [
+    "chunk_sharding_specs",
+    "enumerable_sharding_specs",
+    "layouts",
+    "memories",
+    "mesh_shardings",
+    "on_meta",
+    "replicas",
+]
 
 
 @reused
@@ -225,3 +234,8 @@ def layouts(
         return MeshSharding(mesh.mesh, mesh.placements, mesh.ranks, memory)
     plain = draw(replicas(world_size=max(1, world_size), everywhere=everywhere), label="ranks that have it")
     return Plain(plain.ranks, draw(memories(dtype=dtype, target=target), label="memory"))
+
+
+def on_meta(layout: Layout) -> Layout:
+    """The layout of a target on the meta device; a tensor that says itself what it holds has nothing there."""
+    return layout if layout.kind == "Checkpointable" else replace(layout, memory="meta")

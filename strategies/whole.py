@@ -133,7 +133,9 @@ def _of_module(entry: Entry) -> Entry:
 
 
 def _kept_by_module(layout: Layout | None) -> Layout | None:
-    """The layout, of a class of tensor that a module gives back in its state dict."""
+    """The layout, of a class of tensor that a module gives back in its state dict, and in memory."""
+    if layout is not None and layout.memory == "meta":
+        layout = replace(layout, memory="contiguous")
     if isinstance(layout, EnumerableSharding) and layout.holder == "CheckpointableTensor":
         return replace(layout, holder="Checkpointable", padded=False)
     return layout
@@ -208,7 +210,7 @@ def _loaded_as_saved(entry: Entry) -> Entry:
 
 
 def _is_plain_inside(entries: tuple[Entry, ...]) -> bool:
-    """Whether each container could be one object: with plain tensors on every rank in it."""
+    """Whether each container could be one object: with plain tensors in memory, on every rank, in it."""
     return all(_is_plain(inner) for entry in entries if isinstance(entry, Nested) for inner in entry.entries)
 
 
@@ -216,7 +218,7 @@ def _is_plain(entry: Entry) -> bool:
     if isinstance(entry, Nested):
         return all(map(_is_plain, entry.entries))
     sides = (side for side in (entry.saved, entry.loaded) if side is not None)
-    return all(isinstance(side, Plain) and not side.ranks for side in sides)
+    return all(isinstance(side, Plain) and not side.ranks and side.memory != "meta" for side in sides)
 
 
 def _faults(where: str, save: Operation, load: Operation) -> SearchStrategy[tuple[Fault, ...]]:

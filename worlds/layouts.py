@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Literal
+from typing import Literal
 
 from .concise import Concise
 from .invalid import require
@@ -32,12 +32,15 @@ __all__ = [
     "Tile",
 ]
 
-Memory = Literal["contiguous", "transposed", "strided", "window", "expanded", "conjugated", "negated", "gradient"]
+Memory = Literal[
+    "contiguous", "transposed", "strided", "window", "expanded", "conjugated", "negated", "gradient", "meta"
+]
 """How a local tensor lies in memory.
 
 ``transposed`` (dims in reverse order), ``strided`` (every second element of its storage), ``window`` (in the middle of
 a larger storage), ``expanded`` (all elements are one), ``conjugated`` and ``negated`` (the bit that makes torch compute
-the values when they are read), ``gradient`` (contiguous, and requires grad).
+the values when they are read), ``gradient`` (contiguous, and requires grad), ``meta`` (nowhere yet: it is a target on
+the meta device, in whose place a load is to put a tensor).
 """
 
 
@@ -83,9 +86,9 @@ class ChunkSharding(Concise):
 
     dim: int
     ranks: tuple[int, ...]
+    memory: Memory = "contiguous"
 
     kind = "ShardedTensor"
-    memory: ClassVar[Memory] = "contiguous"
 
     def __post_init__(self) -> None:
         require(len(self.ranks) > 0, "a chunk sharding needs at least one placement")
@@ -155,8 +158,7 @@ class EnumerableSharding(Concise):
     tiles: tuple[Tile, ...]
     holder: Literal["ShardedTensor", "Checkpointable", "CheckpointableTensor"] = "ShardedTensor"
     padded: bool = False
-
-    memory: ClassVar[Memory] = "contiguous"
+    memory: Memory = "contiguous"
 
     def __post_init__(self) -> None:
         require(len(self.tiles) > 0, "an enumerable sharding needs at least one tile")

@@ -48,6 +48,8 @@ def make_local(bits: torch.Tensor, dtype: str, memory: Memory, guarded: list[Gua
     The memory goes to ``guarded``.
     """
     typed = DTYPES[dtype]
+    if memory == "meta":
+        return torch.empty(bits.shape[:-1], dtype=typed, device="meta")
     if bits.numel() == 0:
         return torch.empty(bits.shape[:-1], dtype=typed, requires_grad=memory == "gradient")
     lazy = _LAZY.get(memory)

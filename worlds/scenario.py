@@ -139,6 +139,8 @@ class Scenario(Concise):
                     layout = leaf.entry.layout(name)
                     plain = isinstance(layout, Plain) and not layout.ranks
                     require(plain, f"{leaf.entry.key!r} is in a container that is one object, and so on every rank")
+                    is_meta = layout is not None and layout.memory == "meta"
+                    require(not is_meta, f"{leaf.entry.key!r} is in a container that is one object, and has memory")
 
     def _check_stateful(self, name: Name) -> None:
         stateful = any(isinstance(entry, Nested) and entry.container == "stateful" for entry in self.entries)
@@ -156,6 +158,8 @@ class Scenario(Concise):
                 # What is in a module's state dict is another tensor, without the attributes.
                 kept = "CheckpointableTensor" not in kinds
                 require(kept, f"{entry.key!r} is a CheckpointableTensor, which a module does not keep")
+                is_meta = entry.loaded is not None and entry.loaded.memory == "meta"
+                require(not is_meta, f"{entry.key!r} is of a module, to whose state dict alone a load gives memory")
 
     def _check_uncoordinated(self) -> None:
         """A rank finds only what it saved itself, so that what it loads must be that."""

@@ -25,7 +25,7 @@ from .parts import Box, Part
 from .scenario import Scenario
 from .state_tree import Leaf, children
 from .tensors import local_tensors, make_tensor
-from .values import expected_bits, poison_bits, tensor_bytes
+from .values import expected_bits, poison_bits, tensor_bytes, with_poison
 
 __all__ = ["OVERWRITTEN", "POISON_OBJECT", "Instance", "StateDict", "Stateful", "object_state"]
 
@@ -142,6 +142,8 @@ class StateDict:
             return self._fill(leaf, entry, layout, part)
 
         def join(tensors: Sequence[torch.Tensor], places: Sequence[Box], shape: Sequence[int]) -> torch.Tensor:
+            if layout.memory == "meta":
+                return torch.empty(tuple(shape), dtype=DTYPES[entry.dtype], device="meta")
             return join_local(tensors, places, shape, entry.dtype, self._memory.setdefault(path, []))
 
         return make_tensor(entry, layout, self._operation, self._rank, self._group, fill, join)
@@ -192,6 +194,7 @@ class StateDict:
             chunks=tuple(self._chunks(path, tensors)),
             in_place=in_place or self._name == "save",
             guards_intact=all(memory.is_intact() for memory in self._memory.get(path, ())),
+            is_meta=bool(tensors) and all(tensor.is_meta for tensor in tensors),
         )
 
     def _chunks(self, path: Path, tensors: Sequence[torch.Tensor]) -> Iterator[ChunkState]:
@@ -205,15 +208,26 @@ class StateDict:
         for part, tensor in zip(parts, tensors, strict=True):
             tensor = tensor.detach()
             if all(len(runs) == 1 for runs in part.runs):
-                offsets = tuple(runs[0][0] for runs in part.runs)
-                yield ChunkState(offsets, tuple(tensor.shape), tensor_bytes(tensor))
+                box = Box(tuple(runs[0][0] for runs in part.runs), tuple(tensor.shape))
+                yield ChunkState(box.offsets, box.sizes, self._data(leaf, box, tensor))
                 continue
             for box, start in part.boxes():
                 block = tensor
                 for dim, (offset, size) in enumerate(zip(start, box.sizes, strict=True)):
                     if size != tensor.shape[dim]:
                         block = block.narrow(dim, offset, size)
-                yield ChunkState(box.offsets, box.sizes, tensor_bytes(block))
+                yield ChunkState(box.offsets, box.sizes, self._data(leaf, box, block))
+
+    def _data(self, leaf: Leaf | None, box: Box, tensor: torch.Tensor) -> bytes:
+        """The bytes of a block; in memory that the load has made, what was not loaded is arbitrary, and so poison."""
+        if tensor.is_meta:
+            return b""
+        data = tensor_bytes(tensor)
+        layout = leaf.entry.layout(self._name) if leaf is not None else None
+        if leaf is None or layout is None or layout.memory != "meta":
+            return data
+        assert isinstance(leaf.entry, TensorEntry)
+        return with_poison(data, leaf.fqn, _as_saved(leaf.entry, self._saved.get(leaf.fqn)), box)
 
 
 def make_object(entry: ObjectEntry) -> Any:

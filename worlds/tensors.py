@@ -109,7 +109,8 @@ def _make_dtensor(
     # Saving and loading need no process groups of the mesh's own; to make them costs more than all else.
     mesh = DeviceMesh("cpu", ranks, _init_backend=False)
     dtype = DTYPES[entry.dtype]
-    local = fill(parts[0]) if parts else torch.empty(0, dtype=dtype)
+    device = "meta" if layout.memory == "meta" else "cpu"
+    local = fill(parts[0]) if parts else torch.empty(0, dtype=dtype, device=device)
     # From the spec, as distribute_tensor() and FSDP2 do it: from_local() gets a 0-d tensor's shape wrong on ranks that
     # are not in the mesh.
     stride = torch.empty(entry.shape, device="meta").stride()

@@ -72,7 +72,7 @@ def _check_simple(plan: Plan) -> None:
         raise CannotWrite(f"there is no script for a violation of the kind {plan.kind.__name__} beside a container yet")
     for leaf in plan.leaves(plan.last):
         layout = layout_of(leaf, plan.last)
-        if layout.kind not in ("Tensor", "ShardedTensor") or layout.memory != "contiguous":
+        if layout.kind not in ("Tensor", "ShardedTensor") or layout.memory not in ("contiguous", "meta"):
             what = f"{layout.kind} in {layout.memory} memory"
             raise CannotWrite(f"there is no script for a violation of the kind {plan.kind.__name__} of a {what} yet")
         if not is_everywhere(plan, leaf, plan.last):

@@ -289,11 +289,10 @@ def _passes_over(verdict: Verdict, breach: Breach) -> bool:
     if breach.kind is not WrongObject:
         return False
     inside = {".".join(map(str, breach.path[:length])) for length in range(1, len(breach.path))}
-    return all(
-        _is_loaded(scenario, rank, breach.path, seen)
-        or (bool(inside & passed[rank]) and _is_kept(scenario, rank, breach.path, seen))
-        for rank, seen in enumerate(outcome.ranks)
-        if isinstance(seen, Returned)
+    returned = [(rank, seen) for rank, seen in enumerate(outcome.ranks) if isinstance(seen, Returned)]
+    others = [(rank, seen) for rank, seen in returned if not _is_loaded(scenario, rank, breach.path, seen)]
+    return bool(others) and all(
+        bool(inside & passed[rank]) and _is_kept(scenario, rank, breach.path, seen) for rank, seen in others
     )
 
 
