@@ -23,6 +23,7 @@ __all__ = [
     "is_called",
     "reached",
     "refusals",
+    "shards_on_meta",
     "write_holders",
 ]
 
@@ -58,7 +59,7 @@ def reached(scenario: Scenario, name: Name) -> Iterator[Reach]:
             step = 10 * hook.step if fault.through == "call" else 100 + hook.step
             yield Reach(index, fault.rank, step, certain=chance == "surely")
     for rank in refusals(scenario, name):
-        first = name == "load" and any(_shards_on_meta(scenario, rank))
+        first = name == "load" and bool(shards_on_meta(scenario, rank))
         step = _FLATTENING if first or any(_collisions(_given(scenario, name, rank))) else _PLANNING
         yield Reach(REFUSAL, rank, step, certain=True)
 
@@ -158,7 +159,7 @@ def refusals(scenario: Scenario, name: Name) -> dict[int, tuple[str, ...]]:
         units = _given(scenario, name, rank)
         names = tuple(_collisions(units) if name == "save" else _mismatches(scenario, units))
         if name == "load":
-            names = (*_shards_on_meta(scenario, rank), *names)
+            names = (*shards_on_meta(scenario, rank), *names)
         if names:
             found[rank] = names
     return found
@@ -199,15 +200,16 @@ def _mismatches(scenario: Scenario, units: list[Unit]) -> Iterator[str]:
             yield unit.fqn
 
 
-def _shards_on_meta(scenario: Scenario, rank: int) -> Iterator[str]:
-    """The class, where a target of it is on the meta device: in its place DCP can put no other, and says of which."""
+def shards_on_meta(scenario: Scenario, rank: int) -> tuple[str, ...]:
+    """The names of the ``ShardedTensor``s on the meta device of which the rank has shards: DCP can make none."""
+    found = []
     for leaf in scenario.leaves("load"):
         layout = leaf.entry.layout("load")
         if layout is not None and layout.memory == "meta" and layout.kind == "ShardedTensor":
             assert isinstance(leaf.entry, TensorEntry)
             if layout.parts(leaf.entry.shape, rank):
-                yield "ShardedTensor"
-                return
+                found.append(leaf.fqn)
+    return tuple(found)
 
 
 def _type(unit: Unit) -> tuple[tuple[int, ...], str] | None:
