@@ -97,8 +97,19 @@ def _is_of_safetensors(verdict: Verdict) -> SafetensorsDamage | None:
 
 def _misses_a_file(verdict: Verdict) -> bool:
     damage = _is_of_safetensors(verdict)
-    missing = any(damage.kind == "missing" for damage in verdict.scenario.damages)
-    return damage is not None and bool(damage.gone) and missing and not damage.is_other_header
+    if damage is None or not damage.gone or damage.is_other_header:
+        return False
+    missing = any(each.kind == "missing" for each in verdict.scenario.damages)
+    return missing and any(file.after is None for file in damage.files)
+
+
+def _takes_part_for_whole(verdict: Verdict) -> bool:
+    """Whether one of the parts that a whole file was made of is in its place."""
+    damage = _is_of_safetensors(verdict)
+    swapped = any(damage.kind == "swapped" for damage in verdict.scenario.damages)
+    if damage is None or not damage.gone or not swapped or damage.is_other_header:
+        return False
+    return any(file.same_as.startswith("sharded/") for file in damage.files)
 
 
 def _reads_another_header(verdict: Verdict) -> bool:
@@ -167,6 +178,7 @@ _ISSUES = (
         loses="a load reports success and holds a value that nobody has saved, after a disk or a network has erred",
         scenario=Scenario(_ONE, damages=(Damage("flipped", inside=True),)),
         matches=_is_due_to("flipped"),
+        upstream="pytorch/pytorch#126952",
     ),
     DamageIssue(
         id="safetensors-missing-file",
@@ -176,6 +188,18 @@ _ISSUES = (
             (TensorEntry("a", (2,), saved=_HALVES),), Operation(2), damages=(Damage("missing"),), storage="safetensors"
         ),
         matches=_misses_a_file,
+    ),
+    DamageIssue(
+        id="consolidated-part-as-whole",
+        title="a part in the place of the file that was made of all of them is loaded as if it were the whole",
+        loses="a load reports success, and what is in the other parts keeps the values that it had",
+        scenario=Scenario(
+            (TensorEntry("a", (2,), saved=_HALVES),),
+            Operation(2, api="legacy"),
+            damages=(Damage("swapped", other=2),),
+            storage="consolidated",
+        ),
+        matches=_takes_part_for_whole,
     ),
     DamageIssue(
         id="safetensors-flipped-bit-in-header",
@@ -195,6 +219,7 @@ _ISSUES = (
         loses="a load reports success and holds a value that nobody has saved, after a disk or a network has erred",
         scenario=Scenario(_ONE, damages=(Damage("flipped", inside=True),), storage="safetensors"),
         matches=_reads_flipped_elements,
+        upstream="safetensors/safetensors#220",
     ),
 )
 

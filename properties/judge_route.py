@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from worlds.concise import pretty
-from worlds.outcome import Deadlocked, Outcome, Raised
+from worlds.outcome import Outcome, Raised
 from worlds.routes import Route
+from worlds.scenario import Scenario
 
 from .judge import judge
+from .judge_blame import judge_ended
 from .judge_state import judge_state, judge_untouched
-from .oracle import expected
+from .oracle import Expectation, OperationExpectation, Stage
+from .reach import REFUSAL, collisions
 from .verdict import Breach, Verdict, rank_text
-from .violations import Deadlock, LostFailure, NotRefused, UnexpectedFailure, Violation, WrongRanks
+from .violations import LostFailure, NotRefused, UnexpectedFailure, Violation, WrongRanks
 
-__all__ = ["RouteBreach", "judge_route", "not_tensors"]
+__all__ = ["RouteBreach", "judge_route", "refuses", "to_refuse"]
 
 
 @dataclass(frozen=True)
@@ -38,20 +41,42 @@ def judge_route(route: Route, outcome: Outcome) -> RouteBreach | None:
     """The first thing that is wrong, or ``None``."""
     if route.by == "broadcast":
         breach = next(_breaches(route, outcome), None)
-        verdict = Verdict(route.scenario, outcome, expected(route.scenario), breach)
+        verdict = Verdict(route.scenario, outcome, _expected(route), breach)
     else:
         verdict = judge(route.scenario, outcome)
     return None if verdict.breach is None else RouteBreach(route, verdict, verdict.breach)
 
 
-def not_tensors(route: Route) -> dict[int, set[str]]:
-    """By rank, the names that it is to load which are no tensors; DCP says that it broadcasts only those."""
-    scenario = route.scenario
+def to_refuse(route: Route) -> dict[int, frozenset[str]]:
+    """By rank, the names of what it must refuse: those that collide, and else what is no tensor.
+
+    DCP says that it broadcasts tensors alone.
+    """
+    ranks = range(route.scenario.load.world_size)
     found = {
-        rank: {unit.fqn for unit in scenario.units("load") if unit.tensor is None and unit.is_on("load", rank)}
-        for rank in range(scenario.load.world_size)
+        rank: frozenset(collisions(route.scenario, "load", rank)) or _not_tensors(route.scenario, rank)
+        for rank in ranks
     }
     return {rank: names for rank, names in found.items() if names}
+
+
+def _not_tensors(scenario: Scenario, rank: int) -> frozenset[str]:
+    units = scenario.units("load")
+    return frozenset(unit.fqn for unit in units if unit.tensor is None and unit.is_on("load", rank))
+
+
+def refuses(message: str, names: Iterable[str]) -> bool:
+    """Whether a rank says that it cannot load one of the ``names``: it is no tensor, or stands for two things."""
+    return any(
+        f"Non-tensor value identified at {name}. " in message or message == f"duplicated flatten key {name}"
+        for name in names
+    )
+
+
+def _expected(route: Route) -> Expectation:
+    refusing: dict[int, tuple[int, ...]] = dict.fromkeys(to_refuse(route), (REFUSAL,))
+    stages = (Stage("plan", "rank", refusing, {}),) if refusing else ()
+    return Expectation(OperationExpectation(()), OperationExpectation(stages))
 
 
 def _breaches(route: Route, outcome: Outcome) -> Iterator[Breach]:
@@ -59,11 +84,10 @@ def _breaches(route: Route, outcome: Outcome) -> Iterator[Breach]:
     if outcome.load is None:
         yield Breach(UnexpectedFailure, f"save: torch.save {rank_text(outcome.save.ranks[0])}", "save")
         return
-    refusing = not_tensors(route)
+    yield from judge_ended("load", outcome.load)  # first, since what others raise then comes of it
+    refusing = to_refuse(route)
     for rank, seen in enumerate(outcome.load.ranks):
-        if isinstance(seen, Deadlocked):
-            yield Breach(Deadlock, f"load: rank {rank} {rank_text(seen)}", "load")
-        elif refusing:
+        if refusing:
             yield from _refusal(rank, seen, refusing)
         elif isinstance(seen, Raised):
             yield Breach(UnexpectedFailure, f"load: rank {rank} {rank_text(seen)}", "load")
@@ -72,12 +96,12 @@ def _breaches(route: Route, outcome: Outcome) -> Iterator[Breach]:
         yield from judge_state(route.scenario, "load", outcome.load)
 
 
-def _refusal(rank: int, seen: object, refusing: dict[int, set[str]]) -> Iterator[Breach]:
+def _refusal(rank: int, seen: object, refusing: dict[int, frozenset[str]]) -> Iterator[Breach]:
     if not isinstance(seen, Raised):
         yield Breach(NotRefused, f"load: rank {rank} returned, and what is no tensor was to be loaded", "load")
         return
     named = {who: error.message for who, error in seen.failures or ()}
     if seen.phase != "plan" or set(named) - set(refusing):
         yield Breach(WrongRanks, f"load: rank {rank} {rank_text(seen)}", "load")
-    elif set(named) != set(refusing) or not all(any(fqn in named[who] for fqn in refusing[who]) for who in named):
+    elif set(named) != set(refusing) or not all(refuses(named[who], refusing[who]) for who in named):
         yield Breach(LostFailure, f"load: rank {rank} {rank_text(seen)}", "load")

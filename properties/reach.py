@@ -20,6 +20,7 @@ __all__ = [
     "Chance",
     "Reach",
     "chance_of_items",
+    "collisions",
     "is_called",
     "reached",
     "refusals",
@@ -60,7 +61,7 @@ def reached(scenario: Scenario, name: Name) -> Iterator[Reach]:
             yield Reach(index, fault.rank, step, certain=chance == "surely")
     for rank in refusals(scenario, name):
         first = name == "load" and bool(shards_on_meta(scenario, rank))
-        step = _FLATTENING if first or any(_collisions(_given(scenario, name, rank))) else _PLANNING
+        step = _FLATTENING if first or collisions(scenario, name, rank) else _PLANNING
         yield Reach(REFUSAL, rank, step, certain=True)
 
 
@@ -180,6 +181,11 @@ def _is_given(scenario: Scenario, unit: Unit, name: Name, rank: int) -> bool:
         assert unit.tensor is not None
         return bool(layout.parts(unit.tensor.shape, rank))
     return unit.is_on(name, rank)
+
+
+def collisions(scenario: Scenario, name: Name, rank: int) -> tuple[str, ...]:
+    """The names that stand for two things once the rank has flattened its state dict, which it must refuse."""
+    return tuple(_collisions(_given(scenario, name, rank)))
 
 
 def _collisions(units: list[Unit]) -> Iterator[str]:

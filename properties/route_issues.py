@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 from strategies.case_features import case_features
@@ -11,20 +12,20 @@ from worlds.entries import Entry, TensorEntry
 from worlds.example import ExampleWorld
 from worlds.layouts import ChunkSharding, EnumerableSharding, Layout, Memory, Plain, Tile
 from worlds.operations import Operation
-from worlds.outcome import ErrorRecord
+from worlds.outcome import Died, ErrorRecord, Raised
 from worlds.routes import Route, from_torch_save
 from worlds.run_route import run_route
 from worlds.scenario import Scenario
 
 from .check import KNOWN_HITS
-from .judge_route import RouteBreach, judge_route, not_tensors
+from .judge_route import RouteBreach, judge_route, refuses, to_refuse
 from .judged import count_judged
 from .known_issues import KNOWN_ISSUES, find_known_issue
 from .known_issues.entry import blamed
-from .known_issues.loading import padding
+from .known_issues.loading import lists_of_objects_left, padding
 from .ledger import LedgerEntry, first_match
 from .route_entry import RouteIssue
-from .violations import Deadlock, NotLoaded, UnexpectedFailure, WrongBits
+from .violations import Deadlock, NotLoaded, RankDied, UnexpectedFailure, WrongBits
 
 __all__ = ["ROUTE_ISSUES", "check_route", "find_route_issue"]
 
@@ -44,17 +45,40 @@ def check_route(route: Route, world: ExampleWorld) -> None:
 
 def find_route_issue(breach: RouteBreach) -> LedgerEntry | None:
     """The entry for the breach, if it is known for the installed torch; also one that DCP's own files show too."""
-    found: LedgerEntry | None = None
-    if breach.route.by == "broadcast":
-        found = first_match(ROUTE_ISSUES.values(), lambda issue: issue.matches(breach))
-    if found is None and breach.route.by == "broadcast" and _refuses_padding(breach):
-        return KNOWN_ISSUES["empty-dict-in-list"]
-    return found or find_known_issue(breach.verdict)
+    if breach.route.by != "broadcast":
+        return find_known_issue(breach.verdict)
+    known: LedgerEntry | None = first_match(ROUTE_ISSUES.values(), lambda issue: issue.matches(breach))
+    known = known or _refuses_what_lists_become(breach) or find_known_issue(breach.verdict)
+    return _known_of_each_rank(breach) if known is None else known
 
 
-def _blamed(breach: RouteBreach, phase: str) -> dict[int, ErrorRecord]:
+def _known_of_each_rank(breach: RouteBreach) -> LedgerEntry | None:
+    """Where several ranks fail that should not, each alone as an entry says: the entry for the first of them."""
     outcome = breach.verdict.outcome.load
-    return {} if outcome is None else blamed(outcome, phase)
+    phase = next((seen.phase for seen in outcome.ranks if isinstance(seen, Raised)), None) if outcome else None
+    wrong = _blamed_wrongly(breach, phase or "")
+    if outcome is None or len(wrong) < 2:
+        return None
+    found = []
+    for rank in sorted(wrong):
+        others = wrong.keys() - {rank}
+        ranks = tuple(
+            replace(seen, failures=tuple(failure for failure in seen.failures or () if failure[0] not in others))
+            for seen in outcome.ranks
+            if isinstance(seen, Raised)
+        )
+        alone = judge_route(breach.route, replace(breach.verdict.outcome, load=replace(outcome, ranks=ranks)))
+        found.append(None if alone is None else find_route_issue(alone))
+    return found[0] if all(found) else None
+
+
+def _blamed_wrongly(breach: RouteBreach, phase: str) -> dict[int, ErrorRecord]:
+    """Whom every rank blames for that phase, but for those that rightly refuse something."""
+    outcome, right = breach.verdict.outcome.load, to_refuse(breach.route)
+    if outcome is None:
+        return {}
+    named = blamed(outcome, phase)
+    return {rank: error for rank, error in named.items() if not refuses(error.message, right.get(rank, ()))}
 
 
 def _tensors(breach: RouteBreach, name: Literal["save", "load"]) -> dict[str, TensorEntry]:
@@ -77,32 +101,31 @@ def _wrong_bits_of(breach: RouteBreach) -> str:
 
 
 def _says(phase: str, text: str) -> Callable[[RouteBreach], bool]:
-    """Whether every rank that is blamed has said that, in that phase, but for those that rightly refuse an object."""
+    """Whether every rank that is blamed wrongly has said that, in that phase."""
 
     def matches(breach: RouteBreach) -> bool:
-        refuse = not_tensors(breach.route)
-        said = [
-            error.message
-            for rank, error in _blamed(breach, phase).items()
-            if rank not in refuse or not error.message.startswith("Non-tensor value identified at")
-        ]
+        said = [error.message for error in _blamed_wrongly(breach, phase).values()]
         return bool(said) and all(re.search(text, message) for message in said)
 
     return matches
 
 
-def _refuses_padding(breach: RouteBreach) -> bool:
-    """Whether ranks refuse what is not there: the ``None`` in a list, where they have no shard of a tensor."""
-    scenario, right = breach.route.scenario, not_tensors(breach.route)
-    said = {rank: error.message for rank, error in _blamed(breach, "plan").items() if rank not in right}
-    return bool(said) and all(
-        any(f"Non-tensor value identified at {name}. " in message for name in padding(scenario, rank))
-        for rank, message in said.items()
-    )
+def _refuses_what_lists_become(breach: RouteBreach) -> LedgerEntry | None:
+    """Where ranks refuse what is not there, but in lists of which they have no shard: why it is in these."""
+    said = {rank: error.message for rank, error in _blamed_wrongly(breach, "plan").items()}
+    for known, names in (("empty-dict-in-list", padding), ("empty-dict-beside-objects", lists_of_objects_left)):
+        if said and all(refuses(message, names(breach.route.scenario, rank)) for rank, message in said.items()):
+            return KNOWN_ISSUES[known]
+    return None
 
 
-def _hangs_or_fails(breach: RouteBreach) -> bool:
-    return breach.breach.kind is Deadlock or (breach.breach.kind is UnexpectedFailure and bool(_blamed(breach, "read")))
+def _mixes_collectives(breach: RouteBreach) -> bool:
+    """Ranks wait for each other, or fail in what they read, or gloo ends one, which receives more than it has room."""
+    kind = breach.breach.kind
+    if kind is RankDied and breach.verdict.outcome.load is not None:
+        died = [seen for seen in breach.verdict.outcome.load.ranks if isinstance(seen, Died)]
+        return all(seen.reason == "killed by SIGABRT" for seen in died)
+    return kind is Deadlock or (kind is UnexpectedFailure and bool(_blamed_wrongly(breach, "read")))
 
 
 def _is_sub_group(breach: RouteBreach) -> bool:
@@ -112,13 +135,13 @@ def _is_sub_group(breach: RouteBreach) -> bool:
 
 def _is_sharded(breach: RouteBreach) -> bool:
     sharded = any(not isinstance(layout, Plain) for layout in _layouts(breach))
-    return sharded and breach.route.scenario.load.world_size > 1 and _hangs_or_fails(breach)
+    return sharded and breach.route.scenario.load.world_size > 1 and _mixes_collectives(breach)
 
 
 def _differs_between_ranks(breach: RouteBreach) -> bool:
     """Whether ranks hold different tensors, which DCP's documentation does not allow: they may hang, or mix them up."""
     some = any(isinstance(layout, Plain) and layout.ranks for layout in _layouts(breach))
-    return some and (_hangs_or_fails(breach) or breach.breach.kind is WrongBits)
+    return some and (_mixes_collectives(breach) or breach.breach.kind is WrongBits)
 
 
 def _is_conjugated(breach: RouteBreach) -> bool:
@@ -196,7 +219,7 @@ _ISSUES = (
     RouteIssue(
         id="broadcast-into-shards",
         title="BroadcastingTorchSaveReader receives into a tensor as the target is, and none that is sharded can be",
-        loses="a file cannot be loaded into a sharded model, which is what the reader is for: the load hangs",
+        loses="a file cannot be loaded into a sharded model, which it is for: ranks hang, or gloo ends their processes",
         route=_route(TensorEntry("a", (2,), loaded=_HALVES)),
         matches=_is_sharded,
     ),

@@ -57,8 +57,9 @@ def known_issue_table() -> Iterator[str]:
     for issue in ENTRIES.values():
         upstream = ""
         if issue.upstream is not None:
-            number = issue.upstream.rpartition("#")[2]
-            upstream = f" ([pytorch#{number}](https://github.com/pytorch/pytorch/issues/{number}))"
+            repository, _, number = issue.upstream.rpartition("#")
+            name = repository.rpartition("/")[2]
+            upstream = f" ([{name}#{number}](https://github.com/{repository}/issues/{number}))"
         yield f"| `{issue.id}` | {issue.loses}{upstream}{' (documented)' if issue.documented else ''} |"
 
 

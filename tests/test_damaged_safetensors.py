@@ -95,10 +95,7 @@ def test_rank_that_loads_nothing_of_a_missing_file_is_not_named(world: Simulated
     ("damage", "known"),
     [
         (Damage("stale"), "stale-file"),
-        (
-            Damage("missing"),
-            "safetensors-missing-file",
-        ),  # of the first rows of "a", as which the last ones tell the size
+        (Damage("missing"), "safetensors-missing-file"),  # of the first rows of "a"; the last ones tell the size
         (Damage("flipped", inside=True, bit=3), "safetensors-flipped-bit"),
     ],
 )

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -263,18 +264,26 @@ def lives(process: int) -> bool:
     return True
 
 
+def leave_a_file(_: int) -> str:
+    return tempfile.mkdtemp()
+
+
 def test_close_leaves_no_process_file_or_socket_behind() -> None:
     before = sorted(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else []
     with ProcessWorld(max_processes=4) as world:
         numbers = {number for ranks in world.launch(process_numbers, 3).ranks for number in ranks}  # type: ignore[union-attr]
         numbers |= {number for ranks in world.launch(process_numbers, 2).ranks for number in ranks}  # type: ignore[union-attr]
         world.run(HANGS)
+        (left,) = world.launch(leave_a_file, 1).ranks
+        assert isinstance(left, str)
+        assert Path(left).is_dir()
         directory = world._directory
         assert directory is not None
         assert not list(Path(directory).glob("example-*")), "an example's files go with it"
         assert sum(map(lives, numbers)) <= 4 + 1, "no more ranks than asked for, and what they are forked from"
     assert not any(map(lives, numbers)), "and no zombie either"
     assert not Path(directory).exists()
+    assert not (Path(left).exists() and sys.platform == "linux"), "nor what ranks leave among temporary files"
     assert (sorted(os.listdir("/proc/self/fd")) if before else []) == before
 
 

@@ -91,6 +91,12 @@ SCENARIOS = {
         entries=(TensorEntry("a", loaded=None), TensorEntry("a", dtype="float64", saved=None)),
         faults=(Fault("load", 0, "reader.prepare_local_plan"),),
     ),
+    "a tensor is cast, which cannot be done, and another rank fails": Scenario(
+        entries=(TensorEntry("a", loaded=None), TensorEntry("a", dtype="float4_e2m1fn_x2", saved=None)),
+        save=Operation(2),
+        load=Operation(2),
+        faults=(Fault("load", 0, "planner.finish_plan"),),
+    ),
     # The name of the entry is in the exception's class, so that the fault passed for a refusal.
     "what a rank raises has the refused name in it": Scenario(
         entries=(ObjectEntry("c", loaded=None), TensorEntry("c", saved=None)),

@@ -12,7 +12,7 @@ from properties.judge_route import judge_route
 from properties.ledger import torch_release
 from properties.route_entry import RouteIssue
 from properties.route_issues import ROUTE_ISSUES, find_route_issue
-from properties.violations import NotRefused
+from properties.violations import LostFailure, NotRefused, RankDied, UnexpectedFailure
 from strategies import routes
 from worlds import (
     ChunkSharding,
@@ -25,7 +25,8 @@ from worlds import (
     SimulatedWorld,
     TensorEntry,
 )
-from worlds.outcome import ErrorRecord, OperationOutcome, Outcome, Raised, Returned
+from worlds.entries import Entry
+from worlds.outcome import Died, ErrorRecord, OperationOutcome, Outcome, Raised, Returned
 from worlds.routes import Route, from_torch_save
 from worlds.run_route import run_route
 
@@ -70,6 +71,8 @@ def test_tensors_are_broadcast_and_objects_refused(world: SimulatedWorld, proces
     breach = judge_route(refused, taken)
     assert breach is not None
     assert breach.breach.kind is NotRefused
+    said = "expected  load: every rank raises CheckpointException in 'plan' naming rank 0 (what it refuses); rank 1"
+    assert said in str(breach.violation())
     assert find_route_issue(breach) is None
 
 
@@ -87,15 +90,77 @@ def test_minimal_route_shows_the_issue(issue: RouteIssue, world: SimulatedWorld,
     assert eval(repr(issue.route), {**vars(worlds), "Route": Route}) == issue.route
 
 
-def test_padding_of_a_list_is_known_from_loads_of_other_files(world: SimulatedWorld) -> None:
-    """A rank without a shard of a tensor in a list has ``None`` there, and refuses it as no tensor."""
-    listed = Nested("a", "list", (TensorEntry(0, (2,), loaded=ChunkSharding(0, (0,))), TensorEntry(1)))
-    route = Route(from_torch_save(Scenario((listed,), load=Operation(2))), "broadcast")
+def test_names_that_collide_are_refused_before_what_is_no_tensor(world: SimulatedWorld) -> None:
+    state = Scenario((Nested("c", entries=(ObjectEntry("x"),)), TensorEntry("c.x")), load=Operation(2))
+    route = Route(from_torch_save(state), "broadcast")
+    outcome = run_route(world, route)
+    assert judge_route(route, outcome) is None
+    assert outcome.load is not None
+    said = ErrorRecord("ValueError", "duplicated flatten key c.y")
+    raised = Raised(ErrorRecord("CheckpointException", ""), "plan", ((0, said), (1, said)))
+    breach = judge_route(route, replace(outcome, load=replace(outcome.load, ranks=(raised, raised))))
+    assert breach is not None
+    assert breach.breach.kind is LostFailure
+
+
+SHARD = TensorEntry(0, (1,), loaded=ChunkSharding(0, (0,)))
+
+
+@pytest.mark.parametrize(
+    ("inside", "load", "known"),
+    [
+        ((SHARD, TensorEntry(1)), Operation(2), "empty-dict-in-list"),
+        ((ObjectEntry(0), SHARD), Operation(2), "empty-dict-beside-objects"),
+        ((SHARD, TensorEntry(1)), Operation(2, api="legacy"), "broadcast-forgets-path"),
+    ],
+)
+def test_what_each_rank_says_of_a_list_is_known(
+    inside: tuple[Entry, ...], load: Operation, known: str, world: SimulatedWorld
+) -> None:
+    """A rank without a shard of a tensor in a list has ``None`` there, or the list as one object, and refuses it.
+
+    What other ranks say is another thing, and known by itself.
+    """
+    route = Route(from_torch_save(Scenario((Nested("a", "list", inside),), load=load)), "broadcast")
     breach = judge_route(route, run_route(world, route))
     assert breach is not None
-    known = find_route_issue(breach)
-    assert known is not None
-    assert known.id == "empty-dict-in-list"
+    found = find_route_issue(breach)
+    assert found is not None
+    assert found.id == known
+    load_outcome = breach.verdict.outcome.load
+    assert load_outcome is not None
+    strange = (1, ErrorRecord("RuntimeError", "Non-tensor value identified at b. At"))
+    told = tuple(
+        replace(seen, failures=(*(f for f in seen.failures or () if f[0] == 0), strange))
+        for seen in load_outcome.ranks
+        if isinstance(seen, Raised)
+    )
+    other = judge_route(route, replace(breach.verdict.outcome, load=replace(load_outcome, ranks=told)))
+    assert other is not None
+    assert find_route_issue(other) is None
+
+
+def test_rank_that_gloo_ends_is_known(world: SimulatedWorld, processes: ProcessWorld) -> None:
+    """Found on real ranks: rank 1 has room for the one number of ``a``, and gets the two that rank 0 sends first."""
+    sharded = Nested("", entries=(TensorEntry("a", (2,), loaded=ChunkSharding(0, (0,))),))
+    route = Route(from_torch_save(Scenario((TensorEntry("a"), sharded), load=Operation(2))), "broadcast")
+    issue = ROUTE_ISSUES["broadcast-into-shards"]
+    for where, kind in ((world, UnexpectedFailure), (processes, RankDied)):
+        breach = judge_route(route, run_route(where, route))
+        assert breach is not None
+        assert breach.breach.kind is kind
+        assert find_route_issue(breach) is issue
+        assert (": rank 1 died: killed by SIGABRT" in str(breach.violation())) == (kind is RankDied)
+
+
+@pytest.mark.parametrize("entries", [(), (ObjectEntry("o"),)])
+def test_rank_that_dies_is_a_breach(entries: tuple[Entry, ...]) -> None:
+    route = Route(from_torch_save(Scenario(entries, load=Operation(2))), "broadcast")
+    load = OperationOutcome((Returned(()), Died("killed by SIGSEGV")))
+    breach = judge_route(route, Outcome(OperationOutcome((Returned(()),)), load))
+    assert breach is not None
+    assert breach.breach.kind is RankDied
+    assert find_route_issue(breach) is None
 
 
 @ISSUES
@@ -103,6 +168,6 @@ def test_entry_matches_no_other_failure(issue: RouteIssue) -> None:
     size = issue.route.scenario.load.world_size
     saved = OperationOutcome((Returned(()),))
     plan = Raised(ErrorRecord("CheckpointException", ""), "plan", ((0, ErrorRecord("OSError", "disk")),))
-    for seen in (plan, Raised(ErrorRecord("OSError", "disk")), Returned(())):
+    for seen in (plan, Raised(ErrorRecord("OSError", "disk")), Returned(()), Died("killed by SIGSEGV")):
         breach = judge_route(issue.route, Outcome(saved, OperationOutcome((seen,) * size)))
         assert breach is None or find_route_issue(breach) is None, breach.violation()

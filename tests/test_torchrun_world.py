@@ -35,6 +35,8 @@ def agents(arguments: Sequence[str], directory: Path, *, count: int = 2) -> Iter
     """Agents of torchrun, each with two ranks, that are gone at the end; the output of each is in ``directory``."""
     loopback = "lo0" if sys.platform == "darwin" else "lo"
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": loopback, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment["TMPDIR"] = str(directory / "of-torchrun")  # in which an agent leaves a directory
+    (directory / "of-torchrun").mkdir()
     port = free_port()
     started = []
     try:
@@ -69,7 +71,7 @@ def test_two_agents_of_two_ranks_pass_a_sample_of_the_laws(tmp_path: Path) -> No
     assert "2 passed, 2 skipped" in text
     assert "makes sense in the simulated world alone" in text
     assert (tmp_path / "agent-1").read_text() == ""
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["agent-0", "agent-1"], "no checkpoint is left"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["agent-0", "agent-1", "of-torchrun"], "no checkpoint"
 
 
 SCRIPT = """

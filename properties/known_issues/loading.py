@@ -27,11 +27,12 @@ from ..violations import (
     WrongException,
     WrongKeys,
     WrongObject,
+    WrongPhase,
     WrongRanks,
 )
 from .entry import KnownIssue, blamed, operation_outcome, raised_alone
 
-__all__ = ["ISSUES", "padding"]
+__all__ = ["ISSUES", "lists_of_objects_left", "padding"]
 
 
 def _unit(scenario: Scenario, fqn: str) -> Unit:
@@ -76,7 +77,7 @@ def _why_not_refused(verdict: Verdict, breach: Breach) -> set[str]:
         return set().union(*(silent[rank] for rank in forgotten)) if forgotten <= set(silent) else set()
     # It was taken, and then could not be converted.
     in_read = all(isinstance(seen, Raised) and seen.phase == "read" for seen in outcome.ranks)
-    failed = named if breach.kind is UnexpectedFailure and in_read else set()
+    failed = named if breach.kind in (UnexpectedFailure, WrongPhase) and in_read else set()
     if not scenario.save.coordinated:
         failed = set(raised_alone(outcome))
     return set().union(*(silent[rank] for rank in failed)) if failed <= set(silent) else set()
@@ -223,7 +224,7 @@ def _vanishes(entry: Entry, rank: int) -> bool:
     return isinstance(entry, TensorEntry) and _is_sharded_elsewhere(entry, rank)
 
 
-def _lists_of_objects_left(scenario: Scenario, rank: int) -> set[str]:
+def lists_of_objects_left(scenario: Scenario, rank: int) -> set[str]:
     """The names of lists in which nothing but objects is left once something has vanished, so that each is one."""
     return {
         ".".join(map(str, path))
@@ -369,7 +370,7 @@ ISSUES = (
         title="a list with an empty dict beside objects alone is saved item by item, and then asked for as a whole",
         loses="a checkpoint that was reported as saved cannot be loaded into the state dict that it was made of",
         scenario=Scenario(entries=(Nested("a", "list", (Nested(0), ObjectEntry(1))),)),
-        matches=_asks_for(_lists_of_objects_left),
+        matches=_asks_for(lists_of_objects_left),
     ),
     KnownIssue(
         id="mistaken-for-2.3",

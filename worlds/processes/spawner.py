@@ -40,7 +40,7 @@ class Spawner:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "worlds.processes.server", str(theirs.fileno()), directory],
                 pass_fds=[theirs.fileno()],
-                env=_environment(),
+                env=_environment(directory),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=None if os.environ.get("DCP_STRESS_RANK_OUTPUT") else subprocess.DEVNULL,
@@ -112,10 +112,14 @@ class Spawner:
         return f"the process that ranks are forked from ended with {how}; DCP_STRESS_RANK_OUTPUT=1 shows why"
 
 
-def _environment() -> dict[str, str]:
+def _environment(directory: str) -> dict[str, str]:
     loopback = "lo0" if sys.platform == "darwin" else "lo"
+    # Sockets through which tensors go to a daemon of async_save are files that a rank which is killed leaves. Elsewhere
+    # the directory is among temporary files already, and the name of a socket must not become too long.
+    temporary = {"TMPDIR": directory} if sys.platform == "linux" else {}
     return {
         **os.environ,
+        **temporary,
         "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
         "GLOO_SOCKET_IFNAME": loopback,
         # A process with threads cannot safely be forked, and tensors are too small here for more than one.

@@ -34,7 +34,10 @@ def refuse(tensors: list[torch.Tensor]) -> None:
 
 
 class Broadcast:
-    """Copies as many bytes as the root's tensor has elements, from where it begins to where the others' begin."""
+    """Copies as many bytes as the root's tensor has elements, from where it begins to where the others' begin.
+
+    Where another rank's tensor has fewer, gloo ends that rank's process by SIGABRT; here ranks raise what it says then.
+    """
 
     def __init__(self, src: int) -> None:
         self.src = src
@@ -47,8 +50,12 @@ class Broadcast:
             memory = _memory(tensor)[:size]
             sent[: len(memory)] = memory
             for rank, tensors in enumerate(data):
-                if rank != self.src:
-                    _memory(tensors[place])[:size] = sent
+                if rank == self.src:
+                    continue
+                room = tensors[place].numel() * tensors[place].element_size()
+                if room < size:
+                    raise RuntimeError(f"Received data size doesn't match expected size: {size} and {room}")
+                _memory(tensors[place])[:size] = sent
 
 
 def _memory(tensor: torch.Tensor) -> torch.Tensor:
