@@ -111,6 +111,27 @@ def test_ranks_are_processes_that_outlive_examples(processes: ProcessWorld) -> N
     assert len({os.getpid(), *(number for number, _ in before)}) == 4  # type: ignore[misc]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="ranks are stopped where the system ends them with their parent")
+def test_ranks_do_nothing_between_their_jobs(processes: ProcessWorld) -> None:
+    ranks = [number for number, _ in processes.launch(process_numbers, 3).ranks]  # type: ignore[misc]
+    others = [number for number, _ in processes.launch(process_numbers, 2).ranks]  # type: ignore[misc]
+    assert stop_in_time(ranks + others)
+    assert processes.launch(partial(stop_in_time, ranks), 2).ranks == (True, True), "nor where other ranks have one"
+    assert [number for number, _ in processes.launch(process_numbers, 3).ranks] == ranks  # type: ignore[misc]
+
+
+def stop_in_time(processes: list[int], _: int = 0) -> bool:
+    """Whether all come to be stopped, which ``ps`` calls ``T``; a process is a while after it has been told to."""
+    end = time.monotonic() + 60
+    while set(map(state_of, processes)) != {"T"} and time.monotonic() < end:
+        time.sleep(0.01)
+    return set(map(state_of, processes)) == {"T"}
+
+
+def state_of(process: int) -> str:
+    return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0]
+
+
 def test_hang_is_found_with_its_stacks_and_the_run_goes_on(processes: ProcessWorld, world: SimulatedWorld) -> None:
     before = processes.launch(process_numbers, 3).ranks
     outcome = processes.run(HANGS)
@@ -287,6 +308,13 @@ def test_close_leaves_no_process_file_or_socket_behind() -> None:
     assert (sorted(os.listdir("/proc/self/fd")) if before else []) == before
 
 
+def wait_for_end_of(processes: set[int], directory: Path | None = None) -> None:
+    end = time.monotonic() + 60
+    while any(map(lives, processes)) or (directory is not None and directory.exists()):
+        assert time.monotonic() < end, "a process or a file is left"
+        time.sleep(0.05)
+
+
 DRIVER = """
 import sys, time
 from worlds import ProcessWorld
@@ -317,17 +345,16 @@ def test_nothing_is_left_when_the_driver_is_killed(state: str) -> None:
         assert len(numbers) == 4
         assert Path(directory).is_dir()
         driver.kill()
-    end = time.monotonic() + 60
-    while any(lives(int(number)) for number in numbers) or Path(directory).exists():
-        assert time.monotonic() < end, "a process or a file is left"
-        time.sleep(0.05)
+    wait_for_end_of(set(map(int, numbers)), Path(directory))
 
 
 def test_ranks_that_can_no_longer_be_started_end_in_one_line() -> None:
     with ProcessWorld() as world:
+        numbers = {number for ranks in world.launch(process_numbers, 2).ranks for number in ranks}  # type: ignore[union-attr]
         os.kill(world.spawner().pid, signal.SIGKILL)
         with pytest.raises(SpawnerFailed, match="ended with SIGKILL; DCP_STRESS_RANK_OUTPUT=1 shows why"):
             world.run(SMALL)
+    wait_for_end_of(numbers)
 
 
 @pytest.mark.thorough

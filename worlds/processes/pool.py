@@ -83,13 +83,14 @@ class Pool:
         """Close the connections to the ranks, which end by that if they have not yet."""
         self.usable = False
         for process in self.ranks:
-            process.connection.close()
+            process.close()
         self.ranks = []
 
     def run(self, job: Callable[[int], Callable[[], Any]]) -> Answers:
         """Run ``job(rank)``, which must be picklable, on every rank, and wait until all have answered or cannot."""
         answers = Answers()
         for rank, process in enumerate(self.ranks):
+            process.go_on()
             data = pickle.dumps(job(rank))
             try:
                 process.connection.send_bytes(data)
@@ -103,6 +104,9 @@ class Pool:
         healthy = len(answers.groups) == 1 and next(iter(answers.groups))[0] == self.groups and not answers.broken
         if not healthy or any(isinstance(seen, Died | Deadlocked) for seen in answers.ranks.values()):
             self.usable = False
+        if self.usable:
+            for process in self.ranks:
+                process.stop()
         return answers
 
     def _how_it_died(self, process: RankProcess) -> Died:

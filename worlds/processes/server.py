@@ -101,6 +101,8 @@ class _Server:
 
     def close(self) -> None:
         """Wait until the ranks have ended, and kill those that do not: what measures them writes down what it has."""
+        for rank in self._ranks:
+            os.kill(rank, signal.SIGCONT)  # those that were stopped between two jobs
         until = time.monotonic() + _GRACE
         while self._ranks and time.monotonic() < until:
             self._reap()

@@ -19,11 +19,46 @@ class SpawnerFailed(RuntimeError):
 
 
 class RankProcess:
-    """A rank: its process number, and the connection to it."""
+    """A rank: its process number, and the connection to it.
+
+    It is stopped by the system between its jobs, where the system ends it as soon as its parent is gone: a thread of
+    gloo for each of its groups wakes up a hundred times a second otherwise, whatever the rank does.
+    """
 
     def __init__(self, pid: int, connection: Connection) -> None:
         self.pid = pid
         self.connection = connection
+        self._handle = _handle_of(pid)
+
+    def stop(self) -> None:
+        """Have it do nothing until it is to go on."""
+        self._send(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it run again, if it has not ended."""
+        self._send(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Close the connection to it, by which it ends."""
+        self.go_on()
+        self.connection.close()
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._handle is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._handle, number)
+
+
+def _handle_of(pid: int) -> int | None:
+    """What stands for that process even when its number is used again; ``None`` where the system has no such thing."""
+    if sys.platform != "linux":
+        return None
+    with contextlib.suppress(OSError):
+        return os.pidfd_open(pid)
+    return None
 
 
 class Spawner:
@@ -71,7 +106,7 @@ class Spawner:
                 self._control.sendall(f"kill {rank.pid}\n".encode())
         for rank in ranks:
             self.exit_code(rank)
-            rank.connection.close()
+            rank.close()
 
     def exit_code(self, rank: RankProcess) -> int:
         """How a rank has ended, which is waited for: its exit status, or minus the number of the signal."""
