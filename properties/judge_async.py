@@ -14,14 +14,16 @@ from worlds.scenario import Scenario
 from worlds.sequences import SaveSequence, SequenceOutcome
 
 from .check import KNOWN_HITS
-from .judge import judge
+from .judge import judge, judge_load
 from .judge_sequence import SequenceBreach
 from .judged import count_judged
 from .known_issues import find_known_issue
 from .ledger import LedgerEntry
 from .violations import Violation
 
-__all__ = ["check_async_sequence", "compare_async", "without_faults"]
+__all__ = ["check_async_sequence", "compare_async"]
+
+_STAGERS = {"default": "default stager", "shared": "shared memory", "background": "background staging"}
 
 
 class AsyncShows(Violation):
@@ -36,10 +38,9 @@ class AsyncShows(Violation):
 def check_async_sequence(sequence: SaveSequence, world: ProcessWorld) -> None:
     """Raise the violation if the process executor shows, unless by a known issue of staging; that is counted."""
     __tracebackhide__ = True
-    plain = run_sequence(world, sequence, caching=False)
+    plain = run_sequence(world, _blocking(sequence), caching=False)
     asynchronous = run_async_sequence(world, sequence)
-    later = len(asynchronous.steps) - 1
-    count_judged([("async_save in a process", name) for name in ("the first of its daemon", *["a later one"] * later)])
+    count_judged([("async_save in a process", name) for name in _features(sequence, asynchronous)])
     breach = compare_async(sequence, plain, asynchronous)
     if breach is None:
         return
@@ -49,19 +50,26 @@ def check_async_sequence(sequence: SaveSequence, world: ProcessWorld) -> None:
     KNOWN_HITS[known.id] += 1
 
 
-def _known(breach: SequenceBreach) -> LedgerEntry | None:
-    """The known issue of ``async_save`` that the step shows: it is the same copy that the executor is given."""
-    if breach.cached.save.returned:
-        return None
-    step = breach.sequence.steps[breach.step]
-    asynchronous = replace(step, save=replace(step.save, api="async"))
-    return find_known_issue(judge(asynchronous, breach.cached))
+def _features(sequence: SaveSequence, outcome: SequenceOutcome) -> Iterator[str]:
+    for number, (step, _) in enumerate(zip(sequence.steps, outcome.steps, strict=False)):
+        yield "a later one" if number else "the first of its daemon"
+        if step.save.stager in _STAGERS:
+            yield _STAGERS[step.save.stager]
 
 
-def without_faults(sequence: SaveSequence) -> SaveSequence:
-    """The sequence without failing ranks, whose writer and planner cannot be sent to a daemon, and with a group."""
-    steps = (replace(step, faults=(), save=replace(step.save, distributed=True)) for step in sequence.steps)
+def _blocking(sequence: SaveSequence) -> SaveSequence:
+    """The same saves by ``save``."""
+    steps = (replace(step, save=replace(step.save, api="current", stager="writer")) for step in sequence.steps)
     return SaveSequence(tuple(steps))
+
+
+def _known(breach: SequenceBreach) -> LedgerEntry | None:
+    """The known issue of ``async_save`` that the step shows: it is the same copy that the executor is given.
+
+    Where the save returned, what it was given has been changed since, so that the load alone is judged.
+    """
+    step, seen = breach.sequence.steps[breach.step], breach.cached
+    return find_known_issue(judge_load(step, seen) if seen.save.returned else judge(step, seen))
 
 
 def compare_async(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 
 from properties.choices import fewer, only_in
-from properties.judge_async import check_async_sequence, without_faults
+from properties.judge_async import check_async_sequence
 from properties.sequence_issues import check_sequence
 from properties.sharding import sharded
-from strategies import save_sequences
+from strategies import async_save_sequences, save_sequences
 from worlds import ProcessWorld
 from worlds.sequences import SaveSequence
 
@@ -25,7 +25,7 @@ def test_plan_caching(shard: int, processes: ProcessWorld, sequence: SaveSequenc
 @only_in("simulated", "processes")
 @sharded
 @fewer(120)
-@given(sequence=save_sequences(max_world_size=2).map(without_faults))
+@given(sequence=async_save_sequences())
 def test_process_executor(shard: int, processes: ProcessWorld, sequence: SaveSequence) -> None:
     """Saves by ``async_save`` in a process, of what is changed right after, come to what blocking saves do."""
     check_async_sequence(sequence, processes)

@@ -12,7 +12,7 @@ from .mismatches import mismatched_entries
 from .rebuildings import rebuildings
 from .requests import failing_request_scenarios
 from .routes import routes
-from .sequences import save_sequences
+from .sequences import async_save_sequences, save_sequences
 from .side_by_side import saves_side_by_side
 from .states import fqns, nested_entries, object_entries, object_values, state_dicts, tensor_entries
 from .storages import storages, stored_scenarios
@@ -22,6 +22,7 @@ from .whole import scenarios
 from .windows import windows
 
 __all__ = [
+    "async_save_sequences",
     "chunk_sharding_specs",
     "damaged_scenarios",
     "damages",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from worlds.entries import TensorEntry
 from worlds.layouts import Layout, Plain
+from worlds.operations import Stager
 from worlds.scenario import Scenario
 from worlds.sequences import SaveSequence
 
@@ -20,8 +22,9 @@ from .layouts import chunk_sharding_specs
 from .tensors import dtypes, tensor_shapes
 from .whole import scenarios
 
-__all__ = ["save_sequences"]
+__all__ = ["async_save_sequences", "save_sequences"]
 
+_STAGERS: tuple[Stager, ...] = get_args(Stager)
 _CHANGES = ("nothing", "dtype", "shape", "sharding", "fewer", "more", "order", "failure")
 
 
@@ -43,6 +46,25 @@ def save_sequences(draw: DrawFn, *, max_world_size: int = 3, min_steps: int = 2,
     sequence = SaveSequence(tuple(steps))
     tell(case_features(sequence))
     return sequence
+
+
+@st.composite
+def async_save_sequences(draw: DrawFn, *, max_world_size: int = 2, max_steps: int = 4) -> SaveSequence:
+    """As :func:`save_sequences`, by ``async_save``, each with any stager; nobody fails, and there is always a group.
+
+    Shrinks towards two saves of the same, with the storage writer as the stager. For the process executor, to whose
+    daemons a writer or a planner that fails could not be sent.
+    """
+    sequence = draw(save_sequences(max_world_size=max_world_size, max_steps=max_steps), label="sequence")
+    count = len(sequence.steps)
+    stagers = draw(st.lists(st.sampled_from(_STAGERS), min_size=count, max_size=count), label="stagers")
+    pairs = zip(sequence.steps, stagers, strict=True)
+    return SaveSequence(tuple(_asynchronous(step, stager) for step, stager in pairs))
+
+
+def _asynchronous(step: Scenario, stager: Stager) -> Scenario:
+    save = replace(step.save, api="async", coordinator=0, distributed=True, stager=stager)
+    return replace(step, faults=(), save=save)
 
 
 def _changed(step: Scenario, change: str) -> SearchStrategy[Scenario]:

@@ -11,10 +11,10 @@ from typing import Literal
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from worlds.entries import Entry, Nested, ObjectEntry
+from worlds.entries import Entry, Nested, ObjectEntry, TensorEntry
 from worlds.faults import Fault
 from worlds.fitting import fitted
-from worlds.layouts import Plain
+from worlds.layouts import EnumerableSharding, Layout, Plain
 from worlds.operations import Operation, PlannerOptions, WriterOptions
 from worlds.planners import planned
 from worlds.scenario import Scenario
@@ -123,11 +123,28 @@ def _entries(
     """The entries of a state dict, some names of which may collide; and those of which some do not fit it."""
     is_dict = container == "dict"
     entries = draw(some(names=None if is_dict else _ATTRIBUTES, objects=is_dict), label="entries")
+    if not is_dict:
+        entries = tuple(map(_of_module, entries))
     if draw(st.sampled_from((False,) * 15 + (True,)), label="colliding names") and is_dict and colliding:
         entries = colliding_entries(entries)
     if mismatched and is_dict and entries:
         return entries, draw(mismatched_entries(entries), label="mismatched entries")
     return entries, entries
+
+
+def _of_module(entry: Entry) -> Entry:
+    """The tensor, as a module can have it."""
+    assert isinstance(entry, TensorEntry)
+    return replace(entry, saved=_kept_by_module(entry.saved), loaded=_kept_by_module(entry.loaded))
+
+
+def _kept_by_module(layout: Layout | None) -> Layout | None:
+    """The layout, of a class of tensor that a module gives back in its state dict, and in memory."""
+    if layout is not None and layout.memory == "meta":
+        layout = replace(layout, memory="contiguous")
+    if isinstance(layout, EnumerableSharding) and layout.holder == "CheckpointableTensor":
+        return replace(layout, holder="Checkpointable", padded=False)
+    return layout
 
 
 def _by_path(scenario: Scenario, names: tuple[str, ...]) -> Scenario:
@@ -199,7 +216,7 @@ def _loaded_as_saved(entry: Entry) -> Entry:
 
 
 def _is_plain_inside(entries: tuple[Entry, ...]) -> bool:
-    """Whether each container could be one object: with plain tensors on every rank in it."""
+    """Whether each container could be one object: with plain tensors in memory, on every rank, in it."""
     return all(_is_plain(inner) for entry in entries if isinstance(entry, Nested) for inner in entry.entries)
 
 
@@ -207,7 +224,7 @@ def _is_plain(entry: Entry) -> bool:
     if isinstance(entry, Nested):
         return all(map(_is_plain, entry.entries))
     sides = (side for side in (entry.saved, entry.loaded) if side is not None)
-    return all(isinstance(side, Plain) and not side.ranks for side in sides)
+    return all(isinstance(side, Plain) and not side.ranks and side.memory != "meta" for side in sides)
 
 
 def _faults(where: str, save: Operation, load: Operation) -> SearchStrategy[tuple[Fault, ...]]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from itertools import starmap
+from typing import get_args
 
 import pytest
 from hypothesis import Phase, find, given, seed, settings
 from torch.distributed.checkpoint.planner import SavePlanner
 
 from properties.check import KNOWN_HITS
-from properties.judge_async import check_async_sequence, compare_async, without_faults
+from properties.judge_async import check_async_sequence, compare_async
 from properties.judge_sequence import SequenceBreach, compare_caching
 from properties.known_issues import KNOWN_ISSUES
 from properties.ledger import torch_release
 from properties.sequence_issues import SEQUENCE_ISSUES, SequenceIssue, find_sequence_issue
-from strategies import save_sequences
+from strategies import async_save_sequences, save_sequences
 from worlds import ChunkSharding, Fault, InvalidScenario, Operation, ProcessWorld, Scenario, TensorEntry
+from worlds.layouts import Plain
+from worlds.operations import Stager
 from worlds.outcome import Deadlocked, ErrorRecord, Raised
 from worlds.processes.asynchronous import run_async_sequence
 from worlds.processes.sequences import run_sequence
@@ -85,7 +89,7 @@ def test_sequence_ends_where_its_ranks_do(processes: ProcessWorld) -> None:
 @pytest.mark.parametrize("issue", SEQUENCE_ISSUES.values(), ids=lambda issue: issue.id)
 def test_minimal_sequence_shows_the_issue(issue: SequenceIssue, processes: ProcessWorld) -> None:
     if not issue.affects(torch_release()):
-        pytest.skip(f"fixed in torch {issue.fixed_in}")
+        pytest.skip("this torch does not have it")
     plain, cached = (run_sequence(processes, issue.sequence, caching=caching) for caching in (False, True))
     breach = compare_caching(issue.sequence, plain, cached)
     assert breach is not None, f"this torch no longer shows it: set fixed_in of {issue.id!r}"
@@ -99,7 +103,7 @@ def test_minimal_sequence_shows_the_issue(issue: SequenceIssue, processes: Proce
 def shown(issue: SequenceIssue, processes: ProcessWorld) -> SequenceBreach:
     """What is said of an issue's sequence, if the installed torch has it."""
     if not issue.affects(torch_release()):
-        pytest.skip(f"fixed in torch {issue.fixed_in}")
+        pytest.skip("this torch does not have it")
     plain, cached = (run_sequence(processes, issue.sequence, caching=caching) for caching in (False, True))
     breach = compare_caching(issue.sequence, plain, cached)
     assert breach is not None
@@ -162,11 +166,17 @@ def test_any_other_difference_is_a_new_one(processes: ProcessWorld) -> None:
     assert compare_caching(sequence, outcome, outcome) is None
 
 
+def by_async_save(step: Scenario, stager: Stager = "writer") -> Scenario:
+    return replace(step, save=replace(step.save, api="async", stager=stager))
+
+
 def test_saves_by_the_process_executor_are_of_the_state_at_the_call(processes: ProcessWorld) -> None:
-    """Two checkpoints in turn by the same daemons, the state of each changed while it is saved."""
-    sequence = SaveSequence((STEP, replace(STEP, entries=STEP.entries[1:])))
-    plain, saved = run_sequence(processes, sequence, caching=False), run_async_sequence(processes, sequence)
-    assert len(saved.steps) == 2
+    """Checkpoints in turn by the same daemons and any stager, the state of each changed while it is saved."""
+    steps = (STEP, replace(STEP, entries=STEP.entries[1:]), STEP, STEP)
+    plain = run_sequence(processes, SaveSequence(steps), caching=False)
+    sequence = SaveSequence(tuple(starmap(by_async_save, zip(steps, get_args(Stager), strict=True))))
+    saved = run_async_sequence(processes, sequence)
+    assert len(saved.steps) == 4
     assert saved.steps[0].load is not None
     assert compare_async(sequence, plain, saved) is None
     hangs = replace(STEP, faults=(Fault("save", 1, "writer.reset"),))
@@ -178,25 +188,33 @@ def test_saves_by_the_process_executor_are_of_the_state_at_the_call(processes: P
         replace(first, files=()),
         replace(first, save=replace(first.save, ranks=(failed, failed))),
     ):
-        breach = compare_async(sequence, plain, SequenceOutcome((changed, saved.steps[1])))
+        breach = compare_async(sequence, plain, SequenceOutcome((changed, *saved.steps[1:])))
         assert breach is not None
-        assert str(breach.violation()).startswith("step 1 of 2: with async_save in a process ")
+        assert str(breach.violation()).startswith("step 1 of 4: with async_save in a process ")
 
 
 def test_staging_that_is_known_to_fail_is_no_news_of_the_process_executor(processes: ProcessWorld) -> None:
     """A blocking save of such a tensor is refused on every rank; the copy for the daemon fails on one alone."""
     entry = TensorEntry("a", (1,), "bits1x8", saved=ChunkSharding(0, (0, 1)))
-    step = replace(STEP, entries=(entry,))
+    step = by_async_save(replace(STEP, entries=(entry,)))
     before = KNOWN_HITS["staging-exotic-dtype"]
     check_async_sequence(SaveSequence((step, step)), processes)
     assert KNOWN_HITS["staging-exotic-dtype"] == before + 1
 
 
+def test_copy_that_is_known_to_be_wrong_is_no_news_of_the_process_executor(processes: ProcessWorld) -> None:
+    """The save returns, and what was loaded is the negative of what was to be saved."""
+    step = by_async_save(replace(STEP, entries=(TensorEntry("a", saved=Plain(memory="negated")),)), "default")
+    before = KNOWN_HITS["staging-lazy-bits"]
+    check_async_sequence(SaveSequence((step,)), processes)
+    assert KNOWN_HITS["staging-lazy-bits"] == before + 1
+
+
 def test_daemon_that_waits_for_ever_is_found_at_once() -> None:
     """One rank's copy fails, so that the other's daemon saves alone; once that took until the last resort."""
     entry = TensorEntry("a", (1,), "uint8", saved=ChunkSharding(0, (1, 1)))  # the second of which is empty
-    step = replace(STEP, entries=(entry,))
-    exotic = replace(STEP, entries=(replace(entry, dtype="bits16"),))
+    step = by_async_save(replace(STEP, entries=(entry,)))
+    exotic = replace(step, entries=(replace(entry, dtype="bits16"),))
     before = KNOWN_HITS["staging-exotic-dtype"]
     with ProcessWorld(patience=900) as world:
         started = time.monotonic()
@@ -209,8 +227,18 @@ def test_daemon_that_waits_for_ever_is_found_at_once() -> None:
     assert KNOWN_HITS["staging-exotic-dtype"] == before + 1
 
 
-def test_what_cannot_be_sent_to_a_daemon_is_left_out() -> None:
-    alone = replace(STEP, save=Operation(distributed=False), faults=(Fault("save", 0, "writer.finish"),))
-    (step,) = without_faults(SaveSequence((alone,))).steps
-    assert step.faults == ()
-    assert step.save.distributed
+def test_saves_for_a_daemon_have_any_stager_and_nobody_who_fails() -> None:
+    """Nor is there one without a group; none of those could be sent to a daemon."""
+    smallest = find(async_save_sequences(), lambda _: True, settings=settings(database=None, max_examples=200))
+    assert smallest == SaveSequence((Scenario((TensorEntry("a"),), Operation(api="async")),) * 2)
+    drawn: list[Scenario] = []
+
+    @seed(0)
+    @settings(max_examples=60, database=None, phases=[Phase.generate])
+    @given(sequence=async_save_sequences())
+    def collect(sequence: SaveSequence) -> None:
+        drawn.extend(sequence.steps)
+
+    collect()
+    assert {step.save.stager for step in drawn} == set(get_args(Stager))
+    assert all(step.save.distributed and not step.faults for step in drawn)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
-from torch.distributed.checkpoint.state_dict_saver import AsyncCheckpointerType, async_save
+from torch.distributed.checkpoint.staging import AsyncStager
+from torch.distributed.checkpoint.state_dict_saver import AsyncCheckpointerType, AsyncSaveResponse, async_save
 
-from ..calls import make_save_planner, make_writer
+from ..calls import make_save_planner, make_stager, make_writer
 from ..older import make_old
 from ..outcome import Outcome, RankOutcome, Returned
 from ..program import raised, round_trip
@@ -24,7 +27,10 @@ __all__ = ["run_async_sequence"]
 
 
 def run_async_sequence(world: ProcessWorld, sequence: SaveSequence) -> SequenceOutcome:
-    """Save each step by ``async_save`` and change every value as soon as it has returned; then load what was saved."""
+    """Save each step by ``async_save``, with its stager, and load it.
+
+    Every value is changed as soon as the call has returned, or its staging is done.
+    """
     directory = world.new_directory()
     outcomes: list[Outcome] = []
     try:
@@ -47,15 +53,31 @@ def _save(scenario: Scenario, name: str, rank: int, path: str, *, fresh: bool) -
     os.environ["MASTER_ADDR"] = "127.0.0.1"  # where the daemons of the ranks meet
     state = StateDict(scenario, "save", rank)
     try:
-        saving = async_save(
-            state.entries,
-            checkpoint_id=path,
-            storage_writer=make_writer(scenario, path),
-            planner=make_save_planner(scenario),
-            async_checkpointer_type=AsyncCheckpointerType.PROCESS,
-        )
-        make_old(state)
-        saving.result()  # type: ignore[union-attr]
+        with _closing_stager(scenario) as stager:
+            saving = async_save(
+                state.entries,
+                checkpoint_id=path,
+                storage_writer=make_writer(scenario, path),
+                planner=make_save_planner(scenario),
+                async_checkpointer_type=AsyncCheckpointerType.PROCESS,
+                async_stager=stager,
+            )
+            if isinstance(saving, AsyncSaveResponse):
+                saving.staging_completion.result()
+                saving = saving.upload_completion
+            make_old(state)
+            saving.result()
     except BaseException as error:
         return raised(error, path, ())
     return Returned(())
+
+
+@contextmanager
+def _closing_stager(scenario: Scenario) -> Iterator[AsyncStager | None]:
+    """The stager that the save is given, if any, which its owner closes when the upload is done."""
+    stager = make_stager(scenario.save.stager)
+    try:
+        yield stager
+    finally:
+        if stager is not None:
+            stager.close()

@@ -51,7 +51,7 @@ class ProcessWorld:
     begin_in_rank = staticmethod(forget_examples)
 
     def __init__(
-        self, *, max_processes: int = 40, timeout: float = 1800, survivors_timeout: float = 3, patience: float = 300
+        self, *, max_processes: int = 56, timeout: float = 1800, survivors_timeout: float = 3, patience: float = 300
     ) -> None:
         self._max_processes = max_processes
         self._timeout = timeout
