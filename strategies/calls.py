@@ -5,10 +5,11 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from worlds.operations import Api, Operation, PlannerOptions, Schedule, WriterOptions
+from worlds.operations import Api, Extension, Operation, PlannerOptions, Schedule, WriterOptions
 
-from ._bounds import within_limit
+from ._bounds import MOST_RANKS, within_limit
 from ._reused import reused
+from ._weighted import weighted
 from .tensors import ranks, world_sizes
 
 __all__ = ["operations", "planner_options", "schedules", "writer_options"]
@@ -16,6 +17,8 @@ __all__ = ["operations", "planner_options", "schedules", "writer_options"]
 # One API alone lets the coordinator be chosen.
 _SAVES: tuple[Api, ...] = ("current", "current", "legacy", "legacy", "async", "uncoordinated")
 _LOADS: tuple[Api, ...] = ("current", "legacy")
+# As wide for any world, so that as many are drawn as it shrinks, and mean the same.
+_AWAY = st.tuples(*[st.integers(0, MOST_RANKS + 1)] * 2)
 
 
 @reused
@@ -50,7 +53,7 @@ def operations(
     coordinator = draw(ranks(world_size=size), label="coordinator, if legacy")
     alone = draw(st.sampled_from(("group", "group", "without", "no_dist")), label="if alone")
     bystanders = draw(st.sampled_from((0, 0, 0, 0, 1, 2)), label="ranks that take no part")
-    places = draw(st.permutations(range(size + 2)), label="places in the whole world")
+    away = draw(_AWAY, label="their places in the whole world")
     rotated = draw(st.sampled_from((False, False, False, True)), label="keys in another order")
     stager = draw(st.sampled_from(("writer", "default", "shared", "background")), label="stager, if async")
     schedule = draw(schedules(world_size=size), label="schedule") if scheduled else Schedule()
@@ -62,17 +65,28 @@ def operations(
         api=api,
         distributed=distributed,
         schedule=schedule,
-        members=_members(places, size, bystanders) if bystanders > 0 and distributed and not core else (),
+        members=_members(away, size, bystanders) if bystanders > 0 and distributed and not core else (),
         no_dist=size == 1 and alone == "no_dist" and not core,
         rotated=rotated and not core,
         stager=stager if api == "async" else "writer",  # type: ignore[arg-type]
     )
 
 
-def _members(places: list[int], size: int, bystanders: int) -> tuple[int, ...]:
-    """The ranks of a group of that size in a world that has so many ranks more."""
-    inside = [place for place in places if place < size + bystanders]
-    return tuple(sorted(inside[:size]))
+def _members(away: tuple[int, ...], size: int, bystanders: int) -> tuple[int, ...]:
+    """The ranks of a group of that size in a world that has so many ranks more, each ``away`` from the end."""
+    whole = list(range(size + bystanders))
+    for place in away[:bystanders]:
+        whole.pop(-1 - place % len(whole))
+    return tuple(whole)
+
+
+# One pair alone, and all of them seldom: what two have changed cannot be read, which hides whatever else is wrong.
+_EXTENSIONS: tuple[tuple[Extension, ...], ...] = (
+    ("inverted",),
+    ("deflated",),
+    ("zstandard",),
+    ("deflated", "inverted"),
+)
 
 
 @reused
@@ -85,6 +99,7 @@ def writer_options() -> SearchStrategy[WriterOptions]:
         thread_count=st.just(1) | st.integers(2, 4),
         per_thread_copy_ahead=st.sampled_from((10_000_000, 0)),
         overwrite=st.booleans(),
+        extensions=weighted((5, st.just(())), (1, st.sampled_from(_EXTENSIONS))),
     )
     return st.just(WriterOptions()) | options
 

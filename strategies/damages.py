@@ -92,6 +92,7 @@ def damaged_scenarios(draw: DrawFn, *, max_world_size: int = 8, max_entries: int
     )
     if not scenario.save.coordinated:
         scenario = replace(scenario, save=replace(scenario.save, api="current"))
+    scenario = replace(scenario, writer=replace(scenario.writer, extensions=()))
     if not limits_of(storage).metadata:
         options = replace(scenario.planner, flatten_state_dict=True)  # without it, a dict is an object
         scenario = replace(scenario, entries=tensors_alone(scenario.entries), planner=options)

@@ -126,6 +126,10 @@ FEATURES: dict[str, tuple[str, ...]] = {
         "thread_count>1",
         "per_thread_copy_ahead=0",
         "overwrite=False",
+        "extension inverted",
+        "extension deflated",
+        "extension zstandard",
+        "several extensions",
         "flatten_state_dict=False",
         "flatten_sharded_tensors=False",
         "dedup_save_to_lowest_rank=True",
@@ -319,5 +323,8 @@ def _options(writer: WriterOptions, planner: PlannerOptions) -> Iterator[str]:
     for options in (writer, planner):
         for field in dataclasses.fields(options):
             value = getattr(options, field.name)
-            if value != field.default:
+            if field.name == "extensions":
+                yield from (f"extension {name}" for name in value)
+                yield from ["several extensions"] * (len(value) > 1)
+            elif value != field.default:
                 yield f"{field.name}>1" if field.name == "thread_count" else f"{field.name}={value}"

@@ -155,7 +155,8 @@ def _by_path(scenario: Scenario, names: tuple[str, ...]) -> Scenario:
         save = replace(save, by_path=True, stager="default" if save.api == "async" else "writer")
         scenario = replace(scenario, save=save, writer=WriterOptions(sync_files=scenario.writer.sync_files))
     if "load" in names and load.api != "legacy" and ("load", "reader") not in failing:
-        scenario = replace(scenario, load=replace(load, by_path=True))
+        known = scenario.writer if scenario.writer.known_to_torch else replace(scenario.writer, extensions=())
+        scenario = replace(scenario, load=replace(load, by_path=True), writer=known)
     return scenario
 
 

@@ -58,6 +58,8 @@ SAYS = {
     "cached-plan-dtype": ["{'a': (torch.float64, [])} was saved, and the metadata says {'a': (torch.float32, [])}"],
     "staged-over-an-upload": ["both saves returned, and the first one holds {'a': tensor(1.)}"],
     "safetensors-missing-file": ["a[0]: saved c2cd503c, loaded 3d32afc3"],
+    "extensions-undone-in-wrong-order": ["zlib.error: Error -3 while decompressing data: incorrect header check"],
+    "fsspec-reader-without-extensions": ["ValueError: Unknown extension name='stream.inverted'"],
     "consolidated-part-as-whole": ["a[0]: saved c2cd503c, loaded 3d32afc3"],
     "safetensors-flipped-bit-in-header": ["a[1]: saved d7499bbb, loaded c2cd503c"],
     "safetensors-flipped-bit": ["a[]: saved c2cd503c, loaded c3cd503c"],

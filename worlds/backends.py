@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
+from .extensions import make_extensions, registry
 from .operations import WriterOptions
 from .outcome import FileRecord
 from .reference import CHECKPOINTS, Checkpoint, ReferenceReader, ReferenceWriter
@@ -46,7 +47,7 @@ class FileSystem(Storage):
         return dcp.FileSystemWriter(checkpoint_id, **self._options(options))
 
     def make_reader(self, checkpoint_id: str) -> dcp.StorageReader:
-        return dcp.FileSystemReader(checkpoint_id)
+        return dcp.FileSystemReader(checkpoint_id, _extension_registry=registry())
 
     def list_files(self, checkpoint_id: str) -> tuple[FileRecord, ...]:
         """Without the metadata, which say the path, so that their size differs."""
@@ -64,7 +65,9 @@ class FileSystem(Storage):
 
     def _options(self, options: WriterOptions) -> dict[str, Any]:
         names = (field.name for field in fields(options) if self.limits.takes(field.name))
-        return {name: getattr(options, name) for name in names}
+        taken = {name: getattr(options, name) for name in names}
+        extensions = make_extensions(taken.pop("extensions"))
+        return {**taken, "_extensions": extensions}
 
 
 class Fsspec(FileSystem):
@@ -78,7 +81,7 @@ class Fsspec(FileSystem):
         return writer
 
     def make_reader(self, checkpoint_id: str) -> dcp.StorageReader:
-        reader: dcp.StorageReader = _fsspec.FsspecReader(checkpoint_id)
+        reader: dcp.StorageReader = _fsspec.FsspecReader(checkpoint_id)  # which takes no registry
         return reader
 
 

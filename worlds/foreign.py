@@ -94,5 +94,7 @@ def _limits(name: str, made: Any, *, takes_options: bool, stages: bool) -> Limit
         said = {limit: getattr(said, limit) for limit in known}
     unknown = [limit for limit in said if limit not in known]
     require(not unknown, f"the storage {name} has limits that are none: {', '.join(unknown)}; {', '.join(known)} are")
-    inferred = {"stages": stages, **({} if takes_options else {"options": ()})}
-    return Limits(**{**inferred, **said})
+    options = said.get("options") if takes_options or "options" in said else ()
+    if options is None:  # what an extension has changed takes a reader that is told of it, which has to be said
+        options = tuple(field.name for field in fields(WriterOptions) if field.name != "extensions")
+    return Limits(**{"stages": stages, **said, "options": options})

@@ -13,6 +13,7 @@ from torch.distributed.checkpoint.metadata import Metadata
 from torch.distributed.checkpoint.staging import AsyncStager
 
 from . import calls
+from .extensions import registry
 from .histories import Again
 from .inject import Injection
 from .operations import Stager
@@ -94,7 +95,8 @@ class _Kept:
         return self._get("writer", lambda: calls.make_writer(scenario, path), repr(scenario.writer), where)
 
     def reader(self, _: Scenario, path: str) -> dcp.FileSystemReader:
-        return self._get("reader", lambda: dcp.FileSystemReader(path), path if self._for_one_path else "")
+        where = path if self._for_one_path else ""
+        return self._get("reader", lambda: dcp.FileSystemReader(path, _extension_registry=registry()), where)
 
     def save_planner(self, scenario: Scenario) -> dcp.SavePlanner:
         options = replace(scenario.planner, allow_partial_load=False)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from .concise import Concise
 from .invalid import require
 
-__all__ = ["Api", "Operation", "PlannerOptions", "Schedule", "Stager", "WriterOptions"]
+__all__ = ["Api", "Extension", "Operation", "PlannerOptions", "Schedule", "Stager", "WriterOptions"]
 
 Api = Literal["current", "legacy", "async", "uncoordinated"]
 """``save``/``load``, ``save_state_dict``/``load_state_dict``, ``async_save``, ``save(use_collectives=False)``."""
@@ -16,6 +16,9 @@ Api = Literal["current", "legacy", "async", "uncoordinated"]
 Stager = Literal["writer", "default", "shared", "background"]
 """What copies the state dict for ``async_save``: the writer itself; a ``DefaultStager``; one that puts the copy into
 shared memory; one that copies in a thread of its own."""
+
+Extension = Literal["inverted", "deflated", "zstandard"]
+"""What changes each byte of an item, as a cipher does; what changes its length; and torch's own ``ZStandard``."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,6 +102,7 @@ class WriterOptions(Concise):
     """Options of ``FileSystemWriter``. ``sync_files`` is off here: fsync protects from what no world does.
 
     ``cache_staged_state_dict`` takes pinned memory, and so a GPU, where the writer is the stager of ``async_save``.
+    ``extensions`` are what each item is passed through, the last one first (:mod:`worlds.extensions`).
     """
 
     single_file_per_rank: bool = True
@@ -107,10 +111,18 @@ class WriterOptions(Concise):
     per_thread_copy_ahead: int = 10_000_000
     overwrite: bool = True
     cache_staged_state_dict: bool = False
+    extensions: tuple[Extension, ...] = ()
 
     def __post_init__(self) -> None:
         require(self.thread_count >= 1, f"a writer needs a thread, not {self.thread_count}")
         require(self.per_thread_copy_ahead >= 0, f"bytes to copy ahead are negative: {self.per_thread_copy_ahead}")
+        unknown = [name for name in self.extensions if name not in get_args(Extension)]
+        require(not unknown, f"there is no extension {', '.join(map(repr, unknown))}")
+
+    @property
+    def known_to_torch(self) -> bool:
+        """Whether a reader that is told of no extension can read what is written."""
+        return set(self.extensions) <= {"zstandard"}
 
 
 @dataclass(frozen=True, repr=False)

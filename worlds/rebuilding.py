@@ -37,6 +37,7 @@ class Rebuilding(Concise):
     def __post_init__(self) -> None:
         require(not self.scenario.all_faults, "what is rebuilt has no faults")
         require(not self.scenario.damages, "what is rebuilt is not damaged")
+        require(self.scenario.writer.known_to_torch, "what is rebuilt has no extensions but torch's")
         require(self.scenario.storage == FILE_SYSTEM, "what is rebuilt is of DCP's own files")
         require(self.by in ("dcp_to_torch_save", "there_and_back", "keys", "planner"), f"no way to read: {self.by!r}")
         require(self.keys is None or self.by in ("keys", "planner"), f"{self.by} takes no keys")

@@ -191,6 +191,7 @@ class Scenario(Concise):
         if self.damages:
             require(not self.all_faults, "a checkpoint that is damaged is saved and loaded without faults")
             require(self.save.coordinated, "a checkpoint that is damaged has metadata of the whole")
+            require(not self.writer.extensions, "a checkpoint that is damaged is as torch.save has it")
             name = self.storage
             lies_open = name in SHIPPED and find_storage(name).suffix is not None
             require(lies_open, f"{name} has no files below its path that could be damaged")
@@ -229,6 +230,8 @@ class Scenario(Concise):
         require(self.storage == FILE_SYSTEM, f"by its path alone, DCP finds no storage that is {self.storage}")
         at_default = replace(self.writer, sync_files=False) == WriterOptions()
         require(name == "load" or at_default, "a writer that DCP finds by the path has the default options")
+        readable = name == "save" or self.writer.known_to_torch
+        require(readable, "a reader that DCP finds by the path knows of torch's extensions alone")
         failing = any(fault.operation == name and fault.hook.startswith(f"{kind}.") for fault in self.faults)
         below = any(fault.operation == name for fault in self.file_faults)
         require(not (failing or below), f"a {kind} that DCP finds by the path is not one that fails")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from worlds.operations import Operation, PlannerOptions, WriterOptions
 from worlds.storages import FILE_SYSTEM
 
+from .extensions import extension_arguments
 from .faults import failing_class
 from .files import failing_reader
 from .known import CannotWrite
@@ -125,6 +126,7 @@ def _storage(plan: Plan, name: Name) -> Code | None:
         return _broadcasting_reader(plan)
     kind = _class(plan, name)
     options = [*kind.arguments, *(_options(plan.scenario.writer) if name == "save" else [])]
+    options += extension_arguments(plan, name)
     failing = failing_class(plan, name, "writer" if name == "save" else "reader")
     # Where it is to stage as well, async_save must be given it: for a path alone, it takes a DefaultStager.
     stages = name == "save" and plan.scenario.save.api == "async" and plan.scenario.save.stager == "writer"

@@ -32,6 +32,7 @@ _STANDARD = (
     "threading",
     "time",
     "traceback",
+    "zlib",
 )
 _TORCH = {
     "torch": "import torch",
@@ -45,6 +46,7 @@ _DISTRIBUTED = {
     "_shard.sharded_tensor": ("ShardedTensor",),
     "_shard.sharding_spec": ("ChunkShardingSpec", "EnumerableShardingSpec", "ShardMetadata"),
     FSSPEC.removeprefix("torch.distributed."): ("FsspecReader", "FsspecWriter"),
+    "checkpoint._extension": ("ExtensionRegistry", "StreamTransformExtension", "ZStandard"),
     "checkpoint._dedup_save_plans": ("dedup_save_plans",),
     "checkpoint._nested_dict": ("flatten_state_dict", "unflatten_state_dict"),
     "checkpoint._sharded_tensor_utils": ("_flatten_sharded_tensors",),

@@ -10,6 +10,7 @@ from .calls import call_code
 from .content import after_call, before_call, content_helpers
 from .damage import damage_lines, damage_plan, unless_it_raises
 from .earlier import earlier_plan
+from .extensions import extension_blocks
 from .faults import fault_blocks
 from .files import file_blocks, power_lines
 from .header import header
@@ -53,6 +54,7 @@ def write_plan(plan: Plan) -> str:
         *_fault_blocks(plan),
         *thread_classes(plan),
         *late_writer_class(plan),
+        *extension_blocks(plan),
         *_helpers(plan),
         *content_helpers(plan),
         *watchdog(plan),

@@ -48,6 +48,24 @@ WRITES = (
         Witness("round_trip", Scenario((ObjectEntry("a"),))),
     ),
     Bug(
+        "extension-that-is-not-closed-before-the-next-item",
+        "an extension that is not closed before the next item is written, and so has not written all of this one",
+        (Change("filesystem:_write_item", "transform_to.close()", "transform_to.flush()"),),
+        Witness("round_trip", Scenario(entries=(ObjectEntry("a"),), writer=WriterOptions(extensions=("deflated",)))),
+    ),
+    Bug(
+        "extensions-not-in-the-metadata",
+        "extensions that the metadata do not name",
+        (
+            Change(
+                "filesystem:_write_item",
+                "None if len(transform_descriptors) == 0 else transform_descriptors",
+                "None",
+            ),
+        ),
+        Witness("round_trip", Scenario(entries=(ObjectEntry("a"),), writer=WriterOptions(extensions=("inverted",)))),
+    ),
+    Bug(
         "items-that-are-to-have-file-each-given-same-one",
         "items that are to have a file each given the same one",
         (
