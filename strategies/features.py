@@ -111,6 +111,7 @@ FEATURES: dict[str, tuple[str, ...]] = {
         "save by the path alone",
         "async_save by the path alone",
         "load by the path alone",
+        "path that is a Path",
         "without torch.distributed",
         "no_dist",
         "sub-group",
@@ -305,6 +306,7 @@ def _of_calls(scenario: Scenario) -> Iterator[tuple[str, str]]:
 def _of_operation(operation: Operation) -> Iterator[str]:
     found = {
         "without torch.distributed": not operation.distributed,
+        "path that is a Path": operation.pathlike,
         "no_dist": operation.no_dist,
         "sub-group": bool(operation.members),
         "another coordinator": operation.coordinator != 0,

@@ -42,7 +42,8 @@ class Operation(Concise):
     one that lets the coordinator be chosen. With ``distributed=False`` there is one rank and no process group; with
     ``no_dist`` one rank that saves or loads by itself alone. Where ``rotated``, each rank has the keys of its state
     dict in another order. Where ``by_path``, the call names the checkpoint and gives no storage, and no planner if it
-    has no options: DCP finds them by itself, and in ``async_save`` makes and ends its ``"default"`` stager.
+    has no options: DCP finds them by itself, and in ``async_save`` makes and ends its ``"default"`` stager. Where
+    ``pathlike``, the checkpoint is named by a ``pathlib.Path`` wherever it is named.
     """
 
     world_size: int = 1
@@ -55,6 +56,7 @@ class Operation(Concise):
     rotated: bool = False
     stager: Stager = "writer"
     by_path: bool = False
+    pathlike: bool = False
 
     def __post_init__(self) -> None:
         require(self.world_size >= 1, f"a world needs a rank, not {self.world_size}")

@@ -224,6 +224,8 @@ class Scenario(Concise):
 
     def _check_by_path(self, name: Name, kind: str) -> None:
         """A storage that DCP finds by itself is its own files, with default options, and is not made to fail."""
+        pathlike = self.operation(name).pathlike
+        require(self.storage == FILE_SYSTEM or not pathlike, f"{self.storage} has names of its own, which are text")
         if not self.operation(name).by_path:
             return
         require(self.storage == FILE_SYSTEM, f"by its path alone, DCP finds no storage that is {self.storage}")

@@ -93,4 +93,16 @@ STORAGES = (
             Scenario(entries=(TensorEntry("a"), TensorEntry("b")), save=Operation(2), storage="safetensors"),
         ),
     ),
+    Bug(
+        "path-is-taken-for-no-path",
+        "a checkpoint that is named by a Path taken for none of the file system",
+        (
+            Change(
+                "filesystem:FileSystem.validate_checkpoint_id",
+                "if isinstance(checkpoint_id, Path):\n        return True",
+                "if isinstance(checkpoint_id, Path):\n        return False",
+            ),
+        ),
+        Witness("round_trip", Scenario(save=Operation(by_path=True, pathlike=True))),
+    ),
 )
