@@ -101,6 +101,8 @@ class WriterOptions(Concise):
     """Options of ``FileSystemWriter``. ``sync_files`` is off here: fsync protects from what no world does.
 
     ``cache_staged_state_dict`` takes pinned memory, and so a GPU, where the writer is the stager of ``async_save``.
+    ``file_indices``, which the writer of safetensors alone has, gives names the number of the file that each goes to;
+    with ``()`` there is one file.
     """
 
     single_file_per_rank: bool = True
@@ -109,9 +111,13 @@ class WriterOptions(Concise):
     per_thread_copy_ahead: int = 10_000_000
     overwrite: bool = True
     cache_staged_state_dict: bool = False
+    file_indices: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         require(self.thread_count >= 1, f"a writer needs a thread, not {self.thread_count}")
+        require(all(number > 0 for _, number in self.file_indices), f"a file is numbered from 1: {self.file_indices}")
+        names = [name for name, _ in self.file_indices]
+        require(len(set(names)) == len(names), f"a name goes to two files: {self.file_indices}")
         require(self.per_thread_copy_ahead >= 0, f"bytes to copy ahead are negative: {self.per_thread_copy_ahead}")
 
 

@@ -125,6 +125,9 @@ def _storage(plan: Plan, name: Name) -> Code | None:
         return _broadcasting_reader(plan)
     kind = _class(plan, name)
     options = [*kind.arguments, *(_options(plan.scenario.writer) if name == "save" else [])]
+    threads = plan.scenario.writer.thread_count
+    if name == "save" and plan.scenario.storage == "consolidated" and threads != 1:
+        options.append(f"thread_count_consolidation={threads}")
     failing = failing_class(plan, name, "writer" if name == "save" else "reader")
     # Where it is to stage as well, async_save must be given it: for a path alone, it takes a DefaultStager.
     stages = name == "save" and plan.scenario.save.api == "async" and plan.scenario.save.stager == "writer"
@@ -156,6 +159,8 @@ def _options(options: WriterOptions) -> list[str]:
         arguments.append("single_file_per_rank=False")
     if options.thread_count != 1:
         arguments.append(f"thread_count={options.thread_count}")
+    if options.file_indices:
+        arguments.append(f"fqn_to_index_mapping={dict(options.file_indices)}")
     if options.per_thread_copy_ahead != WriterOptions().per_thread_copy_ahead:
         arguments.append(f"per_thread_copy_ahead={options.per_thread_copy_ahead}")
     if not options.overwrite:

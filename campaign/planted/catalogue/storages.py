@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worlds import ChunkSharding, Fault, Operation, Scenario, TensorEntry
+from worlds import ChunkSharding, Fault, Operation, Scenario, TensorEntry, WriterOptions
 
 from ..bug import Bug, Change, Witness
 
@@ -104,5 +104,24 @@ STORAGES = (
             ),
         ),
         Witness("round_trip", Scenario(save=Operation(by_path=True, pathlike=True))),
+    ),
+    Bug(
+        "last-name-of-each-safetensors-file-alone",
+        "of the names that go to one file of safetensors, the last one written alone",
+        (
+            Change(
+                "hf_storage:HuggingFaceStorageWriter._split_by_storage_plan",
+                "buckets[idx].append(item)",
+                "buckets[idx] = [item]",
+            ),
+        ),
+        Witness(
+            "round_trip",
+            Scenario(
+                entries=(TensorEntry("a"), TensorEntry("b")),
+                writer=WriterOptions(file_indices=(("a", 1), ("b", 1))),
+                storage="safetensors",
+            ),
+        ),
     ),
 )
