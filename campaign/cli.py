@@ -9,7 +9,9 @@ from collections.abc import Sequence
 import click
 import torch
 
-from .status import INTERRUPTED, NAME, NOTHING, TEXT
+from worlds import InvalidScenario
+
+from .status import INTERRUPTED, NAME, NOTHING, TEXT, UNABLE
 from .verbs.campaigns import fuzz, merge, report
 from .verbs.installed import doctor, known
 from .verbs.measuring import coverage, determinism, measure
@@ -53,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         click.echo(f"{NAME}: error: {error.format_message()}", err=True)
         return error.exit_code
+    except InvalidScenario as error:  # of a case that takes another torch
+        click.echo(f"{NAME}: error: {error}", err=True)
+        return UNABLE
     except (click.Abort, KeyboardInterrupt):
         click.echo(f"{NAME}: interrupted", err=True)
         return INTERRUPTED

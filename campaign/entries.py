@@ -33,7 +33,7 @@ STATES: dict[State, str] = {
     "open": "the installed torch shows it",
     "fixed": "the laws hold: set fixed_in of the entry",
     "not reproduced": "something else is seen: see to the entry",
-    "not for this torch": "the ledger says that this release is free of it, and it is",
+    "not for this torch": "the ledger says that this release is free of it, and it is, or has not what it takes",
     "open again": "the ledger says that this release is free of it, and it is not",
     "not run": "its case cannot be run here",
 }
@@ -101,6 +101,8 @@ def _judge(entry: LedgerEntry, opened: OpenedWorlds) -> None:
 
 def compare_entry(entry: LedgerEntry, opened: OpenedWorlds) -> EntryState:
     """What the entry is in the installed torch."""
+    if not entry.is_of(torch_release()):
+        return EntryState(entry, "not for this torch")
     try:
         seen = show_entry(entry, opened)
     except Exception as error:  # whatever it is, the others are to be looked at

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-__all__ = ["DIFFERENT", "INTERRUPTED", "NAME", "NEWS", "NOTHING", "TEXT", "Refused", "Unable"]
+__all__ = ["DIFFERENT", "INTERRUPTED", "NAME", "NEWS", "NOTHING", "TEXT", "UNABLE", "Refused", "Unable"]
 
 NAME = "dcp-stress"
 

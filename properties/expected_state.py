@@ -18,10 +18,12 @@ from worlds.values import expected_bytes, poison_bytes
 
 from .reach import saved_units
 
-__all__ = ["ExpectedState", "ExpectedTensor", "expected_state", "object_text", "object_type"]
+__all__ = ["POISON_INSTANCE", "ExpectedState", "ExpectedTensor", "expected_state", "object_text", "object_type"]
 
 Name = Literal["save", "load"]
 Find = Callable[[str, TensorEntry, Box], bytes]
+POISON_INSTANCE = f"Instance(value={POISON_OBJECT!r})"
+"""The text of what stands in a load target where an instance of a class is to be loaded."""
 _TYPES = {"dict": "dict", "ordered": "OrderedDict", "list": "list", "stateful": "Stateful"}
 
 
@@ -34,6 +36,11 @@ class ExpectedTensor:
     layout: Layout
     content: TensorEntry | None
     in_place: bool = True
+
+    @property
+    def is_meta(self) -> bool:
+        """Whether it is on the meta device: as a target there in whose place no tensor was to come."""
+        return self.layout.memory == "meta" and self.content is None
 
     @property
     def fqn(self) -> str:
@@ -82,7 +89,9 @@ class _Walk:
             saved = self._saved.get(".".join(map(str, path)))
             layout = entry.layout(self._name)
             assert layout is not None
-            yield ExpectedTensor(path, entry, layout, None if saved is None else saved.tensor)
+            content = None if saved is None else saved.tensor
+            in_place = content is None or layout.memory != "meta"
+            yield ExpectedTensor(path, entry, layout, content, in_place)
 
     def _object(self, path: Path, unit: Unit) -> Iterator[ExpectedState]:
         """An object is replaced by the one that was saved, whatever that is."""
@@ -109,7 +118,7 @@ def _whole(path: Path, entry: Entry, name: Name, *, poison: bool) -> Iterator[Ex
 def object_type(entry: ObjectEntry, *, poison: bool) -> str:
     """The name of the object's type, as :func:`worlds.state.object_state` tells it."""
     if poison:
-        return "str"
+        return "Instance" if entry.form == "instance" else "str"
     return {"BytesIO": "BytesIO", "instance": "Instance"}.get(entry.form, type(entry.value).__name__)
 
 
@@ -124,7 +133,7 @@ def object_text(path: Path, entry: Entry, name: Name, *, poison: bool, find: Fin
         box = Box((0,) * len(entry.shape), entry.shape)
         return f"{DTYPES[entry.dtype]} {entry.shape} {find('.'.join(map(str, path)), entry, box).hex()}"
     if poison:
-        return repr(POISON_OBJECT)
+        return POISON_INSTANCE if entry.form == "instance" else repr(POISON_OBJECT)
     match entry.form:
         case "BytesIO":
             return f"BytesIO({entry.value!r})"

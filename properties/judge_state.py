@@ -129,6 +129,7 @@ def _tensor(where: str, name: Name, rank: int, expected: ExpectedTensor, seen: T
         ("dtype", entry.dtype, seen.dtype),
         ("shape", entry.shape, seen.shape),
         ("chunks", _chunks(entry, layout, rank), _non_empty(seen.chunks)),
+        ("device", _device(expected.is_meta), _device(seen.is_meta if seen.chunks else expected.is_meta)),
     ):
         if wanted != got:
             headline = f"{where} has another {what} than its target: {got} instead of {wanted}"
@@ -140,6 +141,10 @@ def _tensor(where: str, name: Name, rank: int, expected: ExpectedTensor, seen: T
         yield Breach(NotInPlace, f"{where} is another tensor than the one to load into", name, fact="tensor")
     if not seen.guards_intact:
         yield Breach(ChangedOutside, f"{where}: memory beside the tensor was written", name)
+
+
+def _device(is_meta: bool) -> str:
+    return "meta" if is_meta else "cpu"
 
 
 def _chunks(entry: TensorEntry, layout: Layout, rank: int) -> list[Chunk]:

@@ -18,20 +18,25 @@ class LedgerEntry:
     """A bug or a documented limitation of DCP.
 
     ``loses`` says in one line what a user loses by it; ``upstream`` is its issue, where there is one. The first release
-    of torch that is free of it is ``fixed_in``, ``None`` while none is known. What torch's documentation tells of is
-    ``documented``.
+    of torch that has what it is in is ``since``, ``None`` where all do, and the first that is free of it ``fixed_in``,
+    ``None`` while none is known. What torch's documentation tells of is ``documented``.
     """
 
     id: str
     title: str
     loses: str
     upstream: str | None = None
+    since: Release | None = None
     fixed_in: Release | None = None
     documented: bool = False
 
     def affects(self, release: Release) -> bool:
         """Whether that release of torch has the bug."""
-        return self.fixed_in is None or release < self.fixed_in
+        return self.is_of(release) and (self.fixed_in is None or release < self.fixed_in)
+
+    def is_of(self, release: Release) -> bool:
+        """Whether that release of torch has what its case takes."""
+        return self.since is None or self.since <= release
 
 
 E = TypeVar("E", bound=LedgerEntry)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from worlds.entries import Nested
+from worlds.entries import Nested, TensorEntry
 from worlds.faults import Fault
 from worlds.file_faults import FileFault
 from worlds.parts import Part
@@ -24,6 +24,7 @@ __all__ = [
     "is_called",
     "reached",
     "refusals",
+    "shards_on_meta",
     "write_holders",
 ]
 
@@ -59,7 +60,8 @@ def reached(scenario: Scenario, name: Name) -> Iterator[Reach]:
             step = 10 * hook.step if fault.through == "call" else 100 + hook.step
             yield Reach(index, fault.rank, step, certain=chance == "surely")
     for rank in refusals(scenario, name):
-        step = _FLATTENING if collisions(scenario, name, rank) else _PLANNING
+        first = name == "load" and bool(shards_on_meta(scenario, rank))
+        step = _FLATTENING if first or collisions(scenario, name, rank) else _PLANNING
         yield Reach(REFUSAL, rank, step, certain=True)
 
 
@@ -157,6 +159,8 @@ def refusals(scenario: Scenario, name: Name) -> dict[int, tuple[str, ...]]:
     for rank in range(operation.world_size):
         units = _given(scenario, name, rank)
         names = tuple(_collisions(units) if name == "save" else _mismatches(scenario, units))
+        if name == "load":
+            names = (*shards_on_meta(scenario, rank), *names)
         if names:
             found[rank] = names
     return found
@@ -200,6 +204,18 @@ def _mismatches(scenario: Scenario, units: list[Unit]) -> Iterator[str]:
                 yield unit.fqn
         elif (saved.tensor is None) != (unit.tensor is None) or _type(saved) != _type(unit):
             yield unit.fqn
+
+
+def shards_on_meta(scenario: Scenario, rank: int) -> tuple[str, ...]:
+    """The names of the ``ShardedTensor``s on the meta device of which the rank has shards: DCP can make none."""
+    found = []
+    for leaf in scenario.leaves("load"):
+        layout = leaf.entry.layout("load")
+        if layout is not None and layout.memory == "meta" and layout.kind == "ShardedTensor":
+            assert isinstance(leaf.entry, TensorEntry)
+            if layout.parts(leaf.entry.shape, rank):
+                found.append(leaf.fqn)
+    return tuple(found)
 
 
 def _type(unit: Unit) -> tuple[tuple[int, ...], str] | None:

@@ -25,6 +25,8 @@ FEATURES: dict[str, tuple[str, ...]] = {
         "ShardedTensor, chunk",
         "ShardedTensor, enumerable",
         "Checkpointable",
+        "CheckpointableTensor",
+        "CheckpointableTensor, padded",
         "DTensor, 1-d mesh",
         "DTensor, 2-d mesh",
         "DTensor, 3-d mesh",
@@ -52,6 +54,7 @@ FEATURES: dict[str, tuple[str, ...]] = {
         "conjugated",
         "negated",
         "gradient",
+        "meta",
     ),
     "tensor": (
         "0-d",
@@ -219,7 +222,8 @@ def _kind_of_layout(layout: Layout) -> str:
         case ChunkSharding():
             return "ShardedTensor, chunk"
         case EnumerableSharding():
-            return "Checkpointable" if layout.holder == "Checkpointable" else "ShardedTensor, enumerable"
+            held = "ShardedTensor, enumerable" if layout.holder == "ShardedTensor" else layout.holder
+            return f"{held}, padded" if layout.padded else held
         case MeshSharding(mesh):
             return f"DTensor, {len(mesh)}-d mesh"
 

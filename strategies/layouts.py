@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
 
 from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 from hypothesis.strategies import DrawFn, SearchStrategy
 
+from worlds.checkpointable import HAS_CHECKPOINTABLE_TENSOR
 from worlds.layouts import (
     ChunkSharding,
     EnumerableSharding,
@@ -28,7 +31,15 @@ from ._reused import reused
 from ._weighted import weighted
 from .tensors import ranks
 
-__all__ = ["chunk_sharding_specs", "enumerable_sharding_specs", "layouts", "memories", "mesh_shardings", "replicas"]
+__all__ = [
+    "chunk_sharding_specs",
+    "enumerable_sharding_specs",
+    "layouts",
+    "memories",
+    "mesh_shardings",
+    "on_meta",
+    "replicas",
+]
 
 
 @reused
@@ -63,6 +74,15 @@ def _placements(draw: DrawFn, world_size: int, most: int) -> tuple[int, ...]:
     return tuple(draw(st.permutations(range(world_size)), label="order"))
 
 
+_Holder = tuple[Literal["ShardedTensor", "Checkpointable", "CheckpointableTensor"], bool]
+_SHARDED: _Holder = ("ShardedTensor", False)
+_BLOCKS: _Holder = ("Checkpointable", False)
+_LOCAL: _Holder = ("CheckpointableTensor", False) if HAS_CHECKPOINTABLE_TENSOR else _BLOCKS
+_PADDED: _Holder = ("CheckpointableTensor", True) if HAS_CHECKPOINTABLE_TENSOR else _BLOCKS
+_WITHOUT_DIMS: tuple[_Holder, ...] = (_BLOCKS, _BLOCKS, _LOCAL, _LOCAL)
+_WITH_DIMS: tuple[_Holder, ...] = (_SHARDED, _SHARDED, _SHARDED, _SHARDED, _BLOCKS, _BLOCKS, _LOCAL, _PADDED)
+
+
 @reused
 @st.composite
 def enumerable_sharding_specs(
@@ -71,7 +91,8 @@ def enumerable_sharding_specs(
     """Tilings of a tensor of that shape, by up to ``max_cuts`` cuts through a tile each, with any tile on any rank.
 
     No rows and columns: tiles of unequal sizes, several on a rank or none, in any order, and, where no
-    ``ShardedTensor`` holds them, empty ones too. Shrinks towards one tile on rank 0, held by a ``ShardedTensor``.
+    ``ShardedTensor`` holds them, empty ones too. From torch 2.15 on, its ``CheckpointableTensor`` holds them as well,
+    with padding or without. Shrinks towards one tile on rank 0, held by a ``ShardedTensor``.
     """
     if world_size < 1 or max_cuts < 0:
         raise InvalidArgument(f"world_size={world_size} must be at least 1, and max_cuts={max_cuts} at least 0")
@@ -81,8 +102,9 @@ def enumerable_sharding_specs(
     for which, dim, place in cuts:
         tile = tiles.pop(which % len(tiles))
         tiles += _cut(tile, dim % len(shape), place)
-    holders = ("ShardedTensor", "Checkpointable") if shape else ("Checkpointable", "Checkpointable")
-    holder = draw(st.sampled_from(holders), label="holder of the tiles")
+    # As many with and without CheckpointableTensor, so that all torches draw the same but for that.
+    holders = _WITH_DIMS if shape else _WITHOUT_DIMS
+    holder, padded = draw(st.sampled_from(holders), label="holder of the tiles")
     if holder == "ShardedTensor":
         tiles = [tile for tile in tiles if math.prod(tile[1])] or [((0,) * len(shape), tuple(shape))]
     owners = draw(st.tuples(*[ranks(world_size=world_size)] * (max_cuts + 1)), label="ranks of the tiles")
@@ -92,7 +114,7 @@ def enumerable_sharding_specs(
     placed = [Tile(owners[index], *tiles[index]) for index in order]
     taken = {(tile.rank, tile.offsets) for tile in placed if tile.box}
     kept = {(tile.rank, tile.offsets): tile for tile in placed if tile.box or (tile.rank, tile.offsets) not in taken}
-    return EnumerableSharding(tuple(kept.values()), holder)  # type: ignore[arg-type]
+    return EnumerableSharding(tuple(kept.values()), holder, padded)
 
 
 _Block = tuple[tuple[int, ...], tuple[int, ...]]
@@ -212,3 +234,8 @@ def layouts(
         return MeshSharding(mesh.mesh, mesh.placements, mesh.ranks, memory)
     plain = draw(replicas(world_size=max(1, world_size), everywhere=everywhere), label="ranks that have it")
     return Plain(plain.ranks, draw(memories(dtype=dtype, target=target), label="memory"))
+
+
+def on_meta(layout: Layout) -> Layout:
+    """The layout of a target on the meta device; a tensor that says itself what it holds has nothing there."""
+    return layout if layout.kind == "Checkpointable" else replace(layout, memory="meta")

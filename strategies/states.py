@@ -16,7 +16,7 @@ from ._bounds import check_bounds, check_rank
 from ._reused import reused
 from ._several import several
 from ._weighted import weighted
-from .layouts import chunk_sharding_specs, layouts, memories, replicas
+from .layouts import chunk_sharding_specs, layouts, memories, on_meta, replicas
 from .tensors import dtypes, tensor_shapes
 
 __all__ = ["fqns", "nested_entries", "object_entries", "object_values", "state_dicts", "tensor_entries"]
@@ -94,11 +94,17 @@ def _tensors(
     saved = draw(_held(shape, dtype, sides, target=False), label="saved")
     loaded = draw(_held(shape, dtype, sides, target=True), label="loaded")
     fill = draw(st.sampled_from(("distinct", "distinct", "special", "special", "constant")), label="fill")
-    absent = draw(st.sampled_from((False,) * 9 + (True,)), label="not loaded") and not sides.core
+    target = draw(st.sampled_from(_TARGETS), label="target")
     if saved.memory == "expanded":
         fill = "constant"
-    there = sides.everywhere or sides.whole or not absent
+    there = sides.everywhere or sides.whole or sides.core or target != "none"
+    if target == "meta" and not (sides.whole or sides.core):
+        loaded = on_meta(loaded)
     return TensorEntry(key, shape, dtype, saved, loaded if there else None, fill)  # type: ignore[arg-type]
+
+
+# Seldom on the meta device, since ShardedTensors there are refused.
+_TARGETS = (*["tensor"] * 17, "none", "none", "meta")
 
 
 @reused

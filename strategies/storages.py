@@ -68,7 +68,13 @@ def stored_scenarios(
     inside = draw(st.booleans(), label="failing within the storage")
     at_load = draw(st.sampled_from(_AT_LOAD), label="where, if at load")
     scenario = draw(
-        scenarios(failing=failing, mismatched=mismatched, max_world_size=max_world_size, max_entries=max_entries),
+        scenarios(
+            failing=failing,
+            mismatched=mismatched,
+            max_world_size=max_world_size,
+            max_entries=max_entries,
+            spared=failing != "nothing" or mismatched,
+        ),
         label="scenario",
     )
     if inside:

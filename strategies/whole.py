@@ -11,16 +11,17 @@ from typing import Literal
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from worlds.entries import Entry, Nested, ObjectEntry
+from worlds.entries import Entry, Nested, ObjectEntry, TensorEntry
 from worlds.faults import Fault
 from worlds.fitting import fitted
-from worlds.layouts import Plain
+from worlds.layouts import EnumerableSharding, Layout, Plain
 from worlds.operations import Operation, PlannerOptions, WriterOptions
 from worlds.planners import planned
 from worlds.scenario import Scenario
 from worlds.storages import FILE_SYSTEM
 
 from ._bounds import check_bounds, planners_for_all, within_storages
+from ._spared import SPARED
 from ._telling import tell
 from .calls import operations, planner_options, schedules, writer_options
 from .failures import faults
@@ -51,6 +52,7 @@ def scenarios(
     core: bool = False,
     deep: bool = False,
     by_path: bool = False,
+    spared: bool = False,
 ) -> Scenario:
     """Whole scenarios: a save, and a load of what was saved in a world that is often another one.
 
@@ -72,6 +74,9 @@ def scenarios(
     save, load = _both(draw, some)
     where = draw(st.sampled_from(_PLACES), label="failing") if failing == "anything" else failing
     failures = draw(_faults(where, save, load), label="faults")
+    spare = spared and draw(SPARED, label="nothing goes wrong after all")
+    if spare:
+        failures = ()
     writer = draw(writer_options(), label="writer")
     planner = PlannerOptions() if core else draw(planner_options(), label="planner")
     container = draw(st.sampled_from(("dict", "dict", "dict", "module")), label="container")
@@ -79,12 +84,13 @@ def scenarios(
         state_dicts,
         save_world=_group_size(save),
         load_world=_group_size(load),
-        min_entries=max(min_entries, int(mismatched)),
+        min_entries=max(min_entries, int(mismatched and not spare)),
         max_entries=max_entries,
         core=core,
         deep=deep,
     )
-    entries = _entries(draw, some_entries, container, colliding=not core, mismatched=mismatched)
+    fitting, entries = _entries(draw, some_entries, container, colliding=not core, mismatched=mismatched)
+    entries = fitting if spare else entries
     entries = _legal(entries, save, load, failures if container == "dict" else ())
     if not _is_plain_inside(entries):
         planner = replace(planner, flatten_state_dict=True)
@@ -113,15 +119,32 @@ def _entries(
     *,
     colliding: bool,
     mismatched: bool,
-) -> tuple[Entry, ...]:
-    """The entries of a state dict, of which some names collide if they may, and some do not fit the checkpoint."""
+) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
+    """The entries of a state dict, some names of which may collide; and those of which some do not fit it."""
     is_dict = container == "dict"
     entries = draw(some(names=None if is_dict else _ATTRIBUTES, objects=is_dict), label="entries")
+    if not is_dict:
+        entries = tuple(map(_of_module, entries))
     if draw(st.sampled_from((False,) * 15 + (True,)), label="colliding names") and is_dict and colliding:
         entries = colliding_entries(entries)
-    if mismatched and is_dict:
-        entries = draw(mismatched_entries(entries), label="mismatched entries")
-    return entries
+    if mismatched and is_dict and entries:
+        return entries, draw(mismatched_entries(entries), label="mismatched entries")
+    return entries, entries
+
+
+def _of_module(entry: Entry) -> Entry:
+    """The tensor, as a module can have it."""
+    assert isinstance(entry, TensorEntry)
+    return replace(entry, saved=_kept_by_module(entry.saved), loaded=_kept_by_module(entry.loaded))
+
+
+def _kept_by_module(layout: Layout | None) -> Layout | None:
+    """The layout, of a class of tensor that a module gives back in its state dict, and in memory."""
+    if layout is not None and layout.memory == "meta":
+        layout = replace(layout, memory="contiguous")
+    if isinstance(layout, EnumerableSharding) and layout.holder == "CheckpointableTensor":
+        return replace(layout, holder="Checkpointable", padded=False)
+    return layout
 
 
 def _by_path(scenario: Scenario, names: tuple[str, ...]) -> Scenario:
@@ -193,7 +216,7 @@ def _loaded_as_saved(entry: Entry) -> Entry:
 
 
 def _is_plain_inside(entries: tuple[Entry, ...]) -> bool:
-    """Whether each container could be one object: with plain tensors on every rank in it."""
+    """Whether each container could be one object: with plain tensors in memory, on every rank, in it."""
     return all(_is_plain(inner) for entry in entries if isinstance(entry, Nested) for inner in entry.entries)
 
 
@@ -201,7 +224,7 @@ def _is_plain(entry: Entry) -> bool:
     if isinstance(entry, Nested):
         return all(map(_is_plain, entry.entries))
     sides = (side for side in (entry.saved, entry.loaded) if side is not None)
-    return all(isinstance(side, Plain) and not side.ranks for side in sides)
+    return all(isinstance(side, Plain) and not side.ranks and side.memory != "meta" for side in sides)
 
 
 def _faults(where: str, save: Operation, load: Operation) -> SearchStrategy[tuple[Fault, ...]]:

@@ -295,7 +295,7 @@ def _breach_of(issue: HistoryIssue, world: ExampleWorld) -> HistoryBreach:
 @ISSUES
 def test_minimal_history_shows_the_issue(issue: HistoryIssue, either: ExampleWorld) -> None:
     if not issue.affects(torch_release()):
-        pytest.skip(f"fixed in torch {issue.fixed_in}")
+        pytest.skip("this torch does not have it")
     breach = _breach_of(issue, either)
     assert find_history_issue(breach) is issue, breach.violation()
     assert breach.step == issue.history.order[-1]

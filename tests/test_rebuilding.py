@@ -170,7 +170,7 @@ def _read(seen: Returned | Raised | Deadlocked) -> RebuildingOutcome:
 @ISSUES
 def test_minimal_case_shows_the_issue(issue: RebuildingIssue, world: SimulatedWorld, processes: ProcessWorld) -> None:
     if not issue.affects(torch_release()):
-        pytest.skip(f"fixed in torch {issue.fixed_in}")
+        pytest.skip("this torch does not have it")
     for where in (world, processes):
         breach = judge_rebuilding(issue.rebuilding, run_rebuilding(where, issue.rebuilding))
         assert breach is not None, f"this torch no longer shows it: set fixed_in of {issue.id!r}"

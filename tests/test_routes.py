@@ -79,7 +79,7 @@ def test_tensors_are_broadcast_and_objects_refused(world: SimulatedWorld, proces
 @ISSUES
 def test_minimal_route_shows_the_issue(issue: RouteIssue, world: SimulatedWorld, processes: ProcessWorld) -> None:
     if not issue.affects(torch_release()):
-        pytest.skip(f"fixed in torch {issue.fixed_in}")
+        pytest.skip("this torch does not have it")
     for where in (world, processes):
         breach = judge_route(issue.route, run_route(where, issue.route))
         assert breach is not None, f"this torch no longer shows it: set fixed_in of {issue.id!r}"

@@ -6,6 +6,7 @@ import inspect
 import io
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,6 +47,7 @@ quick = settings(max_examples=50, deadline=None, derandomize=True, database=None
 
 
 TILES = EnumerableSharding((Tile(0, (0,), (1,)),))
+LOCAL = EnumerableSharding(TILES.tiles, "CheckpointableTensor", padded=True)
 SHARDED = TensorEntry("s", (2,), saved=ChunkSharding(0, (0, 1)))
 
 
@@ -76,6 +78,11 @@ def test_repr_evaluates_to_the_scenario(scenario: Scenario) -> None:
         (lambda: TensorEntry("a", (2,), saved=TILES), "the tiles have 1 of the 2 elements"),
         (lambda: TensorEntry("a", (1, 1), saved=TILES), "a tile of 1 dims"),
         (lambda: TensorEntry("a", (1,), saved=EnumerableSharding(TILES.tiles * 2)), "tiles overlap"),
+        (lambda: TensorEntry("a", (1,), saved=replace(TILES, padded=True)), "has padding"),
+        (
+            lambda: Scenario((TensorEntry("a", (1,), saved=LOCAL),), container="module"),
+            "'a' is a CheckpointableTensor, which a module does not keep",
+        ),
         (lambda: TensorEntry("a", saved=MeshSharding((1,), (Shard(0),))), "no dim 0 to shard"),
         (lambda: MeshSharding((2,), ()), "with 0 placements"),
         (lambda: MeshSharding((2,), (Replicate(),), (0,)), "a mesh of 2 ranks with 1"),

@@ -63,7 +63,7 @@ def verdict_of(scenario: Scenario, world: SimulatedWorld) -> Verdict:
 @ISSUES
 def test_known_issue_has_a_short_script(issue: KnownIssue, world: SimulatedWorld) -> None:
     if not issue.affects(torch_release()):
-        pytest.skip(f"fixed in torch {issue.fixed_in}")
+        pytest.skip("this torch does not have it")
     script = write_script(verdict_of(issue.scenario, world))
     check_text(script)
     assert issue.title.split()[0] in script
@@ -103,7 +103,8 @@ def test_race_that_another_rank_wins_is_refused_in_one_line(world: SimulatedWorl
 
 def _scripts(world: SimulatedWorld, processes: ProcessWorld) -> Iterator[tuple[str, str]]:
     for issue in KNOWN_ISSUES.values():
-        yield issue.id, write_script(verdict_of(issue.scenario, world))
+        if issue.is_of(torch_release()):
+            yield issue.id, write_script(verdict_of(issue.scenario, world))
     for damage in DAMAGE_ISSUES.values():
         yield damage.id, write_script(verdict_of(damage.scenario, world))
     for real in REAL_ISSUES.values():

@@ -30,6 +30,7 @@ from worlds import (
     TensorEntry,
     WriterOptions,
 )
+from worlds.checkpointable import HAS_CHECKPOINTABLE_TENSOR
 from worlds.layouts import ChunkSharding, EnumerableSharding, MeshSharding, Plain, Shard, Tile
 from worlds.outcome import MetadataRecord
 from worlds.program import default_metadata
@@ -46,7 +47,7 @@ def script_of(scenario: Scenario, world: SimulatedWorld) -> str:
 @pytest.mark.parametrize("issue", [*KNOWN_ISSUES.values(), *DAMAGE_ISSUES.values()], ids=lambda issue: issue.id)
 def test_script_shows_the_known_issue(issue: KnownIssue | DamageIssue, world: SimulatedWorld, tmp_path: Path) -> None:
     if not issue.affects(torch_release()):
-        pytest.skip(f"fixed in torch {issue.fixed_in}")
+        pytest.skip("this torch does not have it")
     run = run_script(script_of(issue.scenario, world), tmp_path)
     assert run.status == 1, run.output
     for text in SAYS[issue.id]:
@@ -57,7 +58,7 @@ def test_script_shows_the_known_issue(issue: KnownIssue | DamageIssue, world: Si
 def test_script_shows_the_known_issue_of_real_ranks(issue: RealIssue, processes: ProcessWorld, tmp_path: Path) -> None:
     """Where torch is easily repaired, repaired too: what is expected then depends on the script alone."""
     if not issue.affects(torch_release()):
-        pytest.skip(f"fixed in torch {issue.fixed_in}")
+        pytest.skip("this torch does not have it")
     script = write_issue_script(issue, processes)
     repairs = [REPAIRS[issue.id]] if issue.id in REPAIRS else []
     for name, plants in (("released", []), ("repaired", repairs))[: 1 + len(repairs)]:
@@ -98,7 +99,7 @@ def test_script_shows_a_planted_bug_of_any_kind(bug: Bug, world: SimulatedWorld,
 def test_script_shows_wrong_metadata_of_a_rank_alone(world: SimulatedWorld, tmp_path: Path) -> None:
     issue = KNOWN_ISSUES["chunk-behind-the-end"]
     if not issue.affects(torch_release()):
-        pytest.skip(f"fixed in torch {issue.fixed_in}")
+        pytest.skip("this torch does not have it")
     launched = world.launch(lambda rank: default_metadata(issue.scenario, rank), 1)
     records = [record for record in launched.ranks if isinstance(record, MetadataRecord)]
     run = run_script(write_script(judge_default_metadata(issue.scenario, records)), tmp_path)
@@ -111,6 +112,12 @@ TILES = (Tile(1, (0, 0), (2, 1)), Tile(0, (0, 1), (2, 2)))
 TILED = TensorEntry("c", (2, 3), saved=EnumerableSharding(TILES), loaded=EnumerableSharding(TILES, "Checkpointable"))
 BLOCKS = TensorEntry("d", (2, 3), "int8", saved=EnumerableSharding(TILES, "Checkpointable"))
 MESH = TensorEntry("e", (3,), saved=MeshSharding((2,), (Shard(0),)), loaded=MeshSharding((2,), (Shard(0),), (1, 0)))
+LOCAL = replace(
+    BLOCKS,
+    saved=EnumerableSharding((Tile(1, (0, 1), (2, 2)), *TILES[:1]), "CheckpointableTensor", padded=True),
+    loaded=EnumerableSharding(TILES, "CheckpointableTensor"),
+)
+OF_NEWER = {"local tensors of a whole": Scenario(entries=(LOCAL,), save=TWO_RANKS, load=TWO_RANKS)}
 CHOSEN = {
     "no process group": Scenario(
         entries=PLAIN, save=Operation(distributed=False), load=Operation(distributed=False, api="legacy")
@@ -165,6 +172,7 @@ CHOSEN = {
     "a rank by itself in a larger job": Scenario(
         entries=PLAIN, save=Operation(no_dist=True), load=Operation(1, members=(1,), no_dist=True, api="legacy")
     ),
+    **(OF_NEWER if HAS_CHECKPOINTABLE_TENSOR else {}),
 }
 
 

@@ -124,7 +124,7 @@ def test_any_other_difference_is_a_new_one(world: SimulatedWorld) -> None:
 @ISSUES
 def test_minimal_pair_shows_the_issue(issue: SideBySideIssue, world: SimulatedWorld, processes: ProcessWorld) -> None:
     if not issue.affects(torch_release()):
-        pytest.skip(f"fixed in torch {issue.fixed_in}")
+        pytest.skip("this torch does not have it")
     breach = find_breach(issue.pair, world)
     assert breach is not None, f"this torch no longer shows it: set fixed_in of {issue.id!r}"
     assert find_side_by_side_issue(breach) is issue, breach.violation()

@@ -174,7 +174,7 @@ def test_real_ranks_show_the_issue_too(issue: TrainingIssue, processes: ProcessW
 
 def _shows(issue: TrainingIssue, outcome: TrainingOutcome) -> None:
     if not issue.affects(torch_release()):
-        pytest.skip(f"fixed in torch {issue.fixed_in}")
+        pytest.skip("this torch does not have it")
     found = list(judge_training(issue.training, outcome))
     known = [find_training_issue(breach) for breach in found]
     assert issue in known, f"this torch no longer shows it: set fixed_in of {issue.id!r}"

@@ -1,4 +1,4 @@
-"""A tensor that is checkpointable by DCP's own protocol: it says itself which blocks of a global tensor it holds."""
+"""Tensors that are checkpointable by DCP's own protocols: they say which blocks of a global one they hold."""
 
 from __future__ import annotations
 
@@ -6,15 +6,48 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex, TensorProperties
 from torch.distributed.checkpoint.planner import TensorWriteData, WriteItem, WriteItemType
 
+from .invalid import require
 from .parts import Box
 
-__all__ = ["CheckpointableTensor"]
+__all__ = ["HAS_CHECKPOINTABLE_TENSOR", "Checkpointable", "is_checkpointable_tensor", "local_blocks", "with_blocks"]
+
+HAS_CHECKPOINTABLE_TENSOR = hasattr(dcp, "CheckpointableTensor")
+"""Whether the installed torch knows plain tensors with ``global_shape`` and its like, which it does from 2.15 on."""
 
 
-class CheckpointableTensor(torch.Tensor):
+def with_blocks(local: torch.Tensor, shape: Sequence[int], placed: Sequence[Box], boxes: Sequence[Box]) -> torch.Tensor:
+    """``local`` with the attributes of a ``CheckpointableTensor``: the blocks ``placed`` in it are those ``boxes``.
+
+    ``shape`` is that of the global tensor. Raises :class:`worlds.InvalidScenario` where torch knows no such tensors.
+    """
+    require(HAS_CHECKPOINTABLE_TENSOR, "this torch has no CheckpointableTensor: it takes torch 2.15 or later")
+    tensor: Any = local
+    tensor.global_shape = tuple(shape)
+    tensor.global_offsets = tuple(box.offsets for box in boxes)
+    tensor.local_offsets = tuple(box.offsets for box in placed)
+    tensor.local_sizes = tuple(box.sizes for box in placed)
+    return local
+
+
+def is_checkpointable_tensor(tensor: torch.Tensor) -> bool:
+    """Whether it has those attributes."""
+    return hasattr(tensor, "global_shape")
+
+
+def local_blocks(tensor: Any) -> list[torch.Tensor]:
+    """The blocks in a ``CheckpointableTensor``, as views of it."""
+    places = zip(tensor.local_offsets, tensor.local_sizes, strict=True)
+    return [
+        tensor[tuple(slice(start, start + size) for start, size in zip(offsets, sizes, strict=True))]
+        for offsets, sizes in places
+    ]
+
+
+class Checkpointable(torch.Tensor):
     """A tensor of the global shape that consists of local blocks; see ``torch.distributed._checkpointable``."""
 
     tiles: list[torch.Tensor]
@@ -23,10 +56,10 @@ class CheckpointableTensor(torch.Tensor):
     @staticmethod
     def __new__(
         cls, shape: Sequence[int], dtype: torch.dtype, tiles: Sequence[torch.Tensor], boxes: Sequence[Box]
-    ) -> CheckpointableTensor:
+    ) -> Checkpointable:
         """A tensor of that global ``shape`` which holds ``tiles``, each at its place in ``boxes``."""
         tensor = torch.Tensor._make_wrapper_subclass(cls, tuple(shape), dtype=dtype)
-        assert isinstance(tensor, CheckpointableTensor)
+        assert isinstance(tensor, Checkpointable)
         tensor.tiles = list(tiles)
         tensor.boxes = list(boxes)
         return tensor

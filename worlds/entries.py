@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 from .concise import Concise
 from .dtypes import DTYPES
 from .invalid import require
-from .layouts import EnumerableSharding, Layout, Memory, Plain
+from .layouts import ChunkSharding, EnumerableSharding, Layout, Memory, Plain
 
 __all__ = ["LAST_STEP", "Container", "Entry", "Key", "Nested", "ObjectEntry", "Path", "TensorEntry", "Value"]
 
@@ -66,6 +66,7 @@ class TensorEntry(Concise):
             if layout is not None:
                 layout.check(self.shape)
                 self._check_memory(layout)
+        require(self.saved is None or self.saved.memory != "meta", f"{self.key!r} is to be saved from the meta device")
         memory = self.loaded.memory if self.loaded is not None else "contiguous"
         require(memory != "expanded", f"{self.key!r} is to be loaded into a tensor whose elements are all one")
 
@@ -75,6 +76,9 @@ class TensorEntry(Concise):
         require(self.dtype in allowed, f"{self.key!r} of {self.dtype} cannot be {memory}")
         constant = self.fill == "constant" or math.prod(self.shape) < 2
         require(memory != "expanded" or constant, f"{self.key!r} is expanded, which takes equal elements")
+        if isinstance(layout, ChunkSharding | EnumerableSharding):
+            holds = memory == "contiguous" or (memory == "meta" and layout.kind != "Checkpointable")
+            require(holds, f"{self.key!r} is in shards, which cannot be {memory}")
         if isinstance(layout, EnumerableSharding) and layout.holder == "ShardedTensor":
             require(len(self.shape) > 0, f"{self.key!r} has no dims for a ShardedTensor to shard")
 

@@ -95,4 +95,4 @@ def of_dtype(entry: TensorEntry, dtype: str) -> TensorEntry:
 def _for_any_dtype(layout: Layout | None) -> Layout | None:
     if layout is None or layout.memory not in ("conjugated", "negated", "gradient"):
         return layout
-    return replace(layout, memory="contiguous")  # type: ignore[arg-type]
+    return replace(layout, memory="contiguous")

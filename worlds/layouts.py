@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Literal
+from typing import Literal
 
 from .concise import Concise
 from .invalid import require
@@ -32,12 +32,15 @@ __all__ = [
     "Tile",
 ]
 
-Memory = Literal["contiguous", "transposed", "strided", "window", "expanded", "conjugated", "negated", "gradient"]
+Memory = Literal[
+    "contiguous", "transposed", "strided", "window", "expanded", "conjugated", "negated", "gradient", "meta"
+]
 """How a local tensor lies in memory.
 
 ``transposed`` (dims in reverse order), ``strided`` (every second element of its storage), ``window`` (in the middle of
 a larger storage), ``expanded`` (all elements are one), ``conjugated`` and ``negated`` (the bit that makes torch compute
-the values when they are read), ``gradient`` (contiguous, and requires grad).
+the values when they are read), ``gradient`` (contiguous, and requires grad), ``meta`` (nowhere yet: it is a target on
+the meta device, in whose place a load is to put a tensor).
 """
 
 
@@ -83,9 +86,9 @@ class ChunkSharding(Concise):
 
     dim: int
     ranks: tuple[int, ...]
+    memory: Memory = "contiguous"
 
     kind = "ShardedTensor"
-    memory: ClassVar[Memory] = "contiguous"
 
     def __post_init__(self) -> None:
         require(len(self.ranks) > 0, "a chunk sharding needs at least one placement")
@@ -145,15 +148,17 @@ class EnumerableSharding(Concise):
     """Any tiling of a tensor, each tile on any rank.
 
     ``holder`` says what holds the tiles: a ``ShardedTensor`` by an ``EnumerableShardingSpec``, or a tensor that is
-    ``Checkpointable`` by DCP's own protocol (2.13: ``__create_write_items__`` and its family).
+    ``Checkpointable`` by DCP's own protocol (``__create_write_items__`` and its family), or a ``CheckpointableTensor``,
+    as torch has it from 2.15 on: a plain local tensor with attributes that say which parts of it are tiles, and which
+    of the global tensor they are. What is in it beside the tiles is padding; if ``padded``, there is some before each.
     """
 
     _positional = 1
 
     tiles: tuple[Tile, ...]
-    holder: Literal["ShardedTensor", "Checkpointable"] = "ShardedTensor"
-
-    memory: ClassVar[Memory] = "contiguous"
+    holder: Literal["ShardedTensor", "Checkpointable", "CheckpointableTensor"] = "ShardedTensor"
+    padded: bool = False
+    memory: Memory = "contiguous"
 
     def __post_init__(self) -> None:
         require(len(self.tiles) > 0, "an enumerable sharding needs at least one tile")
@@ -170,6 +175,23 @@ class EnumerableSharding(Concise):
         """The tiles of that rank."""
         return [Part.of(tile.box) for tile in self.tiles if tile.rank == rank]
 
+    def local_boxes(self, shape: Sequence[int], rank: int) -> tuple[tuple[int, ...], list[Box]]:
+        """The shape of the local tensor of a ``CheckpointableTensor``, and where in it the rank's tiles are.
+
+        They lie behind each other along the first dim, the last one first, so that no tile is where its number, or its
+        place in the global tensor, would have it.
+        """
+        tiles = [tile for tile in self.tiles if tile.rank == rank]
+        if not shape:
+            return (), [Box((), ()) for _ in tiles]
+        rows, boxes = 0, []
+        for tile in reversed(tiles):
+            rows += self.padded
+            boxes.append(Box((rows, *(int(self.padded) for _ in shape[1:])), tile.sizes))
+            rows += tile.sizes[0]
+        widths = (max((tile.sizes[dim] for tile in tiles), default=0) + self.padded for dim in range(1, len(shape)))
+        return (rows, *widths), boxes[::-1]
+
     def is_on(self, rank: int) -> bool:
         """Every rank holds the tensor, be it without a tile."""
         return True
@@ -180,6 +202,8 @@ class EnumerableSharding(Concise):
 
     def check(self, shape: Sequence[int]) -> None:
         """The tiles must fill the shape exactly, without an overlap."""
+        padding = self.holder == "CheckpointableTensor" and len(shape) > 0
+        require(padding or not self.padded, "only the local tensor of a CheckpointableTensor with dims has padding")
         # torch refuses a spec with a tile without elements that lies on the edge of another.
         full = len(self.tiles) == 1 or all(tile.box for tile in self.tiles)
         require(full or self.holder != "ShardedTensor", "a ShardedTensor takes no tiles without elements")

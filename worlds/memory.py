@@ -9,9 +9,10 @@ import torch
 
 from .dtypes import DTYPES
 from .layouts import Memory
+from .parts import Box
 from .values import tensor_bits
 
-__all__ = ["GuardedMemory", "make_local"]
+__all__ = ["GuardedMemory", "join_local", "make_local"]
 
 _GUARD = b"\xa5" * 64  # on either side: a cache line, and a multiple of every itemsize
 _ROOM = 64  # bytes on either side of a window in a larger storage
@@ -25,12 +26,13 @@ class GuardedMemory:
         self._gaps: torch.Tensor | None = None
         self.storage = torch.frombuffer(self._content, dtype=torch.uint8, count=size, offset=len(_GUARD))
 
-    def claim(self, bits: torch.Tensor) -> None:
-        """Those bytes, a view of ``storage``, are the tensor's, and all others are not."""
-        if bits.numel() == self.storage.numel():
+    def claim(self, *views: torch.Tensor) -> None:
+        """Those bytes, views of ``storage`` without a byte in common, are the tensor's, and all others are not."""
+        if sum(bits.numel() for bits in views) == self.storage.numel():
             return  # there are no others
         gaps = torch.ones(self.storage.shape, dtype=torch.bool)
-        gaps.as_strided(bits.shape, bits.stride(), bits.storage_offset()).zero_()
+        for bits in views:
+            gaps.as_strided(bits.shape, bits.stride(), bits.storage_offset()).zero_()
         self._gaps = gaps if bool(gaps.any()) else None
 
     def is_intact(self) -> bool:
@@ -46,6 +48,8 @@ def make_local(bits: torch.Tensor, dtype: str, memory: Memory, guarded: list[Gua
     The memory goes to ``guarded``.
     """
     typed = DTYPES[dtype]
+    if memory == "meta":
+        return torch.empty(bits.shape[:-1], dtype=typed, device="meta")
     if bits.numel() == 0:
         return torch.empty(bits.shape[:-1], dtype=typed, requires_grad=memory == "gradient")
     lazy = _LAZY.get(memory)
@@ -66,6 +70,31 @@ def make_local(bits: torch.Tensor, dtype: str, memory: Memory, guarded: list[Gua
         target.copy_(bits)
     tensor = _typed(target, typed)
     return tensor.requires_grad_() if memory == "gradient" else tensor
+
+
+def join_local(
+    tensors: Sequence[torch.Tensor],
+    places: Sequence[Box],
+    shape: Sequence[int],
+    dtype: str,
+    guarded: list[GuardedMemory],
+) -> torch.Tensor:
+    """A tensor of that dtype and shape with those in it, each at its place; the memory goes to ``guarded``.
+
+    What is beside them is guarded as well.
+    """
+    typed = DTYPES[dtype]
+    if math.prod(shape) == 0:
+        return torch.empty(tuple(shape), dtype=typed)
+    own = GuardedMemory(math.prod(shape) * typed.itemsize)
+    whole = own.storage.view(*shape, typed.itemsize)
+    claimed = []
+    for tensor, place in zip(tensors, places, strict=True):
+        claimed.append(whole[tuple(slice(o, o + s) for o, s in zip(place.offsets, place.sizes, strict=True))])
+        claimed[-1].copy_(tensor_bits(tensor))
+    own.claim(*claimed)
+    guarded.append(own)
+    return _typed(whole, typed)
 
 
 def _typed(bits: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

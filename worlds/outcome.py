@@ -55,7 +55,7 @@ class TensorState:
     """A tensor as a rank holds it after an operation.
 
     ``in_place`` is false when it is no longer the object that was handed in, ``guards_intact`` when memory beside the
-    tensor, in the same storage, was written.
+    tensor, in the same storage, was written. On the meta device it has chunks without data.
     """
 
     path: Path
@@ -65,6 +65,7 @@ class TensorState:
     chunks: tuple[ChunkState, ...]
     in_place: bool = True
     guards_intact: bool = True
+    is_meta: bool = False
 
 
 @dataclass(frozen=True)

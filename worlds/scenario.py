@@ -139,6 +139,8 @@ class Scenario(Concise):
                     layout = leaf.entry.layout(name)
                     plain = isinstance(layout, Plain) and not layout.ranks
                     require(plain, f"{leaf.entry.key!r} is in a container that is one object, and so on every rank")
+                    is_meta = layout is not None and layout.memory == "meta"
+                    require(not is_meta, f"{leaf.entry.key!r} is in a container that is one object, and has memory")
 
     def _check_stateful(self, name: Name) -> None:
         stateful = any(isinstance(entry, Nested) and entry.container == "stateful" for entry in self.entries)
@@ -151,6 +153,13 @@ class Scenario(Concise):
                 require(isinstance(entry, TensorEntry), f"a module holds tensors only, not {entry.key!r}")
                 name = isinstance(entry.key, str) and entry.key.isidentifier()
                 require(name, f"{entry.key!r} is no name for an attribute of a module")
+                assert isinstance(entry, TensorEntry)
+                kinds = {layout.kind for layout in (entry.saved, entry.loaded) if layout is not None}
+                # What is in a module's state dict is another tensor, without the attributes.
+                kept = "CheckpointableTensor" not in kinds
+                require(kept, f"{entry.key!r} is a CheckpointableTensor, which a module does not keep")
+                is_meta = entry.loaded is not None and entry.loaded.memory == "meta"
+                require(not is_meta, f"{entry.key!r} is of a module, to whose state dict alone a load gives memory")
 
     def _check_uncoordinated(self) -> None:
         """A rank finds only what it saved itself, so that what it loads must be that."""

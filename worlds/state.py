@@ -19,18 +19,18 @@ from torch.distributed._shard.sharded_tensor import ShardedTensor
 from .dtypes import DTYPES
 from .entries import Entry, Nested, ObjectEntry, Path, TensorEntry
 from .layouts import Layout
-from .memory import GuardedMemory, make_local
+from .memory import GuardedMemory, join_local, make_local
 from .outcome import ChunkState, ContainerState, EntryState, ObjectState, TensorState
-from .parts import Part
+from .parts import Box, Part
 from .scenario import Scenario
 from .state_tree import Leaf, children
 from .tensors import local_tensors, make_tensor
-from .values import expected_bits, poison_bits, tensor_bytes
+from .values import expected_bits, poison_bits, tensor_bytes, with_poison
 
 __all__ = ["OVERWRITTEN", "POISON_OBJECT", "Instance", "StateDict", "Stateful", "object_state"]
 
 POISON_OBJECT = "<not loaded>"
-"""What stands in a load target where an object is to be loaded."""
+"""What stands in a load target where an object is to be loaded; in an instance of a class where that is one."""
 
 OVERWRITTEN = 0xEE
 """What each byte of a tensor is after :meth:`StateDict.overwrite`."""
@@ -133,7 +133,7 @@ class StateDict:
         if isinstance(entry, Nested):
             return self._build_nested(path, entry)
         if isinstance(entry, ObjectEntry):
-            return POISON_OBJECT if self._name == "load" else make_object(entry)
+            return _poison_object(entry) if self._name == "load" else make_object(entry)
         layout = entry.layout(self._name)
         assert layout is not None
         leaf = self._leaves[path]
@@ -141,7 +141,12 @@ class StateDict:
         def fill(part: Part) -> torch.Tensor:
             return self._fill(leaf, entry, layout, part)
 
-        return make_tensor(entry, layout, self._operation, self._rank, self._group, fill)
+        def join(tensors: Sequence[torch.Tensor], places: Sequence[Box], shape: Sequence[int]) -> torch.Tensor:
+            if layout.memory == "meta":
+                return torch.empty(tuple(shape), dtype=DTYPES[entry.dtype], device="meta")
+            return join_local(tensors, places, shape, entry.dtype, self._memory.setdefault(path, []))
+
+        return make_tensor(entry, layout, self._operation, self._rank, self._group, fill, join)
 
     def _build_nested(self, path: Path, nested: Nested) -> Any:
         inside = list(self._children(nested.entries, path, nested.is_sequence))
@@ -180,7 +185,7 @@ class StateDict:
             # From its metadata: each attribute asked of the tensor itself costs a dispatch.
             dtype, shape = value.metadata().tensor_properties.dtype, value.metadata().size
         else:
-            dtype, shape = value.dtype, value.shape
+            dtype, shape = value.dtype, getattr(value, "global_shape", value.shape)
         return TensorState(
             path=path,
             kind=kind,
@@ -189,6 +194,7 @@ class StateDict:
             chunks=tuple(self._chunks(path, tensors)),
             in_place=in_place or self._name == "save",
             guards_intact=all(memory.is_intact() for memory in self._memory.get(path, ())),
+            is_meta=bool(tensors) and all(tensor.is_meta for tensor in tensors),
         )
 
     def _chunks(self, path: Path, tensors: Sequence[torch.Tensor]) -> Iterator[ChunkState]:
@@ -202,15 +208,26 @@ class StateDict:
         for part, tensor in zip(parts, tensors, strict=True):
             tensor = tensor.detach()
             if all(len(runs) == 1 for runs in part.runs):
-                offsets = tuple(runs[0][0] for runs in part.runs)
-                yield ChunkState(offsets, tuple(tensor.shape), tensor_bytes(tensor))
+                box = Box(tuple(runs[0][0] for runs in part.runs), tuple(tensor.shape))
+                yield ChunkState(box.offsets, box.sizes, self._data(leaf, box, tensor))
                 continue
             for box, start in part.boxes():
                 block = tensor
                 for dim, (offset, size) in enumerate(zip(start, box.sizes, strict=True)):
                     if size != tensor.shape[dim]:
                         block = block.narrow(dim, offset, size)
-                yield ChunkState(box.offsets, box.sizes, tensor_bytes(block))
+                yield ChunkState(box.offsets, box.sizes, self._data(leaf, box, block))
+
+    def _data(self, leaf: Leaf | None, box: Box, tensor: torch.Tensor) -> bytes:
+        """The bytes of a block; in memory that the load has made, what was not loaded is arbitrary, and so poison."""
+        if tensor.is_meta:
+            return b""
+        data = tensor_bytes(tensor)
+        layout = leaf.entry.layout(self._name) if leaf is not None else None
+        if leaf is None or layout is None or layout.memory != "meta":
+            return data
+        assert isinstance(leaf.entry, TensorEntry)
+        return with_poison(data, leaf.fqn, _as_saved(leaf.entry, self._saved.get(leaf.fqn)), box)
 
 
 def make_object(entry: ObjectEntry) -> Any:
@@ -219,6 +236,10 @@ def make_object(entry: ObjectEntry) -> Any:
         assert isinstance(entry.value, bytes)
         return io.BytesIO(entry.value)
     return Instance(entry.value) if entry.form == "instance" else entry.value
+
+
+def _poison_object(entry: ObjectEntry) -> Any:
+    return Instance(POISON_OBJECT) if entry.form == "instance" else POISON_OBJECT
 
 
 def object_state(path: Path, value: Any) -> ObjectState:

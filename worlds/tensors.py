@@ -23,7 +23,7 @@ from torch.distributed.tensor._dtensor_spec import DTensorSpec, TensorMeta
 from torch.distributed.tensor.placement_types import Placement as TorchPlacement
 from torch.distributed.tensor.placement_types import _StridedShard as TorchStridedShard
 
-from .checkpointable import CheckpointableTensor
+from .checkpointable import Checkpointable, is_checkpointable_tensor, local_blocks, with_blocks
 from .dtypes import DTYPES
 from .entries import TensorEntry
 from .layouts import (
@@ -37,18 +37,20 @@ from .layouts import (
     StridedShard,
 )
 from .operations import Operation
-from .parts import Part
+from .parts import Box, Part
 
 __all__ = ["local_tensors", "make_tensor"]
 
 Fill = Callable[[Part], torch.Tensor]
 """Makes the local tensor that holds a part."""
+Join = Callable[[Sequence[torch.Tensor], Sequence[Box], Sequence[int]], torch.Tensor]
+"""Makes one tensor, of the shape that comes last, with these tensors in these places, and padding elsewhere."""
 
 
 def make_tensor(
-    entry: TensorEntry, layout: Layout, operation: Operation, rank: int, group: Any, fill: Fill
+    entry: TensorEntry, layout: Layout, operation: Operation, rank: int, group: Any, fill: Fill, join: Join
 ) -> torch.Tensor:
-    """The entry's tensor as ``rank`` of the process group ``group`` holds it, made of what ``fill`` makes."""
+    """The tensor as ``rank`` of the process group ``group`` holds it, made of what ``fill`` and ``join`` make."""
     parts = layout.parts(entry.shape, rank)
     match layout:
         case Plain():
@@ -57,7 +59,11 @@ def make_tensor(
             return _make_dtensor(entry, layout, operation, parts, fill)
         case EnumerableSharding(tiles, "Checkpointable"):
             boxes = [tile.box for tile in tiles if tile.rank == rank]
-            return CheckpointableTensor(entry.shape, DTYPES[entry.dtype], list(map(fill, parts)), boxes)
+            return Checkpointable(entry.shape, DTYPES[entry.dtype], list(map(fill, parts)), boxes)
+        case EnumerableSharding(tiles, "CheckpointableTensor"):
+            boxes = [tile.box for tile in tiles if tile.rank == rank]
+            shape, placed = layout.local_boxes(entry.shape, rank)
+            return with_blocks(join(list(map(fill, parts)), placed, shape), entry.shape, placed, boxes)
         case ChunkSharding() | EnumerableSharding():
             spec = _spec(layout, operation.members)
             tensor = sharded_tensor.empty(spec, *entry.shape, dtype=DTYPES[entry.dtype], process_group=group)
@@ -75,8 +81,10 @@ def local_tensors(tensor: torch.Tensor) -> tuple[str, list[torch.Tensor]]:
     if isinstance(tensor, DTensor):
         local = tensor.to_local()
         return "DTensor", [local] if tensor.device_mesh.get_coordinate() is not None else []
-    if isinstance(tensor, CheckpointableTensor):
+    if isinstance(tensor, Checkpointable):
         return "Checkpointable", tensor.tiles
+    if is_checkpointable_tensor(tensor):
+        return "CheckpointableTensor", local_blocks(tensor)
     return "Tensor", [tensor]
 
 
@@ -101,7 +109,8 @@ def _make_dtensor(
     # Saving and loading need no process groups of the mesh's own; to make them costs more than all else.
     mesh = DeviceMesh("cpu", ranks, _init_backend=False)
     dtype = DTYPES[entry.dtype]
-    local = fill(parts[0]) if parts else torch.empty(0, dtype=dtype)
+    device = "meta" if layout.memory == "meta" else "cpu"
+    local = fill(parts[0]) if parts else torch.empty(0, dtype=dtype, device=device)
     # From the spec, as distribute_tensor() and FSDP2 do it: from_local() gets a 0-d tensor's shape wrong on ranks that
     # are not in the mesh.
     stride = torch.empty(entry.shape, device="meta").stride()

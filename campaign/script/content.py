@@ -6,11 +6,12 @@ from properties.violations import ChangedInput, ChangedOutside, NotInPlace, Wron
 from worlds.entries import ObjectEntry, TensorEntry
 
 from .known import CannotWrite
+from .memory import layout_of
 from .objects import holds_files
 from .per_rank import is_everywhere
 from .places import key_literal, place_of
 from .plan import Plan
-from .state import content_checks, state_name
+from .state import content_checks, is_left, state_name
 from .tensors import holds
 from .text import quoted
 
@@ -45,7 +46,7 @@ def describe(tensor):
 _DESCRIBE_PLAIN = '''\
 def describe(tensor):
     """What a load must not change of a tensor."""
-    return type(tensor).__name__, getattr(tensor, "dtype", None), list(getattr(tensor, "shape", []))'''
+    return type(tensor).__name__, getattr(tensor, "dtype", None), list(getattr(tensor, "shape", [])){device}'''
 _KEYS = '''\
 def keys_of(value):
     """What keys there are in the dicts in ``value``."""
@@ -79,16 +80,19 @@ def content_helpers(plan: Plan) -> list[str]:
     if plan.kind in (WrongTensor, NotInPlace):
         sharded = holds(plan, "ShardedTensor", plan.last)
         if plan.kind is WrongTensor:
-            helpers.append(_DESCRIBE if sharded else _DESCRIBE_PLAIN)
+            is_meta = any(layout_of(leaf, plan.last).memory == "meta" for leaf in leaves)
+            plain = _DESCRIBE_PLAIN.format(device=", str(tensor.device)" if is_meta else "")
+            helpers.append(_DESCRIBE if sharded else plain)
         else:
             helpers.append(_PLACE if sharded else _PLACE_PLAIN)
     elif plan.compares_content and plan.kind is not ChangedOutside:
-        sharded = holds(plan, "ShardedTensor", plan.last) or holds(plan, "Checkpointable", plan.last)
+        in_parts = ("ShardedTensor", "Checkpointable", "CheckpointableTensor")
+        sharded = any(holds(plan, kind, plan.last) for kind in in_parts)
         at = ", at=None" if sharded else ""
         of = " in the shard at {at}" if sharded else ""
         if any(isinstance(leaf.entry, TensorEntry) for leaf in leaves):
             helpers.append(_CHECK.format(label=label, at=at, of=of, is_there=is_there))
-        if any(isinstance(leaf.entry, ObjectEntry) for leaf in leaves):
+        if any(isinstance(leaf.entry, ObjectEntry) and not is_left(plan, leaf) for leaf in leaves):
             helpers += _check_object(plan, label, is_there)
     return helpers
 

@@ -37,7 +37,7 @@ _FIELDS: dict[type, str] = {
     StridedShard: "dim split_factor",
     ChunkSharding: "dim ranks",
     Tile: "rank offsets sizes",
-    EnumerableSharding: "tiles holder",
+    EnumerableSharding: "tiles holder padded",
     ObjectEntry: "key value form saved loaded",
     Nested: "key container entries",
     PlannerOptions: (

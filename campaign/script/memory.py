@@ -45,6 +45,10 @@ def negated(tensor):
 def trained(tensor):
     """A copy that requires grad."""
     return tensor.clone().requires_grad_()''',
+    "meta": '''\
+def on_meta(tensor):
+    """A tensor on the meta device, in whose place the load is to put one."""
+    return tensor.to("meta")''',
 }
 """How a copy is made that lies in memory as asked."""
 
@@ -66,7 +70,7 @@ def memory_of(leaf: Leaf, name: Name) -> Memory:
     """How it lies in memory, which makes no difference where there is nothing in it."""
     layout = layout_of(leaf, name)
     empty = isinstance(leaf.entry, TensorEntry) and math.prod(leaf.entry.shape) == 0
-    return "contiguous" if empty and layout.memory != "gradient" else layout.memory
+    return "contiguous" if empty and layout.memory not in ("gradient", "meta") else layout.memory
 
 
 def copy_function(memory: Memory) -> str:

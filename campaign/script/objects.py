@@ -26,8 +26,10 @@ def object_code(entry: ObjectEntry, *, head: str) -> Code:
 
 
 def object_helpers(plan: Plan) -> list[str]:
-    """The definitions that the objects that are saved need."""
-    return [_INSTANCE] if any(entry.form == "instance" for entry in _objects(plan)) else []
+    """The definitions that the objects need."""
+    leaves = [leaf for name in plan.names for leaf in plan.leaves(name)]
+    is_there = any(isinstance(leaf.entry, ObjectEntry) and leaf.entry.form == "instance" for leaf in leaves)
+    return [_INSTANCE] if is_there else []
 
 
 def holds_files(plan: Plan) -> bool:

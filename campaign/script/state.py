@@ -25,6 +25,7 @@ from .values import from_bits, tensor_code
 __all__ = [
     "content_block",
     "content_checks",
+    "is_left",
     "is_same",
     "overwrite_lines",
     "state_block",
@@ -59,6 +60,7 @@ _MODULE = """\
 {name}._register_load_state_dict_pre_hook(sharded_tensor.pre_load_state_dict_hook, True)"""
 _PLAIN_MODULE = "{name} = torch.nn.Module()"
 
+_PLACEHOLDER = 'Instance("not loaded")'
 _CONTAINERS = ("dict", "module")
 
 Value = Callable[[Leaf, str], Code]
@@ -111,10 +113,16 @@ def _check_content(plan: Plan) -> None:
     """Raise :class:`CannotWrite` if what a load makes of its target is not simply what was saved under that name."""
     saved = {leaf.fqn: _kind(leaf) for leaf in plan.leaves("save")}
     for leaf in plan.leaves("load"):
-        if leaf.fqn not in saved or saved[leaf.fqn] != _kind(leaf):
+        if not is_left(plan, leaf) and saved.get(leaf.fqn) != _kind(leaf):
             raise CannotWrite(f"there is no script yet that loads what was not saved: {leaf.fqn!r}")
     if plan.has_containers(plan.last) and not plan.scenario.planner.flatten_state_dict:
         raise CannotWrite("there is no script for what a load without flatten_state_dict makes of a container yet")
+
+
+def is_left(plan: Plan, leaf: Leaf) -> bool:
+    """Whether it is an object in what is loaded into that is not in the checkpoint, and so is to stay as it is."""
+    is_object = isinstance(leaf.entry, ObjectEntry) and plan.scenario.planner.allow_partial_load
+    return is_object and plan.last == "load" and leaf.fqn not in {saved.fqn for saved in plan.leaves("save")}
 
 
 def _kind(leaf: Leaf) -> object:
@@ -232,6 +240,8 @@ def _object(plan: Plan, leaf: Leaf, entry: ObjectEntry, name: Name, head: str) -
 
 
 def _placeholder(entry: ObjectEntry) -> str:
+    if entry.form == "instance":
+        return _PLACEHOLDER
     return "None" if entry.value is not None else '"not loaded"'
 
 
@@ -253,7 +263,11 @@ def content_checks(plan: Plan, name: Name, variable: str) -> list[str]:
     lines = []
     for leaf in plan.leaves(name):
         place = place_of(plan, variable, leaf.path)
-        if isinstance(leaf.entry, ObjectEntry):
+        if isinstance(leaf.entry, ObjectEntry) and is_left(plan, leaf):
+            was = _placeholder(leaf.entry)
+            said = quoted(f"{leaf.fqn}: is not in the checkpoint, was {was}, and is now ")
+            checks = [f"if repr({place}) != repr({was}):\n    sys.exit({said} + repr({place}))"]
+        elif isinstance(leaf.entry, ObjectEntry):
             checks = [render(Items("check_object(", (quoted(leaf.fqn), place)))]
         else:
             checks = tensor_checks(plan, leaf, name, place)

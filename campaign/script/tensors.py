@@ -11,6 +11,7 @@ from worlds.state_tree import Leaf
 
 from .blocks import block_checks, block_helpers, tensor_in_blocks
 from .known import CannotWrite
+from .local_tensors import local_checks, local_helpers, local_tensor
 from .memory import copy_function, layout_of, memory_helpers, memory_of
 from .per_rank import is_everywhere
 from .plan import Name, Plan
@@ -53,9 +54,11 @@ def tensor_helpers(plan: Plan) -> list[str]:
     helpers = [_OVERWRITE] if plan.overwrites and plan.tensors("save") else []
     helpers += memory_helpers(plan)
     cuts = plan.compares_content and holds(plan, "ShardedTensor")
-    helpers += [_PART] if cuts or holds(plan, "Checkpointable") else []
+    takes_parts = cuts or holds(plan, "Checkpointable") or holds(plan, "CheckpointableTensor")
+    helpers += [_PART] if takes_parts else []
     helpers += [shard_helper(plan)] if cuts else []
     helpers += block_helpers(plan) if holds(plan, "Checkpointable") else []
+    helpers += local_helpers() if holds(plan, "CheckpointableTensor") else []
     layouts = [layout_of(leaf, name) for name in plan.names for leaf in plan.leaves(name)]
     if any(isinstance(layout, MeshSharding) and layout.memory != "contiguous" for layout in layouts):
         helpers.append(_DISTRIBUTED)
@@ -69,7 +72,7 @@ def _check_simple(plan: Plan) -> None:
         raise CannotWrite(f"there is no script for a violation of the kind {plan.kind.__name__} beside a container yet")
     for leaf in plan.leaves(plan.last):
         layout = layout_of(leaf, plan.last)
-        if layout.kind in ("DTensor", "Checkpointable") or layout.memory != "contiguous":
+        if layout.kind not in ("Tensor", "ShardedTensor") or layout.memory not in ("contiguous", "meta"):
             what = f"{layout.kind} in {layout.memory} memory"
             raise CannotWrite(f"there is no script for a violation of the kind {plan.kind.__name__} of a {what} yet")
         if not is_everywhere(plan, leaf, plan.last):
@@ -131,6 +134,8 @@ def tensor_value(plan: Plan, leaf: Leaf, name: Name, *, head: str) -> Code:
     match layout:
         case EnumerableSharding(_, "Checkpointable"):
             return headed(head, tensor_in_blocks(plan, layout, name, content))
+        case EnumerableSharding(_, "CheckpointableTensor"):
+            return headed(head, local_tensor(plan, entry, layout, name, content))
         case ChunkSharding() | EnumerableSharding():
             return headed(head, sharded_tensor(plan, entry, layout, name, content))
         case MeshSharding():
@@ -181,6 +186,8 @@ def tensor_checks(plan: Plan, leaf: Leaf, name: Name, place: str) -> list[str]:
     match layout:
         case EnumerableSharding(_, "Checkpointable"):
             return block_checks(key, place)
+        case EnumerableSharding(_, "CheckpointableTensor"):
+            return local_checks(key, place)
         case ChunkSharding() | EnumerableSharding():
             return shard_checks(key, place)
         case MeshSharding():

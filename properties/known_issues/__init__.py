@@ -16,7 +16,7 @@ from ..judge import judge_load, judge_save
 from ..ledger import first_match
 from ..verdict import Verdict
 from ..violations import UnexpectedFailure, WrongRanks
-from . import blame, durability, foreign, leftovers, loading, planning, safetensors, staging, uncoordinated
+from . import blame, durability, foreign, leftovers, loading, planning, safetensors, staging, targets, uncoordinated
 from .entry import KnownIssue, blamed, operation_outcome
 from .foreign import ForeignIssue
 
@@ -24,7 +24,7 @@ __all__ = ["FOREIGN_ISSUES", "KNOWN_ISSUES", "ForeignIssue", "KnownIssue", "find
 
 KNOWN_ISSUES: dict[str, KnownIssue] = {
     issue.id: issue
-    for module in (planning, loading, staging, uncoordinated, blame, durability, leftovers, safetensors)
+    for module in (planning, loading, targets, staging, uncoordinated, blame, durability, leftovers, safetensors)
     for issue in module.ISSUES
 }
 """The entries by their id."""

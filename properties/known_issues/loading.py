@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from worlds.entries import Entry, Nested, ObjectEntry, Path, TensorEntry
 from worlds.layouts import ChunkSharding
@@ -12,7 +13,7 @@ from worlds.outcome import ObjectState, Raised, Returned
 from worlds.scenario import Scenario
 from worlds.state_tree import Unit, children, units
 
-from ..expected_state import expected_state
+from ..expected_state import POISON_INSTANCE, expected_state
 from ..oracle import names_refusal
 from ..reach import refusals, saved_units
 from ..verdict import Breach, Verdict
@@ -144,8 +145,25 @@ def _is_as_handed_in(verdict: Verdict, path: Path) -> bool:
 
 
 def _is_kept(scenario: Scenario, rank: int, path: Path, seen: Returned) -> bool:
-    """Whether the object that is there on the rank is the one that was there before the load."""
-    return _objects(path, seen.state) == _objects(path, expected_state(scenario, "load", rank, loaded=False))
+    """Whether the object that is there on the rank is the one that was there before the load, or what becomes of it."""
+    before = _objects(path, expected_state(scenario, "load", rank, loaded=False))
+    return _objects(path, seen.state) in (before, [_erased(each) for each in before])
+
+
+def _erased(state: ObjectState) -> ObjectState:
+    """What a load makes of an object before it reads anything: ``None`` of each instance of a class in it."""
+    text = state.text.replace(POISON_INSTANCE, "None")
+    return replace(state, type="NoneType" if text == "None" else state.type, text=text)
+
+
+def _erases(verdict: Verdict, breach: Breach) -> bool:
+    """An object that was not loaded is ``None``, or is one in which something is."""
+    if breach.kind not in (WrongObject, TouchedTarget) or breach.operation != "load" or len(breach.detail) != 2:
+        return False
+    wanted, seen = (line.split(maxsplit=1)[1] for line in breach.detail)
+    kind, _, text = wanted.partition(" ")
+    erased = _erased(ObjectState(breach.path, kind, text))
+    return POISON_INSTANCE in wanted and seen == f"{erased.type} {erased.text}"
 
 
 def _is_loaded(scenario: Scenario, rank: int, path: Path, seen: Returned) -> bool:
@@ -272,11 +290,10 @@ def _passes_over(verdict: Verdict, breach: Breach) -> bool:
     if breach.kind is not WrongObject:
         return False
     inside = {".".join(map(str, breach.path[:length])) for length in range(1, len(breach.path))}
-    return all(
-        _is_loaded(scenario, rank, breach.path, seen)
-        or (bool(inside & passed[rank]) and _is_kept(scenario, rank, breach.path, seen))
-        for rank, seen in enumerate(outcome.ranks)
-        if isinstance(seen, Returned)
+    returned = [(rank, seen) for rank, seen in enumerate(outcome.ranks) if isinstance(seen, Returned)]
+    others = [(rank, seen) for rank, seen in returned if not _is_loaded(scenario, rank, breach.path, seen)]
+    return bool(others) and all(
+        bool(inside & passed[rank]) and _is_kept(scenario, rank, breach.path, seen) for rank, seen in others
     )
 
 
@@ -370,6 +387,16 @@ ISSUES = (
             load=Operation(2),
         ),
         matches=_is_mistaken,
+    ),
+    KnownIssue(
+        id="objects-erased",
+        title="a load puts None where an object of a class of its own was, before it has read anything",
+        loses="what is not in the checkpoint is lost with allow_partial_load, and whatever is in a dict in a load that "
+        "fails",
+        scenario=Scenario(
+            entries=(ObjectEntry("a", form="instance", saved=None),), planner=PlannerOptions(allow_partial_load=True)
+        ),
+        matches=_erases,
     ),
     KnownIssue(
         id="list-replaced",

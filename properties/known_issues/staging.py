@@ -10,10 +10,19 @@ from worlds.layouts import ChunkSharding, EnumerableSharding, MeshSharding, Plai
 from worlds.operations import Operation, Stager
 from worlds.scenario import Scenario
 
+from ..reach import refusals
 from ..verdict import Breach, Verdict
-from ..violations import WrongBits, WrongObject
+from ..violations import (
+    BadChunks,
+    MetadataWrong,
+    UnexpectedFailure,
+    WrongBits,
+    WrongException,
+    WrongObject,
+    WrongRanks,
+)
 from .alone import DEFAULT_STAGERS, ends_alone
-from .entry import KnownIssue
+from .entry import KnownIssue, blamed, operation_outcome
 
 __all__ = ["ISSUES"]
 
@@ -76,6 +85,31 @@ def _makes_plain_dict(verdict: Verdict, breach: Breach) -> bool:
     return ordered and same and _stages(verdict.scenario, ("writer",))
 
 
+def _loses_the_whole(verdict: Verdict, breach: Breach) -> bool:
+    """A ``CheckpointableTensor`` is recorded, or loaded, as if its local tensor were all of it."""
+    if not _stages(verdict.scenario, ("writer",)):
+        return False
+    lost = {
+        leaf.fqn
+        for leaf in verdict.scenario.leaves("save")
+        if isinstance(leaf.entry, TensorEntry) and leaf.entry.saved is not None
+        if leaf.entry.saved.kind == "CheckpointableTensor"
+    }
+    if breach.operation == "save":
+        return breach.kind in (MetadataWrong, BadChunks) and any(repr(fqn) in breach.headline for fqn in lost)
+    if breach.kind is WrongBits:
+        return ".".join(map(str, breach.path)) in lost
+    if breach.kind not in (UnexpectedFailure, WrongException, WrongRanks):
+        return False
+    made = {fault.rank for fault in verdict.scenario.all_faults if fault.operation == "load"}
+    due = made | refusals(verdict.scenario, "load").keys()
+    named = blamed(operation_outcome(verdict, breach), "plan")
+    said = {rank: _MISMATCH.fullmatch(error.message) for rank, error in named.items()}
+    of_lost = [rank for rank, text in said.items() if text is not None and text["fqn"] in lost]
+    return bool(of_lost) and said.keys() <= {*of_lost, *due}
+
+
+_MISMATCH = re.compile(r"Size mismatch between saved .* and current: .* for (?P<fqn>.*)", re.DOTALL)
 # A tensor in the text of a container: its dtype and shape, and its bytes.
 _TENSOR = re.compile(r"(torch\.\w+ \([\d, ]*\)) ([0-9a-f]*)")
 _NEGATED = TensorEntry("a", saved=Plain(memory="negated"))
@@ -83,6 +117,7 @@ _SCALAR = TensorEntry("a", saved=MeshSharding((1,), (Replicate(),)))
 _WINDOW = TensorEntry("a", saved=MeshSharding((1,), (Replicate(),), memory="window"))
 _SHARDED = TensorEntry("a", (1,), saved=ChunkSharding(0, (0,)))
 _TILED = TensorEntry("a", saved=EnumerableSharding((Tile(0, (), ()),), holder="Checkpointable"))
+_LOCAL = EnumerableSharding((Tile(0, (0,), (1,)),), "CheckpointableTensor", padded=True)
 _STAGED = Operation(api="async", stager="default")
 
 ISSUES = (
@@ -137,5 +172,14 @@ ISSUES = (
         loses="the save fails, or hangs where another rank has none; who failed is not said",
         scenario=Scenario(entries=(TensorEntry("a", dtype="bits16"),), save=Operation(api="async")),
         matches=ends_alone("staging-exotic-dtype"),
+    ),
+    KnownIssue(
+        id="staging-forgets-the-whole",
+        title="async_save takes a CheckpointableTensor for its local tensor where the storage writer does the staging",
+        loses="a checkpoint that was reported as saved has one rank's part of a tensor, and its padding, as the whole "
+        "(from torch 2.15 on)",
+        scenario=Scenario(entries=(TensorEntry("a", (1,), saved=_LOCAL),), save=Operation(api="async")),
+        matches=_loses_the_whole,
+        since=(2, 15),
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worlds import ChunkSharding, MeshSharding, Nested, Operation, PlannerOptions, Scenario, Shard, TensorEntry
+from worlds import ChunkSharding, MeshSharding, Nested, Operation, Plain, PlannerOptions, Scenario, Shard, TensorEntry
 from worlds.rebuilding import Rebuilding
 from worlds.training import Training
 
@@ -112,5 +112,35 @@ LOAD_PLANS = (
             ),
         ),
         Witness("metadata", Scenario(entries=(TensorEntry("a", (2,), saved=ChunkSharding(0, (0, 0))),))),
+    ),
+    Bug(
+        "meta-dtensor-of-padded-shape",
+        "a DTensor on the meta device made anew with the shape that its local tensor has on every rank",
+        (
+            Change(
+                "planner_helpers:_init_state_dict",
+                "shape=value.size(),\n                stride=value.stride(),",
+                "",
+            ),
+        ),
+        Witness(
+            "round_trip",
+            Scenario(
+                entries=(TensorEntry("a", (1,), loaded=MeshSharding((2,), (Shard(0),), memory="meta")),),
+                load=Operation(2),
+            ),
+        ),
+    ),
+    Bug(
+        "meta-tensor-left",
+        "a plain tensor on the meta device left there",
+        (
+            Change(
+                "planner_helpers:_init_state_dict",
+                "            return tensor\n",
+                "            return value\n",
+            ),
+        ),
+        Witness("round_trip", Scenario(entries=(TensorEntry("a", loaded=Plain(memory="meta")),))),
     ),
 )

@@ -20,6 +20,8 @@ from ..bug import Bug, Change, Witness
 
 __all__ = ["SHARDS"]
 
+_PADDED = EnumerableSharding((Tile(0, (0,), (1,)),), "CheckpointableTensor", padded=True)
+
 SHARDS = (
     Bug(
         "every-part-of-dtensor-recorded-at-its-beginning",
@@ -162,5 +164,58 @@ SHARDS = (
         Witness(
             "round_trip", Scenario(entries=(TensorEntry("a", (1, 2), dtype="int32", saved=ChunkSharding(1, (0, 0))),))
         ),
+    ),
+    Bug(
+        "checkpointable-tensor-read-from-its-beginning",
+        "a part of a CheckpointableTensor taken from the beginning of the local tensor",
+        (
+            Change(
+                "protocol:_get_checkpointable_tensor_shard",
+                "slice(offset, offset + size)",
+                "slice(0, size)",
+                since=(2, 15),
+            ),
+        ),
+        Witness("round_trip", Scenario(entries=(TensorEntry("a", (1,), saved=_PADDED),))),
+    ),
+    Bug(
+        "checkpointable-tensor-by-number",
+        "a part of a CheckpointableTensor found by its number alone",
+        (
+            Change(
+                "protocol:_get_checkpointable_tensor_shard",
+                "and torch.Size(tensor.global_offsets[index.index]) == index.offset",
+                "",
+                since=(2, 15),
+            ),
+        ),
+        Witness(
+            "round_trip",
+            Scenario(
+                entries=(
+                    TensorEntry(
+                        "a",
+                        (3,),
+                        saved=EnumerableSharding(
+                            (Tile(0, (0,), (1,)), Tile(1, (1,), (1,)), Tile(1, (2,), (1,))), "CheckpointableTensor"
+                        ),
+                    ),
+                ),
+                save=Operation(2),
+            ),
+        ),
+    ),
+    Bug(
+        "checkpointable-tensor-of-local-size",
+        "the size of a CheckpointableTensor's local tensor compared with that of the whole in the checkpoint",
+        (
+            Change(
+                "default_planner:create_default_local_load_plan",
+                "torch.Size(obj.global_shape)",
+                "obj.size()",
+                since=(2, 15),
+            ),
+        ),
+        Witness("round_trip", Scenario(entries=(TensorEntry("a", (1,), loaded=_PADDED),))),
     ),
 )
