@@ -13,7 +13,7 @@ from worlds import Scenario
 
 @on_storages
 @sharded
-@given(scenario=scenarios(failing="save", by_path=True))
+@given(scenario=scenarios(failing="save", by_path=True, spared=True))
 def test_blame_at_save(shard: int, world: World, scenario: Scenario) -> None:
     """A save in which ranks fail names them, with what each raised and the phase, on every rank."""
     check(scenario, world)
@@ -21,7 +21,7 @@ def test_blame_at_save(shard: int, world: World, scenario: Scenario) -> None:
 
 @on_storages
 @sharded
-@given(scenario=scenarios(failing="load", by_path=True))
+@given(scenario=scenarios(failing="load", by_path=True, spared=True))
 def test_blame_at_load(shard: int, world: World, scenario: Scenario) -> None:
     """A load in which ranks fail names them, with what each raised and the phase, on every rank."""
     check(scenario, world)

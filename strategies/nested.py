@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from worlds.plans import Leaf, NestedState
+
+from ._several import several
 
 __all__ = ["nested_states"]
 
@@ -29,9 +32,8 @@ def nested_states() -> SearchStrategy[NestedState]:
     dict.
     """
     values = st.recursive(_LEAVES, _containers, max_leaves=6)
-    states = st.builds(
-        _meet, st.dictionaries(_KEYS, values, max_size=3), st.sampled_from((None, None, "last", "first"))
-    )
+    entries = several(st.tuples(_KEYS, values), min_size=0, max_size=3, unique_by=itemgetter(0)).map(dict)
+    states = st.builds(_meet, entries, st.sampled_from((None, None, "last", "first")))
     return st.builds(lambda state, steps: NestedState(state, _path(state, steps)), states, st.binary(max_size=4))
 
 

@@ -70,7 +70,13 @@ def stored_scenarios(
     count = draw(st.sampled_from((1, 1, 2, 3)), label="files by name, if safetensors")
     unsaved = draw(st.sampled_from((False,) * 9 + (True,)), label="a file of what is not saved")
     scenario = draw(
-        scenarios(failing=failing, mismatched=mismatched, max_world_size=max_world_size, max_entries=max_entries),
+        scenarios(
+            failing=failing,
+            mismatched=mismatched,
+            max_world_size=max_world_size,
+            max_entries=max_entries,
+            spared=failing != "nothing" or mismatched,
+        ),
         label="scenario",
     )
     if inside:

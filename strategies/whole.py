@@ -21,6 +21,7 @@ from worlds.scenario import Scenario
 from worlds.storages import FILE_SYSTEM
 
 from ._bounds import check_bounds, planners_for_all, within_storages
+from ._spared import SPARED
 from ._telling import tell
 from .calls import operations, planner_options, schedules, writer_options
 from .failures import faults
@@ -59,6 +60,7 @@ def scenarios(
     core: bool = False,
     deep: bool = False,
     by_path: bool = False,
+    spared: bool = False,
 ) -> Scenario:
     """Whole scenarios: a save, and a load of what was saved in a world that is often another one.
 
@@ -80,6 +82,9 @@ def scenarios(
     save, load = _both(draw, some)
     where = draw(st.sampled_from(_PLACES), label="failing") if failing == "anything" else failing
     failures = draw(_faults(where, save, load), label="faults")
+    spare = spared and draw(SPARED, label="nothing goes wrong after all")
+    if spare:
+        failures = ()
     writer = draw(writer_options(), label="writer")
     planner = PlannerOptions() if core else draw(planner_options(), label="planner")
     container = draw(st.sampled_from(("dict", "dict", "dict", "module")), label="container")
@@ -87,12 +92,13 @@ def scenarios(
         state_dicts,
         save_world=_group_size(save),
         load_world=_group_size(load),
-        min_entries=max(min_entries, int(mismatched)),
+        min_entries=max(min_entries, int(mismatched and not spare)),
         max_entries=max_entries,
         core=core,
         deep=deep,
     )
-    entries = _entries(draw, some_entries, container, colliding=not core, mismatched=mismatched)
+    fitting, entries = _entries(draw, some_entries, container, colliding=not core, mismatched=mismatched)
+    entries = fitting if spare else entries
     entries = _legal(entries, save, load, failures if container == "dict" else ())
     if not _is_plain_inside(entries):
         planner = replace(planner, flatten_state_dict=True)
@@ -121,17 +127,17 @@ def _entries(
     *,
     colliding: bool,
     mismatched: bool,
-) -> tuple[Entry, ...]:
-    """The entries of a state dict, of which some names collide if they may, and some do not fit the checkpoint."""
+) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
+    """The entries of a state dict, some names of which may collide; and those of which some do not fit it."""
     is_dict = container == "dict"
     entries = draw(some(names=None if is_dict else _ATTRIBUTES, objects=is_dict), label="entries")
     if not is_dict:
         entries = tuple(map(_of_module, entries))
     if draw(st.sampled_from((False,) * 15 + (True,)), label="colliding names") and is_dict and colliding:
         entries = colliding_entries(entries)
-    if mismatched and is_dict:
-        entries = draw(mismatched_entries(entries), label="mismatched entries")
-    return entries
+    if mismatched and is_dict and entries:
+        return entries, draw(mismatched_entries(entries), label="mismatched entries")
+    return entries, entries
 
 
 def _of_module(entry: Entry) -> Entry:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from campaign.planted.plant import planted
+from worlds.backends import FSSPEC
 
-__all__ = ["PlantedLine"]
+__all__ = ["FSSPEC_FILES", "PlantedLine"]
+
+_FSSPEC: Any = import_module(FSSPEC)
+FSSPEC_FILES = _FSSPEC.FileSystem if hasattr(_FSSPEC, "FileSystem") else _FSSPEC._FileSystem  # as torch 2.15 calls it
 
 
 @dataclass(frozen=True)

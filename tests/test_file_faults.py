@@ -346,6 +346,7 @@ def test_smallest_is_the_first_call_of_rank_0() -> None:
     assert find(file_faults(operation="save", world_size=4), bool, settings=_QUICK) == (
         FileFault("save", 0, "data.write"),
     )
+    assert find(failing_file_scenarios(), lambda _: True, settings=_QUICK) == Scenario()
     smallest = find(failing_file_scenarios(), lambda scenario: len(scenario.file_faults) == 1, settings=_QUICK)
     assert smallest == Scenario((TensorEntry("a"),), file_faults=(FileFault("save", 0, "data.write"),))
 

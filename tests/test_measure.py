@@ -65,6 +65,25 @@ def test_laws_take_turns_in_proportion_to_their_examples(tmp_path: Path) -> None
     assert found["shrunk"]
 
 
+def test_law_that_the_witness_breaks_looks_alone(tmp_path: Path) -> None:
+    course = Course([law("found", breaks_above_9, examples=40), law(BUG.witness.law, holds, examples=60)], alone=True)
+    (record,) = measure([BUG], [0], course, tmp_path)
+    assert (record["state"], record["examples"]) == ("missed", 60)
+
+
+def breaks_in_two_ways(case: int) -> None:
+    if case > 500:
+        raise LookupError("far too many")
+    breaks_above_9(case)
+
+
+def test_shrinking_goes_on_to_a_smaller_symptom_of_the_same_bug(tmp_path: Path) -> None:
+    course = Course([law("found", breaks_in_two_ways, examples=50)])
+    seen = list(measure([BUG], range(8), course, tmp_path))
+    assert any(record["first"]["headline"] == "LookupError: far too many" for record in seen)
+    assert {record["case"]["python"] for record in seen} == {"10"}
+
+
 def dies(case: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
 
 import pytest
 from torch.distributed.checkpoint import filesystem, hf_storage, state_dict_loader, utils
@@ -18,10 +17,9 @@ from properties.violations import (
     WrongRanks,
 )
 from strategies import damaged_scenarios
-from tests.planted_line import PlantedLine
+from tests.planted_line import FSSPEC_FILES, PlantedLine
 from tests.shrinking import ci_examples, shrunk
 from worlds import SimulatedWorld
-from worlds.backends import FSSPEC
 from worlds.concise import pretty
 
 pytestmark = pytest.mark.thorough
@@ -146,7 +144,7 @@ BUGS = (
     ),
     DamageBug(
         "a file that fsspec does not find taken for an empty one",
-        import_module(FSSPEC).FileSystem,
+        FSSPEC_FILES,
         "create_stream",
         "with self.fs.open(path, mode) as stream:",
         'if "r" in mode and not self.fs.exists(path):\n'
@@ -173,5 +171,5 @@ def test_planted_bug_is_found_named_and_shrunk(bug: DamageBug, world: SimulatedW
     assert f"scenario = {pretty(scenario)}\n" in text
     assert "\ndamaged   " in text
     assert max(scenario.save.world_size, scenario.load.world_size) <= bug.ranks, text
-    assert len(scenario.entries) == 1, text
+    assert len(scenario.entries) <= 1, text
     assert tuple(sorted(damage.kind for damage in scenario.damages)) == bug.damages, text

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 from torch.distributed.checkpoint import _consolidate_hf_safetensors, hf_storage
@@ -12,10 +11,9 @@ from torch.distributed.checkpoint import _consolidate_hf_safetensors, hf_storage
 from properties.check import check
 from properties.violations import BadStorageIndex, LostFailure, NotLoaded, UnexpectedFailure, Violation, WrongBits
 from strategies import stored_scenarios
-from tests.planted_line import PlantedLine
+from tests.planted_line import FSSPEC_FILES, PlantedLine
 from tests.shrinking import ci_examples, shrunk
 from worlds import SimulatedWorld, reference
-from worlds.backends import FSSPEC
 from worlds.concise import pretty
 
 pytestmark = pytest.mark.thorough
@@ -35,9 +33,6 @@ class Bug(PlantedLine):
     entries: int = 1
     faults: int = 0
 
-
-_FSSPEC: Any = import_module(FSSPEC)
-FSSPEC_FILES = _FSSPEC.FileSystem if hasattr(_FSSPEC, "FileSystem") else _FSSPEC._FileSystem  # as torch 2.15 calls it
 
 BUGS = (
     Bug(

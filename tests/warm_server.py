@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import importlib.util
 import json
 import os
 import runpy
@@ -18,9 +19,9 @@ from types import ModuleType
 
 __all__ = ["Job"]
 
-# No module that depends on how a run has set up Hypothesis, as those of laws do. Torch itself imports the second one in
-# the first DTensor or optimizer of a process.
-_IMPORTED = ("torch.distributed.checkpoint", "torch._dynamo", "pytest", "campaign.cli", "properties.choices")
+# No module that depends on how a run has set up Hypothesis, as those of laws do.
+_IMPORTED = ("torch.distributed.checkpoint", "pytest", "campaign.cli", "properties.choices")
+_FIRST_DTENSOR = "torch._dynamo"  # which torch itself imports in the first DTensor or optimizer of a process
 _PLUGIN = ("hypothesis", "_hypothesis_globals")
 
 
@@ -40,7 +41,8 @@ class Job:
 
 
 def _import_all() -> None:
-    for name in _IMPORTED:
+    # It imports triton where there is one, as beside CUDA, which would complain at exit of what is never collected.
+    for name in (*_IMPORTED, *([] if importlib.util.find_spec("triton") else [_FIRST_DTENSOR])):
         importlib.import_module(name)
     for name in _PLUGIN:  # since pytest would complain that it comes too late to rewrite their asserts
         module = importlib.import_module(name)

@@ -1,12 +1,13 @@
-"""All laws against one bug: each has its turns in proportion to its examples in a run, until one of them finds it."""
+"""Laws against one bug: each has its turns in proportion to its examples in a run, until one of them finds it."""
 
 from __future__ import annotations
 
 import heapq
+import itertools
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,20 @@ __all__ = ["Course", "Record", "race"]
 
 Record = dict[str, Any]
 
+_AT_ONCE = 25  # turns that a law has one after the other, before it must answer
+
 
 @dataclass(frozen=True)
 class Course:
     """How a race is run. ``examples`` of all laws together are the most, ``None`` for as many as a run has.
 
-    A law that does not answer for ``patience`` seconds is given up, and what is found is shrunk for ``shrink_seconds``
-    at most.
+    With ``alone``, a bug is looked for by that of the laws alone which its witness breaks. A law that does not answer
+    for ``patience`` seconds is given up, and what is found is shrunk for ``shrink_seconds`` at most.
     """
 
     laws: Sequence[Law]
     examples: int | None = None
+    alone: bool = False
     shrink_seconds: float = 60
     patience: float = 300
 
@@ -46,6 +50,8 @@ def race(bug: Bug, seed: int, course: Course) -> Record:
     """
     record: Record = {"bug": bug.id, "seed": seed, "torch": torch.__version__, "state": "missed"}
     takers: dict[str, TurnTaker] = {}
+    if course.alone:
+        course = replace(course, laws=[law for law in course.laws if law.name == bug.witness.law])
     with tempfile.TemporaryDirectory(prefix="dcp-stress-planted-") as directory, plant(bug):
         plant_in_new_processes(bug, Path(directory))
         try:
@@ -59,7 +65,7 @@ def race(bug: Bug, seed: int, course: Course) -> Record:
 def _race(seed: int, course: Course, takers: dict[str, TurnTaker]) -> Record:
     examples, lost, driver = 0, [], os.getppid()
     gone: set[str] = set()
-    for law in _turns(course.laws):
+    for law, turns in _stretches(course.laws):
         if os.getppid() != driver:
             raise SystemExit("nobody waits for what comes of the race any more")
         if examples == course.examples or len(gone) == len(course.laws):
@@ -69,7 +75,7 @@ def _race(seed: int, course: Course, takers: dict[str, TurnTaker]) -> Record:
         if law.name not in takers:
             takers[law.name] = TurnTaker(law, seed, shrink_seconds=course.shrink_seconds, patience=course.patience)
         taker = takers[law.name]
-        answer = taker.take(1)
+        answer = taker.take(turns if course.examples is None else min(turns, course.examples - examples))
         if isinstance(answer, Lost):
             gone.add(law.name)
             lost.append({"law": law.name, "how": answer.how, "after": examples + 1})
@@ -83,6 +89,13 @@ def _race(seed: int, course: Course, takers: dict[str, TurnTaker]) -> Record:
             told = _told(law, broke, taker, others=[each for each in takers.values() if each is not taker])
             return {"state": "found", "examples": examples, "cpu": round(spent, 2), "lost": lost, **told}
     return {"examples": examples, "cpu": round(sum(each.cpu for each in takers.values()), 2), "lost": lost}
+
+
+def _stretches(laws: Sequence[Law]) -> Iterator[tuple[Law, int]]:
+    """Their turns, those of one law behind each other as one: it need not wait between them."""
+    for _, same in itertools.groupby(_turns(laws), key=lambda law: law.name):
+        while some := list(itertools.islice(same, _AT_ONCE)):
+            yield some[0], len(some)
 
 
 def _turns(laws: Sequence[Law]) -> Iterator[Law]:
@@ -101,7 +114,8 @@ def _told(law: Law, broke: Broke, taker: TurnTaker, *, others: Sequence[TurnTake
     for other in others:
         other.end()
     found = taker.shrink()
-    told: Record = {"law": law.name, "headline": broke.headline, "first": size_of(broke.case).to_data()}
+    first = {"headline": broke.headline, **size_of(broke.case).to_data()}
+    told: Record = {"law": law.name, "headline": broke.headline, "first": first}
     if isinstance(found, Shrunk):
         size, case = size_of(found.case), data_of(found.case)
         runs = {"shrink_runs": found.runs, "shrunk": found.whole}

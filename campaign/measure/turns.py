@@ -20,7 +20,6 @@ from hypothesis.errors import HypothesisException
 
 from worlds.hygiene import quiet
 
-from ..grouping import Group, group_of
 from ..laws import Law
 from ..opened import OpenedWorlds
 from ..pool import sweep
@@ -35,12 +34,11 @@ class Broke:
 
     case: Any
     headline: str
-    group: str
 
 
 @dataclass(frozen=True)
 class Shrunk(Broke):
-    """The smallest case of that group that was found, after so many runs of the law, and whether it came to its end."""
+    """The smallest case that was found, after so many runs of the law, and whether it came to its end."""
 
     runs: int = 0
     whole: bool = True
@@ -122,7 +120,12 @@ class _IsOver(BaseException):
 
 
 class _Turns:
-    """Stands between Hypothesis and the law: it waits for turns, and lets the first group alone break the law."""
+    """Stands between Hypothesis and the law: it waits for turns, and ends shrinking in time.
+
+    Shrinking may go from one symptom of the bug to another, since torch has that one bug more than else: pytest shrinks
+    each symptom by itself, and shows the smallest of them too. Its time is of the law's own CPU, so that what it comes
+    to does not depend on what else runs; where the law waits for processes, it is what passes.
+    """
 
     def __init__(self, law: Law, connection: Connection, shrink_seconds: float) -> None:
         self._law = law
@@ -133,9 +136,9 @@ class _Turns:
         self._runs = 0
         self._begun = 0.0
         self._until = 0.0
+        self._clock = time.monotonic if law.needs_processes else time.process_time
         self._last: Broke | None = None
-        self.target: Group | None = None
-        self.smallest: Broke | None = None
+        self._smallest: Broke | None = None
 
     def wait(self, *, exhausted: bool = False) -> None:
         """Answer what came of the last turns, unless these are the first, and wait for more."""
@@ -148,12 +151,12 @@ class _Turns:
         self._connection.send((self._ran, broke, exhausted, time.process_time() - self._begun))
 
     def __call__(self, **arguments: Any) -> None:
-        if self.target is None:
+        if not self.broken:
             while self._left == 0:
                 self.wait()
             self._left -= 1
             self._ran += 1
-        elif time.monotonic() > self._until:
+        elif self._clock() > self._until:
             raise _IsOver
         self._runs += 1
         try:
@@ -161,26 +164,29 @@ class _Turns:
         except HypothesisException:
             raise
         except Exception as error:
-            group = group_of(self._law.name, error)
             case = arguments[self._law.argument]
-            broke = Broke(case, f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}", group.id)
-            if self.target is None:
-                self.target = group
+            headline = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            broke = Broke(case, headline)
+            if not self.broken:
                 self._answer(broke)
                 self._connection.recv()  # to be told to shrink
-                self._until = time.monotonic() + self._shrink_seconds
+                self._until = self._clock() + self._shrink_seconds
                 self._runs = 0
-            if group == self.target:
-                if self.smallest is None or len(repr(case)) <= len(repr(self.smallest.case)):
-                    self.smallest = broke
-                self._last = broke
-                raise
+            if self._smallest is None or len(repr(case)) <= len(repr(self._smallest.case)):
+                self._smallest = broke
+            self._last = broke
+            raise
+
+    @property
+    def broken(self) -> bool:
+        """Whether the law has been broken."""
+        return self._last is not None
 
     def shrunk(self, *, whole: bool) -> Shrunk:
         """What is left of it. Where shrinking came to its end, that is what Hypothesis ran last."""
-        found = self._last if whole else self.smallest
+        found = self._last if whole else self._smallest
         assert found is not None
-        return Shrunk(found.case, found.headline, found.group, runs=self._runs, whole=whole)
+        return Shrunk(found.case, found.headline, runs=self._runs, whole=whole)
 
 
 def _serve(law: Law, number: int, shrink_seconds: float, connection: Connection) -> None:
@@ -196,10 +202,10 @@ def _serve(law: Law, number: int, shrink_seconds: float, connection: Connection)
             except _IsOver:
                 whole = False
             except Exception as error:
-                if turns.target is None:  # not the law, but what runs it
+                if not turns.broken:  # not the law, but what runs it
                     connection.send(Lost(f"failed by {type(error).__name__}: {error}"))
                     return
-            if turns.target is not None:
+            if turns.broken:
                 connection.send(turns.shrunk(whole=whole))
                 return
         while True:

@@ -34,6 +34,7 @@ def run_measure(
     directory: Path,
     *,
     laws: Sequence[str],
+    alone: bool,
     seeds: int,
     examples: int | None,
     workers: int,
@@ -43,12 +44,14 @@ def run_measure(
 ) -> None:
     """Race against the bugs of those names, or of all that the installed torch can have, but for what is there already.
 
-    ``seeds`` is how many: 0, 1, and so on.
+    ``seeds`` is how many: 0, 1, and so on. With ``alone``, bugs of which the witness breaks another law are left out.
     """
     prepare()
     release = torch_release()
     bugs = [bug for bug in chosen_bugs(names) if bug.applies_to(release)]
-    course = Course(chosen_laws(laws, "simulated"), examples, shrink_seconds, patience)
+    course = Course(chosen_laws(laws, "simulated"), examples, alone, shrink_seconds, patience)
+    if alone:
+        bugs = [bug for bug in bugs if bug.witness.law in {law.name for law in course.laws}]
     warm_up(course.laws)
     for record in measure(bugs, range(seeds), course, directory, workers=workers):
         show(_tell(record))

@@ -21,16 +21,18 @@ __all__ = ["coverage", "determinism", "measure"]
 @click.option("--into", metavar="DIR", default="measure", show_default=True, help="Where results are, and go on.")
 @click.option("--list", "listed", is_flag=True, help="Show the planted bugs, and do nothing else.")
 @click.option("--law", "laws", metavar="LAW", multiple=True, help="Let these laws alone look for the bugs.")
+@click.option("--alone", is_flag=True, help="Let the law alone look for a bug that its smallest known case breaks.")
 @click.option("--seeds", metavar="N", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--max-examples", metavar="N", type=click.IntRange(1), help="Of all laws together; else a ci run's.")
 @click.option("--workers", metavar="N", type=click.IntRange(1), default=1, show_default=True, help="Bugs at a time.")
-@click.option("--max-shrink", metavar="TIME", default="1m", show_default=True, help="To shrink what is found.")
+@click.option("--max-shrink", metavar="TIME", default="1m", show_default=True, help="Of CPU, to shrink what is found.")
 @click.option("--patience", metavar="TIME", default="5m", show_default=True, help="Give a silent law up after that.")
 def measure(
     bugs: tuple[str, ...],
     into: str,
     listed: bool,
     laws: tuple[str, ...],
+    alone: bool,
     seeds: int,
     max_examples: int | None,
     workers: int,
@@ -51,6 +53,7 @@ def measure(
         bugs,
         directory,
         laws=laws,
+        alone=alone,
         seeds=seeds,
         examples=max_examples,
         workers=workers,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from worlds import ChunkSharding, Scenario, TensorEntry
 from worlds.plans import Box, ChunkedShape, Cut, MeshLayout, Tiled
 
 from ..bug import Bug, Change, Witness
@@ -31,7 +32,7 @@ LAYOUTS = (
                 "split_size = max(1, sharding_dim_size // chunks)",
             ),
         ),
-        Witness("chunk_spec", ChunkedShape((555,), -1, 2)),
+        Witness("round_trip", Scenario(entries=(TensorEntry("a", (3,), loaded=ChunkSharding(0, (0, 0))),))),
     ),
     Bug(
         "dim-sharded-twice-given-offset-of-last-alone",
@@ -56,7 +57,7 @@ LAYOUTS = (
                 "int(offsets[min(1, len(offsets) - 1)])",
             ),
         ),
-        Witness("dtensor_offsets", MeshLayout((3,), (2,), (Cut(),))),
+        Witness("dtensor_offsets", MeshLayout((2,), placements=(Cut(),))),
     ),
     Bug(
         "empty-shard-at-place-of-full-one",
@@ -81,7 +82,7 @@ LAYOUTS = (
                 "chunked_dim_size * idx  # type",
             ),
         ),
-        Witness("chunk_spec", ChunkedShape((555,), -1, 2)),
+        Witness("chunk_spec", ChunkedShape(chunks=2)),
     ),
     Bug(
         "last-chunk-as-long-as-others",
@@ -93,7 +94,7 @@ LAYOUTS = (
                 "shard_size[self.dim] = split_size",
             ),
         ),
-        Witness("chunk_spec", ChunkedShape((555,), -1, 2)),
+        Witness("chunk_spec", ChunkedShape(chunks=2)),
     ),
     Bug(
         "split-rounded-down",
@@ -105,7 +106,7 @@ LAYOUTS = (
                 "max(1, dim_size // chunks)",
             ),
         ),
-        Witness("chunk_spec", ChunkedShape((555,), -1, 2)),
+        Witness("round_trip", Scenario(entries=(TensorEntry("a", (3,), loaded=ChunkSharding(0, (0, 0))),))),
     ),
     Bug(
         "dtensor-second-dim-not-cut",
@@ -129,6 +130,6 @@ LAYOUTS = (
                 "int(offsets[0]) + (int(offsets[0]) > 0)",
             ),
         ),
-        Witness("dtensor_offsets", MeshLayout((5,), (5,), (Cut(),), ranks=(1,))),
+        Witness("dtensor_offsets", MeshLayout((1,), (2,), (Cut(),), ranks=(1,))),
     ),
 )

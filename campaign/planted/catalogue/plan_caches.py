@@ -35,7 +35,7 @@ PLAN_CACHES = (
                 "if len(merged_plans) or not delta_plan.usable:",
             ),
         ),
-        Witness("merge", Merge(5, (True, True))),
+        Witness("merge", Merge(2, (False, True))),
     ),
     Bug(
         "new-sizes-not-compared",

@@ -139,9 +139,7 @@ RESHARDING = (
         ),
         Witness(
             "read_items",
-            Reads(
-                Tiled((3, 3), (Box((0, 0), (3, 1)), Box((0, 1), (3, 1)), Box((0, 2), (3, 1)))), (Box((0, 0), (3, 1)),)
-            ),
+            Reads(Tiled((1, 1), (Box((0, 0), (1, 1)), Box((0, 1), (1, 0)))), (Box((0, 0), (1, 0)),)),
         ),
     ),
     Bug(

@@ -35,7 +35,7 @@ SAVE_PLANS = (
                 "for plan_idx in list(plan_indices - {select_plan_idx})[:1]:",
             ),
         ),
-        Witness("dedup", Plans(7, (Held(Item()),))),
+        Witness("dedup", Plans(3, (Held(Item()),))),
     ),
     Bug(
         "highest-rank-and-not-lowest",
@@ -164,8 +164,7 @@ SAVE_PLANS = (
         Witness(
             "global_plan",
             Plans(
-                2,
-                (Held(Item(box=Box((0,), (1,)), shape=(2,)), (0,)), Held(Item(box=Box((1,), (1,)), shape=(2,)), (1,))),
+                held=(Held(Item(box=Box((0,), (1,)), shape=(1,))), Held(Item(box=Box((1,), (0,)), shape=(1,)))),
             ),
         ),
     ),
@@ -254,7 +253,7 @@ SAVE_PLANS = (
                 "for plan_idx in plan_indices if len(plan_indices) > 1 else ():",
             ),
         ),
-        Witness("dedup", Plans(7, (Held(Item()),))),
+        Witness("dedup", Plans(2, (Held(Item()),))),
     ),
     Bug(
         "index-without-offset",
