@@ -111,6 +111,7 @@ FEATURES: dict[str, tuple[str, ...]] = {
         "save by the path alone",
         "async_save by the path alone",
         "load by the path alone",
+        "path that is a Path",
         "without torch.distributed",
         "no_dist",
         "sub-group",
@@ -131,6 +132,7 @@ FEATURES: dict[str, tuple[str, ...]] = {
         "dedup_save_to_lowest_rank=True",
         "enable_plan_caching=True",
         "allow_partial_load=True",
+        "several files by name",
     ),
     "storage": tuple(SHIPPED),
 }
@@ -305,6 +307,7 @@ def _of_calls(scenario: Scenario) -> Iterator[tuple[str, str]]:
 def _of_operation(operation: Operation) -> Iterator[str]:
     found = {
         "without torch.distributed": not operation.distributed,
+        "path that is a Path": operation.pathlike,
         "no_dist": operation.no_dist,
         "sub-group": bool(operation.members),
         "another coordinator": operation.coordinator != 0,
@@ -319,5 +322,8 @@ def _options(writer: WriterOptions, planner: PlannerOptions) -> Iterator[str]:
     for options in (writer, planner):
         for field in dataclasses.fields(options):
             value = getattr(options, field.name)
-            if value != field.default:
+            if field.name == "file_indices":
+                if len({number for _, number in value}) > 1:
+                    yield "several files by name"
+            elif value != field.default:
                 yield f"{field.name}>1" if field.name == "thread_count" else f"{field.name}={value}"

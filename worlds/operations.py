@@ -42,7 +42,8 @@ class Operation(Concise):
     one that lets the coordinator be chosen. With ``distributed=False`` there is one rank and no process group; with
     ``no_dist`` one rank that saves or loads by itself alone. Where ``rotated``, each rank has the keys of its state
     dict in another order. Where ``by_path``, the call names the checkpoint and gives no storage, and no planner if it
-    has no options: DCP finds them by itself, and in ``async_save`` makes and ends its ``"default"`` stager.
+    has no options: DCP finds them by itself, and in ``async_save`` makes and ends its ``"default"`` stager. Where
+    ``pathlike``, the checkpoint is named by a ``pathlib.Path`` wherever it is named.
     """
 
     world_size: int = 1
@@ -55,6 +56,7 @@ class Operation(Concise):
     rotated: bool = False
     stager: Stager = "writer"
     by_path: bool = False
+    pathlike: bool = False
 
     def __post_init__(self) -> None:
         require(self.world_size >= 1, f"a world needs a rank, not {self.world_size}")
@@ -99,6 +101,8 @@ class WriterOptions(Concise):
     """Options of ``FileSystemWriter``. ``sync_files`` is off here: fsync protects from what no world does.
 
     ``cache_staged_state_dict`` takes pinned memory, and so a GPU, where the writer is the stager of ``async_save``.
+    ``file_indices``, which the writer of safetensors alone has, gives names the number of the file that each goes to;
+    with ``()`` there is one file.
     """
 
     single_file_per_rank: bool = True
@@ -107,9 +111,13 @@ class WriterOptions(Concise):
     per_thread_copy_ahead: int = 10_000_000
     overwrite: bool = True
     cache_staged_state_dict: bool = False
+    file_indices: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         require(self.thread_count >= 1, f"a writer needs a thread, not {self.thread_count}")
+        require(all(number > 0 for _, number in self.file_indices), f"a file is numbered from 1: {self.file_indices}")
+        names = [name for name, _ in self.file_indices]
+        require(len(set(names)) == len(names), f"a name goes to two files: {self.file_indices}")
         require(self.per_thread_copy_ahead >= 0, f"bytes to copy ahead are negative: {self.per_thread_copy_ahead}")
 
 

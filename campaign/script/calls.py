@@ -28,11 +28,11 @@ def call_code(plan: Plan, name: Name, *, head: str = "") -> str:
     planner = _planner(plan, name)
     arguments: list[Code] = [state_name(plan, name)]
     if operation.api != "legacy":
-        arguments.append(f"checkpoint_id={plan.path}")
+        arguments.append(f"checkpoint_id={_path(plan, name)}")
         if storage is not None:
             arguments.append(headed(f"storage_{'writer' if name == 'save' else 'reader'}=", storage))
     else:
-        arguments.append(storage or f"{_class(plan, name).name}({plan.path})")
+        arguments.append(storage or f"{_class(plan, name).name}({_path(plan, name)})")
     if planner is not None:
         arguments.append(headed("planner=", planner))
     arguments += _where(plan, name, operation)
@@ -125,12 +125,20 @@ def _storage(plan: Plan, name: Name) -> Code | None:
         return _broadcasting_reader(plan)
     kind = _class(plan, name)
     options = [*kind.arguments, *(_options(plan.scenario.writer) if name == "save" else [])]
+    threads = plan.scenario.writer.thread_count
+    if name == "save" and plan.scenario.storage == "consolidated" and threads != 1:
+        options.append(f"thread_count_consolidation={threads}")
     failing = failing_class(plan, name, "writer" if name == "save" else "reader")
     # Where it is to stage as well, async_save must be given it: for a path alone, it takes a DefaultStager.
     stages = name == "save" and plan.scenario.save.api == "async" and plan.scenario.save.stager == "writer"
     failing = (late_writer(plan) if name == "save" else failing_reader(plan)) or failing
     is_taken = plan.scenario.storage == FILE_SYSTEM and failing is None and not options and not stages
-    return None if is_taken else Items(f"{failing or kind.name}(", (plan.path, *options))
+    return None if is_taken else Items(f"{failing or kind.name}(", (_path(plan, name), *options))
+
+
+def _path(plan: Plan, name: Name) -> str:
+    """The expression for the checkpoint's path."""
+    return f"pathlib.Path({plan.path})" if plan.scenario.operation(name).pathlike else plan.path
 
 
 def _class(plan: Plan, name: Name) -> StorageClass:
@@ -151,6 +159,8 @@ def _options(options: WriterOptions) -> list[str]:
         arguments.append("single_file_per_rank=False")
     if options.thread_count != 1:
         arguments.append(f"thread_count={options.thread_count}")
+    if options.file_indices:
+        arguments.append(f"fqn_to_index_mapping={dict(options.file_indices)}")
     if options.per_thread_copy_ahead != WriterOptions().per_thread_copy_ahead:
         arguments.append(f"per_thread_copy_ahead={options.per_thread_copy_ahead}")
     if not options.overwrite:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from worlds.entries import Entry, ObjectEntry, TensorEntry
 from worlds.layouts import ChunkSharding, EnumerableSharding, Plain, Tile
-from worlds.operations import Operation
+from worlds.operations import Operation, WriterOptions
 from worlds.outcome import ErrorRecord
 from worlds.scenario import Scenario
 
@@ -161,6 +162,16 @@ def _halves_complex(verdict: Verdict, breach: Breach) -> bool:
     )
 
 
+def _makes_of_nothing(verdict: Verdict, breach: Breach) -> bool:
+    """Whether the files cannot be read, and one of the names that were given a number was not saved."""
+    scenario = verdict.scenario
+    saved = {unit.fqn for unit in scenario.units("save")}
+    unsaved = any(name not in saved for name, _ in scenario.writer.file_indices)
+    return unsaved and says("plan", "global metadata read failed: Error while deserializing header: invalid")(
+        verdict, breach
+    )
+
+
 def _empties_scalars(verdict: Verdict, breach: Breach) -> bool:
     wrong = _wrong_tensor(verdict, breach)
     return wrong is not None and wrong.shape == () and all(" seen 00" in line for line in breach.detail)
@@ -256,5 +267,14 @@ ISSUES = (
         loses="parts and whole are in one directory, and what reads it takes a part for the whole, and fails",
         scenario=_scenario(TensorEntry("a", (2,), saved=ChunkSharding(0, (0, 1))), "consolidated", Operation(2)),
         matches=_is_consolidated(_mixes_with_parts),
+    ),
+    KnownIssue(
+        id="consolidated-names-not-saved",
+        title="with enable_consolidation, a name in fqn_to_index_mapping that was not saved breaks the file it is for",
+        loses="a checkpoint that was reported as saved cannot be loaded, with none of its tensors",
+        scenario=replace(
+            _scenario(TensorEntry("a", (1,)), "consolidated"), writer=WriterOptions(file_indices=(("a", 1), ("b", 2)))
+        ),
+        matches=_is_consolidated(_makes_of_nothing),
     ),
 )
