@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from worlds.operations import Api, Operation, PlannerOptions, Schedule, WriterOptions
+from worlds.operations import Api, Operation, PlannerOptions, Schedule, Stager, WriterOptions
 
 from ._bounds import MOST_RANKS, within_limit
 from ._reused import reused
@@ -58,7 +59,7 @@ def operations(
     bystanders = draw(st.sampled_from((0, 0, 0, 0, 1, _MOST_BYSTANDERS)), label="ranks that take no part")
     standing = draw(_STANDING, label="their places in the whole world")
     rotated = draw(st.sampled_from((False, False, False, True)), label="keys in another order")
-    stager = draw(st.sampled_from(("writer", "default", "shared", "background")), label="stager, if async")
+    stager = draw(st.sampled_from(get_args(Stager)), label="stager, if async")
     schedule = draw(schedules(world_size=size), label="schedule") if scheduled else Schedule()
     distributed = size > 1 or alone != "without"
     bystanders = within_limit(size + bystanders) - size
@@ -71,7 +72,7 @@ def operations(
         members=_members(size, standing[:bystanders]) if bystanders > 0 and distributed and not core else (),
         no_dist=size == 1 and alone == "no_dist" and not core,
         rotated=rotated and not core,
-        stager=stager if api == "async" else "writer",  # type: ignore[arg-type]
+        stager=stager if api == "async" else "writer",
     )
 
 

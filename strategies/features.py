@@ -105,6 +105,7 @@ FEATURES: dict[str, tuple[str, ...]] = {
         "async_save, default stager",
         "async_save, shared memory",
         "async_save, background staging",
+        "async_save, shared memory in the background",
         "save without collectives",
         "load",
         "load_state_dict",
@@ -286,7 +287,12 @@ _APIS = {
     "async": "async_save",
     "uncoordinated": "save without collectives",
 }
-_STAGERS = {"default": "default stager", "shared": "shared memory", "background": "background staging"}
+_STAGERS = {
+    "default": "default stager",
+    "shared": "shared memory",
+    "background": "background staging",
+    "shared background": "shared memory in the background",
+}
 
 
 def _of_calls(scenario: Scenario) -> Iterator[tuple[str, str]]:

@@ -267,3 +267,16 @@ def test_script_has_the_storage(storage: str, writer: str, world: SimulatedWorld
     if storage == "fsspec":  # the others run for each of their known issues
         run = run_script(script, tmp_path)
         assert run.status == 0, run.output
+
+
+@pytest.mark.parametrize("storage", ["safetensors", "consolidated"])
+def test_several_files_by_name_are_drawn(storage: str) -> None:
+    """Also with a file for a name that is not saved, as the mapping of a whole model has it."""
+
+    def has_one_more(scenario: Scenario) -> bool:
+        saved = {unit.fqn for unit in scenario.units("save")}
+        return not saved.issuperset(name for name, _ in scenario.writer.file_indices)
+
+    some = settings(FEW, phases=[Phase.generate])
+    named = find(stored_scenarios(names=st.just(storage)), has_one_more, settings=some)
+    assert ("option", "several files by name") in features(named)

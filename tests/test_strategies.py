@@ -205,6 +205,7 @@ def test_corners_are_reached() -> None:
         for name in names
         if group not in ("mismatch", "storage")
         if HAS_CHECKPOINTABLE_TENSOR or not name.startswith("CheckpointableTensor")
+        if name != "several files by name"  # of safetensors alone
     }
     assert {corner: counts[corner] for corner, least in wanted.items() if counts[corner] < least} == {}
 

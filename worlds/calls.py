@@ -215,8 +215,8 @@ def make_stager(kind: Stager) -> AsyncStager | None:
     return DefaultStager(
         StagingOptions(
             use_pinned_memory=False,
-            use_shared_memory=kind == "shared",
-            use_async_staging=kind == "background",
+            use_shared_memory="shared" in kind,
+            use_async_staging="background" in kind,
             use_non_blocking_copy=False,
         )
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from .concise import Concise
 from .invalid import require
@@ -13,9 +13,9 @@ __all__ = ["Api", "Operation", "PlannerOptions", "Schedule", "Stager", "WriterOp
 Api = Literal["current", "legacy", "async", "uncoordinated"]
 """``save``/``load``, ``save_state_dict``/``load_state_dict``, ``async_save``, ``save(use_collectives=False)``."""
 
-Stager = Literal["writer", "default", "shared", "background"]
+Stager = Literal["writer", "default", "shared", "background", "shared background"]
 """What copies the state dict for ``async_save``: the writer itself; a ``DefaultStager``; one that puts the copy into
-shared memory; one that copies in a thread of its own."""
+shared memory; one that copies in a thread of its own; one that does both, as a ``DefaultStager`` does by itself."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,7 +66,7 @@ class Operation(Concise):
         require(self.distributed or self.world_size == 1, "without torch.distributed there is one rank")
         require(all(0 <= rank < self.world_size for rank in self.schedule.order), "a schedule names a rank too many")
         require(self.stager == "writer" or self.api == "async", "only async_save has a stager")
-        require(self.stager in ("writer", "default", "shared", "background"), f"unknown stager: {self.stager!r}")
+        require(self.stager in get_args(Stager), f"unknown stager: {self.stager!r}")
         require(not self.by_path or self.api != "legacy", "the legacy API takes a storage")
         own = not self.by_path or self.api != "async" or self.stager == "default"
         require(own, f"without a writer, async_save makes a default stager, and not one that is {self.stager!r}")

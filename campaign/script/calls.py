@@ -50,15 +50,15 @@ def _asynchronous(plan: Plan, arguments: list[Code], head: str) -> list[str]:
     if kind != "writer":
         options = (
             "use_pinned_memory=False",
-            f"use_shared_memory={kind == 'shared'}",
-            f"use_async_staging={kind == 'background'}",
+            f"use_shared_memory={'shared' in kind}",
+            f"use_async_staging={'background' in kind}",
             "use_non_blocking_copy=False",
         )
         lines.append(render(Items("stager = DefaultStager(", (Items("StagingOptions(", options),))))
         arguments, close = [*arguments, "async_stager=stager"], ["stager.close()"]
-    upload = "response.upload_completion" if kind == "background" else "upload"
+    upload = "response.upload_completion" if "background" in kind else "upload"
     lines.append(render(Items(f"{upload.split('.')[0]} = dcp.async_save(", tuple(arguments))))
-    if kind == "background":
+    if "background" in kind:
         lines.append("response.staging_completion.result()")
     if plan.overwrites:
         lines += [*overwrite_lines(plan), "overwritten.set()"]
