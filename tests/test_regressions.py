@@ -164,6 +164,9 @@ SCENARIOS = {
     # Found on real ranks: what a thread of the writer refuses is lost, and its file is empty.
     "a thread of a writer with several refuses a tensor that is not contiguous": _REFUSED_BY_A_THREAD,
     "so it does where one file is to be made of those": replace(_REFUSED_BY_A_THREAD, storage="consolidated"),
+    # The ledger took them for what vanishes, and not for the objects beside it.
+    "an empty list in a list with an empty dict": Scenario((Nested("a", "list", (Nested(0), Nested(1, "list"))),)),
+    "an empty tuple in a list with an empty dict": Scenario((Nested("a", "list", (Nested(0), Nested(1, "tuple"))),)),
     # Two things that are known of targets on the meta device, on a rank that has no part of them, beside a failure.
     "a rank beside the mesh of a target on meta is blamed with one that fails": Scenario(
         entries=(TensorEntry("a", loaded=_META),),
