@@ -23,7 +23,12 @@ from .violations import Violation
 
 __all__ = ["check_async_sequence", "compare_async"]
 
-_STAGERS = {"default": "default stager", "shared": "shared memory", "background": "background staging"}
+_STAGERS = {
+    "default": "default stager",
+    "shared": "shared memory",
+    "background": "background staging",
+    "shared background": "shared memory in the background",
+}
 
 
 class AsyncShows(Violation):

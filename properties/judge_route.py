@@ -14,11 +14,11 @@ from .judge import judge
 from .judge_blame import judge_ended
 from .judge_state import judge_state, judge_untouched
 from .oracle import Expectation, OperationExpectation, Stage
-from .reach import REFUSAL, collisions
+from .reach import REFUSAL, collisions, shards_on_meta
 from .verdict import Breach, Verdict, rank_text
 from .violations import LostFailure, NotRefused, UnexpectedFailure, Violation, WrongRanks
 
-__all__ = ["RouteBreach", "judge_route", "refuses", "to_refuse"]
+__all__ = ["RouteBreach", "judge_route", "no_tensors", "refuses", "to_refuse"]
 
 
 @dataclass(frozen=True)
@@ -48,29 +48,34 @@ def judge_route(route: Route, outcome: Outcome) -> RouteBreach | None:
 
 
 def to_refuse(route: Route) -> dict[int, frozenset[str]]:
-    """By rank, the names of what it must refuse: those that collide, and else what is no tensor.
+    """By rank, what it may say as it refuses what it must, for :func:`refuses`.
 
-    DCP says that it broadcasts tensors alone.
+    In the order in which a load comes to them: shards on the meta device, names that collide, and what is no tensor,
+    for DCP says that it broadcasts tensors alone.
     """
     ranks = range(route.scenario.load.world_size)
-    found = {
-        rank: frozenset(collisions(route.scenario, "load", rank)) or _not_tensors(route.scenario, rank)
-        for rank in ranks
-    }
-    return {rank: names for rank, names in found.items() if names}
+    found = {rank: _to_refuse(route.scenario, rank) for rank in ranks}
+    return {rank: said for rank, said in found.items() if said}
 
 
-def _not_tensors(scenario: Scenario, rank: int) -> frozenset[str]:
+def _to_refuse(scenario: Scenario, rank: int) -> frozenset[str]:
+    if shards_on_meta(scenario, rank):
+        return frozenset({"ShardedTensor'> for meta device loading."})
+    colliding = collisions(scenario, "load", rank)
+    if colliding:
+        return frozenset(f"duplicated flatten key {name}\n" for name in colliding)
     units = scenario.units("load")
-    return frozenset(unit.fqn for unit in units if unit.tensor is None and unit.is_on("load", rank))
+    return no_tensors(unit.fqn for unit in units if unit.tensor is None and unit.is_on("load", rank))
 
 
-def refuses(message: str, names: Iterable[str]) -> bool:
-    """Whether a rank says that it cannot load one of the ``names``: it is no tensor, or stands for two things."""
-    return any(
-        f"Non-tensor value identified at {name}. " in message or message == f"duplicated flatten key {name}"
-        for name in names
-    )
+def no_tensors(names: Iterable[str]) -> frozenset[str]:
+    """What a rank may say as it refuses what has those names, for :func:`refuses`."""
+    return frozenset(f"Non-tensor value identified at {name}. " for name in names)
+
+
+def refuses(message: str, said: Iterable[str]) -> bool:
+    """Whether a rank says one of these."""
+    return any(each in f"{message}\n" for each in said)
 
 
 def _expected(route: Route) -> Expectation:

@@ -47,6 +47,7 @@ JUDGED: dict[str, tuple[str, ...]] = {
         "default stager",
         "shared memory",
         "background staging",
+        "shared memory in the background",
     ),
     "two worlds": ("compared rank by rank", "a race, judged in each"),
     "planning": PLANNING_LAWS,

@@ -9,11 +9,14 @@ from strategies.case_features import case_features
 from worlds import Operation, ProcessWorld, Scenario, TensorEntry
 from worlds.killed import Kill, KilledScenario
 from worlds.layouts import ChunkSharding
+from worlds.outcome import Outcome
 from worlds.processes.killed import run_killed
 
 from .check import KNOWN_HITS
-from .judge_killed import KilledBreach, MixedCheckpoint, judge_killed
+from .judge import judge
+from .judge_killed import EarlierChanged, KilledBreach, MixedCheckpoint, judge_killed
 from .judged import count_judged
+from .known_issues import find_known_issue
 from .ledger import LedgerEntry, first_match
 
 __all__ = ["KILLED_ISSUES", "KilledIssue", "check_killed", "find_killed_issue"]
@@ -40,9 +43,18 @@ def check_killed(killed: KilledScenario, world: ProcessWorld) -> None:
     KNOWN_HITS[known.id] += 1
 
 
-def find_killed_issue(breach: KilledBreach) -> KilledIssue | None:
-    """The entry for the breach, if it is known for the installed torch."""
-    return first_match(KILLED_ISSUES.values(), lambda issue: issue.matches(breach))
+def find_killed_issue(breach: KilledBreach) -> LedgerEntry | None:
+    """The entry for the breach, if it is known for the installed torch; also one that needs nobody to die."""
+    known: LedgerEntry | None = first_match(KILLED_ISSUES.values(), lambda issue: issue.matches(breach))
+    return known or _known_of_later(breach)
+
+
+def _known_of_later(breach: KilledBreach) -> LedgerEntry | None:
+    """Where ranks died loading, and a later load fails: why, if the entry says that a load of that checkpoint does."""
+    outcome = breach.outcome
+    if breach.kind is not EarlierChanged or outcome.earlier_changed or outcome.later is None:
+        return None
+    return find_known_issue(judge(breach.killed.scenario, Outcome(outcome.before, outcome.later)))
 
 
 def _mixes_saves_at_one_path(breach: KilledBreach) -> bool:

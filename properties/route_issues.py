@@ -18,7 +18,7 @@ from worlds.run_route import run_route
 from worlds.scenario import Scenario
 
 from .check import KNOWN_HITS
-from .judge_route import RouteBreach, judge_route, refuses, to_refuse
+from .judge_route import RouteBreach, judge_route, no_tensors, refuses, to_refuse
 from .judged import count_judged
 from .known_issues import KNOWN_ISSUES, find_known_issue
 from .known_issues.entry import blamed
@@ -114,7 +114,9 @@ def _refuses_what_lists_become(breach: RouteBreach) -> LedgerEntry | None:
     """Where ranks refuse what is not there, but in lists of which they have no shard: why it is in these."""
     said = {rank: error.message for rank, error in _blamed_wrongly(breach, "plan").items()}
     for known, names in (("empty-dict-in-list", padding), ("empty-dict-beside-objects", lists_of_objects_left)):
-        if said and all(refuses(message, names(breach.route.scenario, rank)) for rank, message in said.items()):
+        if said and all(
+            refuses(message, no_tensors(names(breach.route.scenario, rank))) for rank, message in said.items()
+        ):
             return KNOWN_ISSUES[known]
     return None
 

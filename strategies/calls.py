@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import get_args
+
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from worlds.operations import Api, Extension, Operation, PlannerOptions, Schedule, WriterOptions
+from worlds.operations import Api, Extension, Operation, PlannerOptions, Schedule, Stager, WriterOptions
 
 from ._bounds import MOST_RANKS, within_limit
 from ._reused import reused
@@ -17,8 +20,10 @@ __all__ = ["operations", "planner_options", "schedules", "writer_options"]
 # One API alone lets the coordinator be chosen.
 _SAVES: tuple[Api, ...] = ("current", "current", "legacy", "legacy", "async", "uncoordinated")
 _LOADS: tuple[Api, ...] = ("current", "legacy")
-# As wide for any world, so that as many are drawn as it shrinks, and mean the same.
-_AWAY = st.tuples(*[st.integers(0, MOST_RANKS + 1)] * 2)
+_MOST_BYSTANDERS = 2
+# Where in the world ranks that take no part stand, counted round; the simplest is rank 0, so that no rank of the group
+# has in it the number that it has in the world. As many for any world, so that what is drawn behind keeps its place.
+_STANDING = st.tuples(*[st.integers(0, MOST_RANKS)] * _MOST_BYSTANDERS)
 
 
 @reused
@@ -52,10 +57,10 @@ def operations(
     # when one of those changes: in shrinking, and where Hypothesis makes one example of parts of another.
     coordinator = draw(ranks(world_size=size), label="coordinator, if legacy")
     alone = draw(st.sampled_from(("group", "group", "without", "no_dist")), label="if alone")
-    bystanders = draw(st.sampled_from((0, 0, 0, 0, 1, 2)), label="ranks that take no part")
-    away = draw(_AWAY, label="their places in the whole world")
+    bystanders = draw(st.sampled_from((0, 0, 0, 0, 1, _MOST_BYSTANDERS)), label="ranks that take no part")
+    standing = draw(_STANDING, label="their places in the whole world")
     rotated = draw(st.sampled_from((False, False, False, True)), label="keys in another order")
-    stager = draw(st.sampled_from(("writer", "default", "shared", "background")), label="stager, if async")
+    stager = draw(st.sampled_from(get_args(Stager)), label="stager, if async")
     schedule = draw(schedules(world_size=size), label="schedule") if scheduled else Schedule()
     distributed = size > 1 or alone != "without"
     bystanders = within_limit(size + bystanders) - size
@@ -65,19 +70,19 @@ def operations(
         api=api,
         distributed=distributed,
         schedule=schedule,
-        members=_members(away, size, bystanders) if bystanders > 0 and distributed and not core else (),
+        members=_members(size, standing[:bystanders]) if bystanders > 0 and distributed and not core else (),
         no_dist=size == 1 and alone == "no_dist" and not core,
         rotated=rotated and not core,
-        stager=stager if api == "async" else "writer",  # type: ignore[arg-type]
+        stager=stager if api == "async" else "writer",
     )
 
 
-def _members(away: tuple[int, ...], size: int, bystanders: int) -> tuple[int, ...]:
-    """The ranks of a group of that size in a world that has so many ranks more, each ``away`` from the end."""
-    whole = list(range(size + bystanders))
-    for place in away[:bystanders]:
-        whole.pop(-1 - place % len(whole))
-    return tuple(whole)
+def _members(size: int, bystanders: Sequence[int]) -> tuple[int, ...]:
+    """The ranks of a group of that size in a world that has, in those places, others too."""
+    inside = [True] * size
+    for place in bystanders:
+        inside.insert(place % (len(inside) + 1), False)
+    return tuple(rank for rank, is_inside in enumerate(inside) if is_inside)
 
 
 # One pair alone, and all of them seldom: what two have changed cannot be read, which hides whatever else is wrong.

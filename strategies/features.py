@@ -105,12 +105,14 @@ FEATURES: dict[str, tuple[str, ...]] = {
         "async_save, default stager",
         "async_save, shared memory",
         "async_save, background staging",
+        "async_save, shared memory in the background",
         "save without collectives",
         "load",
         "load_state_dict",
         "save by the path alone",
         "async_save by the path alone",
         "load by the path alone",
+        "path that is a Path",
         "without torch.distributed",
         "no_dist",
         "sub-group",
@@ -135,6 +137,7 @@ FEATURES: dict[str, tuple[str, ...]] = {
         "dedup_save_to_lowest_rank=True",
         "enable_plan_caching=True",
         "allow_partial_load=True",
+        "several files by name",
     ),
     "storage": tuple(SHIPPED),
 }
@@ -288,7 +291,12 @@ _APIS = {
     "async": "async_save",
     "uncoordinated": "save without collectives",
 }
-_STAGERS = {"default": "default stager", "shared": "shared memory", "background": "background staging"}
+_STAGERS = {
+    "default": "default stager",
+    "shared": "shared memory",
+    "background": "background staging",
+    "shared background": "shared memory in the background",
+}
 
 
 def _of_calls(scenario: Scenario) -> Iterator[tuple[str, str]]:
@@ -309,6 +317,7 @@ def _of_calls(scenario: Scenario) -> Iterator[tuple[str, str]]:
 def _of_operation(operation: Operation) -> Iterator[str]:
     found = {
         "without torch.distributed": not operation.distributed,
+        "path that is a Path": operation.pathlike,
         "no_dist": operation.no_dist,
         "sub-group": bool(operation.members),
         "another coordinator": operation.coordinator != 0,
@@ -326,5 +335,8 @@ def _options(writer: WriterOptions, planner: PlannerOptions) -> Iterator[str]:
             if field.name == "extensions":
                 yield from (f"extension {name}" for name in value)
                 yield from ["several extensions"] * (len(value) > 1)
+            elif field.name == "file_indices":
+                if len({number for _, number in value}) > 1:
+                    yield "several files by name"
             elif value != field.default:
                 yield f"{field.name}>1" if field.name == "thread_count" else f"{field.name}={value}"

@@ -32,8 +32,16 @@ from .states import state_dicts
 __all__ = ["scenarios", "without_stateful"]
 
 _PLACES = ("nothing", "save", "load")
+_Named = Literal["save", "load", "save by a Path", "load by a Path"]
 # Seldom, since a writer that DCP finds by the path has no options, and async_save one stager.
-_BY_PATH = ((), (), (), (), (), (), ("save",), ("load",), ("save", "load"))
+_BY_PATH: tuple[tuple[_Named, ...], ...] = (
+    *[()] * 7,
+    ("save",),
+    ("load",),
+    ("save", "load"),
+    ("save by a Path", "load by a Path"),
+    ("save", "load", "save by a Path", "load by a Path"),
+)
 # As many alternatives as fqns() has, so that a module shrinks to a dict.
 _ATTRIBUTES = st.sampled_from(string.ascii_lowercase) | st.sampled_from("abc") | st.sampled_from("xyz")
 Failing = Literal["nothing", "save", "load", "anything"]
@@ -147,8 +155,8 @@ def _kept_by_module(layout: Layout | None) -> Layout | None:
     return layout
 
 
-def _by_path(scenario: Scenario, names: tuple[str, ...]) -> Scenario:
-    """The scenario, of which these operations give no storage, unless that is made to fail."""
+def _by_path(scenario: Scenario, names: tuple[_Named, ...]) -> Scenario:
+    """The scenario, of which these operations give no storage, unless that is to fail, or name it by a ``Path``."""
     failing = {(fault.operation, fault.hook.partition(".")[0]) for fault in scenario.faults}
     save, load = scenario.save, scenario.load
     if "save" in names and save.api != "legacy" and ("save", "writer") not in failing:
@@ -157,7 +165,11 @@ def _by_path(scenario: Scenario, names: tuple[str, ...]) -> Scenario:
     if "load" in names and load.api != "legacy" and ("load", "reader") not in failing:
         known = scenario.writer if scenario.writer.known_to_torch else replace(scenario.writer, extensions=())
         scenario = replace(scenario, load=replace(load, by_path=True), writer=known)
-    return scenario
+    return replace(
+        scenario,
+        save=replace(scenario.save, pathlike="save by a Path" in names),
+        load=replace(scenario.load, pathlike="load by a Path" in names),
+    )
 
 
 def _on_storage(scenario: Scenario) -> Scenario:

@@ -33,7 +33,11 @@ SAYS = {
     ],
     "objects-erased": ['a: is not in the checkpoint, was Instance("not loaded"), and is now None'],
     "meta-without-group": ["ValueError: Default process group has not been initialized"],
+    "meta-scalar-beside-its-mesh": [
+        "ValueError: Size mismatch between saved torch.Size([]) and current: torch.Size([0]) for a"
+    ],
     "meta-left-arbitrary": ["'cpu'", "and was", "'meta'"],
+    "consolidated-names-not-saved": ["invalid JSON in header"],
     "int-keys": ["the keys are {'a': {0: None, '0': None}}, and were {'a': {0: None}}"],
     "list-replaced": ["a is another object than the one to load into"],
     "empty-dict-in-list": ["RuntimeError: Missing key in checkpoint state_dict: a.0."],

@@ -22,9 +22,10 @@ from campaign.script.killed import TIMEOUT
 from campaign.script.outcomes import SECONDS
 from tests import script_server
 
-__all__ = ["Plant", "Run", "command_of", "run_as_said", "run_script"]
+__all__ = ["MARK", "Plant", "Run", "command_of", "processes_with", "run_as_said", "run_script"]
 
-_MARK = "DCP_STRESS_TEST_RUN"
+MARK = "DCP_STRESS_TEST_RUN"
+"""The variable that says to which run a process belongs."""
 _SHORT = 5
 """How many seconds a rank waits here before its script takes it for hanging: its peers are on this machine."""
 _START = 30
@@ -87,7 +88,7 @@ def run_as_said(script: str, directory: Path, *, seconds: float = 180) -> Run:
         done = subprocess.run(
             [*start, *arguments],
             cwd=directory,
-            env={**_environment(), _MARK: mark, "TMPDIR": str(directory / "tmp")},
+            env={**_environment(), MARK: mark, "TMPDIR": str(directory / "tmp")},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -95,7 +96,7 @@ def run_as_said(script: str, directory: Path, *, seconds: float = 180) -> Run:
             timeout=seconds,
         )
     finally:
-        _end_all(partial(_processes_with, mark))
+        _end_all(partial(processes_with, mark))
     return Run(done.returncode, done.stdout)
 
 
@@ -177,9 +178,9 @@ def _processes_in(session: int) -> Iterator[int]:
             yield int(stat.parent.name)
 
 
-def _processes_with(mark: str) -> Iterator[int]:
+def processes_with(mark: str) -> Iterator[int]:
     """The processes that have inherited the mark, where the system shows what processes have inherited."""
-    wanted = f"{_MARK}={mark}".encode()
+    wanted = f"{MARK}={mark}".encode()
     for environ in Path("/proc").glob("[0-9]*/environ"):
         try:
             inherited = environ.read_bytes()

@@ -35,6 +35,13 @@ from worlds.outcome import ContainerState, ErrorRecord, Raised
 from worlds.state import StateDict
 
 _ONE = MeshSharding((1,), (Replicate(),))
+_META = replace(_ONE, memory="meta")
+_REFUSED_BY_A_THREAD = Scenario(
+    entries=(TensorEntry("a", (2, 2), saved=Plain(memory="transposed")),),
+    save=Operation(schedule=Schedule(threads_first=True)),
+    writer=WriterOptions(thread_count=2),
+    storage="safetensors",
+)
 _UNCOORDINATED = Operation(3, api="uncoordinated", schedule=Schedule((0, 2, 1)))
 
 SCENARIOS = {
@@ -153,6 +160,23 @@ SCENARIOS = {
         ),
         faults=(Fault("load", 0, "planner.resolve_tensor"),),
         storage="safetensors",
+    ),
+    # Found on real ranks: what a thread of the writer refuses is lost, and its file is empty.
+    "a thread of a writer with several refuses a tensor that is not contiguous": _REFUSED_BY_A_THREAD,
+    "so it does where one file is to be made of those": replace(_REFUSED_BY_A_THREAD, storage="consolidated"),
+    # The ledger took them for what vanishes, and not for the objects beside it.
+    "an empty list in a list with an empty dict": Scenario((Nested("a", "list", (Nested(0), Nested(1, "list"))),)),
+    "an empty tuple in a list with an empty dict": Scenario((Nested("a", "list", (Nested(0), Nested(1, "tuple"))),)),
+    # Two things that are known of targets on the meta device, on a rank that has no part of them, beside a failure.
+    "a rank beside the mesh of a target on meta is blamed with one that fails": Scenario(
+        entries=(TensorEntry("a", loaded=_META),),
+        load=Operation(2),
+        faults=(Fault("load", 0, "reader.read_metadata"),),
+    ),
+    "a target on meta is replaced on a rank beside its mesh, and another rank fails": Scenario(
+        entries=(TensorEntry("a", (1,), loaded=_META),),
+        load=Operation(2, api="legacy"),
+        faults=(Fault("load", 0, "reader.read_metadata"),),
     ),
     "a tensor is loaded into a shard in pieces": Scenario(
         entries=(TensorEntry("a", (9,), loaded=MeshSharding((2, 2, 2), (StridedShard(0, 4), Shard(0), Shard(0)))),),

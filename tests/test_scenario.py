@@ -95,6 +95,7 @@ def test_repr_evaluates_to_the_scenario(scenario: Scenario) -> None:
         (lambda: Operation(api="legacy", by_path=True), "the legacy API takes a storage"),
         (lambda: Operation(api="async", by_path=True), "async_save makes a default stager"),
         (lambda: Scenario(save=Operation(by_path=True), writer=WriterOptions(thread_count=2)), "the default options"),
+        (lambda: Scenario(load=Operation(pathlike=True), storage="fsspec"), "fsspec has names of its own"),
         (lambda: Scenario(load=Operation(by_path=True), storage="fsspec"), "DCP finds no storage that is fsspec"),
         (
             lambda: Scenario(save=Operation(by_path=True), faults=(Fault("save", 0, "writer.finish"),)),

@@ -144,6 +144,12 @@ CHOSEN = {
         save=Operation(2, api="async", stager="default"),
         load=TWO_RANKS,
     ),
+    "paths that are no text": Scenario(
+        entries=PLAIN,
+        save=Operation(pathlike=True),
+        load=Operation(api="legacy", pathlike=True),
+        writer=WriterOptions(thread_count=2),
+    ),
     "ranks of any group": Scenario(
         entries=(*PLAIN, TILED, BLOCKS, MESH),
         save=Operation(2, coordinator=1, api="legacy", members=(0, 2), rotated=True),

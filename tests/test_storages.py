@@ -49,6 +49,7 @@ STATE = (
 SAVED = Scenario(STATE, Operation(2, api="legacy"), Operation(2))
 COORDINATED_BY_1 = Operation(2, coordinator=1, api="legacy")
 EACH = pytest.mark.parametrize("storage", SHIPPED)
+BY_NAME = WriterOptions(file_indices=(("a", 1),))
 FEW = settings(database=None, max_examples=200)
 
 
@@ -56,7 +57,8 @@ FEW = settings(database=None, max_examples=200)
     ("scenario", "storage", "says"),
     [
         (Scenario(save=Operation(api="uncoordinated")), "safetensors", "safetensors takes ranks that coordinate"),
-        (Scenario(writer=WriterOptions(thread_count=2)), "safetensors", "safetensors has no option thread_count"),
+        (Scenario(writer=WriterOptions(overwrite=False)), "safetensors", "safetensors has no option overwrite"),
+        (Scenario(storage="safetensors", writer=BY_NAME), "fsspec", "fsspec has no option file_indices"),
         (Scenario((TensorEntry("a", dtype="complex128"),)), "consolidated", "consolidated cannot hold 'a'"),
         (Scenario(writer=WriterOptions(cache_staged_state_dict=True)), "fsspec", "fsspec has no option cache_staged"),
         (Scenario(save=Operation(api="async")), "reference", "the writer of reference is no stager"),
@@ -210,7 +212,8 @@ def test_entry_matches_no_other_failure(issue: KnownIssue) -> None:
 @pytest.mark.parametrize("issue", ISSUES, ids=lambda issue: issue.id)
 def test_entry_is_of_that_storage_alone(issue: KnownIssue, world: SimulatedWorld) -> None:
     verdict = judge(issue.scenario, world.run(issue.scenario))
-    elsewhere = replace(issue.scenario, storage="file_system")
+    options = replace(issue.scenario.writer, file_indices=())
+    elsewhere = replace(issue.scenario, storage="file_system", writer=options)
     assert judge(elsewhere, world.run(elsewhere))
     assert find_known_issue(replace(verdict, scenario=elsewhere)) is None
 
@@ -264,3 +267,16 @@ def test_script_has_the_storage(storage: str, writer: str, world: SimulatedWorld
     if storage == "fsspec":  # the others run for each of their known issues
         run = run_script(script, tmp_path)
         assert run.status == 0, run.output
+
+
+@pytest.mark.parametrize("storage", ["safetensors", "consolidated"])
+def test_several_files_by_name_are_drawn(storage: str) -> None:
+    """Also with a file for a name that is not saved, as the mapping of a whole model has it."""
+
+    def has_one_more(scenario: Scenario) -> bool:
+        saved = {unit.fqn for unit in scenario.units("save")}
+        return not saved.issuperset(name for name, _ in scenario.writer.file_indices)
+
+    some = settings(FEW, phases=[Phase.generate])
+    named = find(stored_scenarios(names=st.just(storage)), has_one_more, settings=some)
+    assert ("option", "several files by name") in features(named)

@@ -34,7 +34,8 @@ SAFETENSORS_DTYPES = (
 )
 """The dtypes that safetensors 0.8 can write and read."""
 
-_OF_FSSPEC = tuple(field.name for field in fields(WriterOptions) if field.name != "cache_staged_state_dict")
+_NOT_OF_FSSPEC = ("cache_staged_state_dict", "file_indices")
+_OF_FSSPEC = tuple(field.name for field in fields(WriterOptions) if field.name not in _NOT_OF_FSSPEC)
 
 
 class FileSystem(Storage):
@@ -136,16 +137,26 @@ class Reference(Storage):
 class Safetensors(FileSystem):
     """``HuggingFaceStorageWriter``, by which each rank writes a file of safetensors, and ``HuggingFaceStorageReader``.
 
-    The writer leaves no metadata, and the reader makes them up from what the files say.
+    The writer leaves no metadata, and the reader makes them up from what the files say. As many threads make one file
+    of the ranks' as write those.
     """
 
-    limits = Limits(dtypes=SAFETENSORS_DTYPES, options=(), uncoordinated=False, metadata=False)
+    limits = Limits(
+        dtypes=SAFETENSORS_DTYPES, options=("thread_count", "file_indices"), uncoordinated=False, metadata=False
+    )
     files = None  # it asks for others than DCP's
     suffix = SUFFIX
     consolidates = False
 
     def make_writer(self, checkpoint_id: str, options: WriterOptions) -> dcp.StorageWriter:
-        return HuggingFaceStorageWriter(checkpoint_id, save_distributed=True, enable_consolidation=self.consolidates)
+        return HuggingFaceStorageWriter(
+            checkpoint_id,
+            dict(options.file_indices) or None,
+            options.thread_count,
+            save_distributed=True,
+            enable_consolidation=self.consolidates,
+            thread_count_consolidation=options.thread_count,
+        )
 
     def make_reader(self, checkpoint_id: str) -> dcp.StorageReader:
         return HuggingFaceStorageReader(checkpoint_id)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import wraps
-from typing import Any, Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
 
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.metadata import Metadata
@@ -116,7 +118,7 @@ def _save_options(
     scenario: Scenario, path: str, writer: StorageWriter | None, planner: dcp.SavePlanner, group: Any
 ) -> dict[str, Any]:
     return {
-        "checkpoint_id": find_storage(scenario.storage).checkpoint_id(path),
+        "checkpoint_id": _checkpoint_id(scenario, "save", path),
         "storage_writer": writer,
         "planner": planner,
         "process_group": group,
@@ -213,8 +215,8 @@ def make_stager(kind: Stager) -> AsyncStager | None:
     return DefaultStager(
         StagingOptions(
             use_pinned_memory=False,
-            use_shared_memory=kind == "shared",
-            use_async_staging=kind == "background",
+            use_shared_memory="shared" in kind,
+            use_async_staging="background" in kind,
             use_non_blocking_copy=False,
         )
     )
@@ -234,18 +236,20 @@ def load(
     operation = scenario.load
     planner = (make_planner or make_load_planner)(scenario)
     injection.place("planner", planner)
+    name = _checkpoint_id(scenario, "load", path)
     if operation.by_path:
         options = {} if _is_mute(scenario, "load") else {"planner": planner}
-        dcp.load(state.entries, checkpoint_id=path, process_group=group, no_dist=operation.no_dist, **options)
+        dcp.load(state.entries, checkpoint_id=name, process_group=group, no_dist=operation.no_dist, **options)
         return
-    reader = make_reader(scenario, path) if make_reader else _make_reader(injection.storage(), path)
+    storage = injection.storage()
+    reader = make_reader(scenario, path) if make_reader else storage.make_reader(_name(storage, path, operation))
     injection.place("reader", reader)
     if operation.api == "legacy":
         load_state_dict(state.entries, reader, planner=planner, **_legacy(operation, group))
     else:
         dcp.load(
             state.entries,
-            checkpoint_id=find_storage(scenario.storage).checkpoint_id(path),
+            checkpoint_id=name,
             storage_reader=reader,
             planner=planner,
             process_group=group,
@@ -256,11 +260,17 @@ def load(
 def make_writer(scenario: Scenario, path: str, storage: Storage | None = None) -> StorageWriter:
     """A new writer of the scenario's storage, or of that one in its place, with its options."""
     storage = storage or find_storage(scenario.storage)
-    return storage.make_writer(storage.checkpoint_id(path), scenario.writer)
+    return storage.make_writer(_name(storage, path, scenario.save), scenario.writer)
 
 
-def _make_reader(storage: Storage, path: str) -> StorageReader:
-    return storage.make_reader(storage.checkpoint_id(path))
+def _checkpoint_id(scenario: Scenario, name: Literal["save", "load"], path: str) -> str:
+    return _name(find_storage(scenario.storage), path, scenario.operation(name))
+
+
+def _name(storage: Storage, path: str, operation: Operation) -> str:
+    """What the operation calls the checkpoint; a ``Path`` passes for a ``str``, as DCP's own files take both."""
+    found: str | os.PathLike[str] = storage.checkpoint_id(path)
+    return cast(str, Path(found) if operation.pathlike else found)
 
 
 def make_load_planner(scenario: Scenario) -> dcp.LoadPlanner:

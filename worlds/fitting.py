@@ -50,7 +50,7 @@ def fitted(scenario: Scenario, storage: str) -> Scenario:
 
 def _with_storage(operation: Operation, storage: str) -> Operation:
     """The call, which names the storage but for DCP's own files."""
-    return operation if storage == FILE_SYSTEM else replace(operation, by_path=False)
+    return operation if storage == FILE_SYSTEM else replace(operation, by_path=False, pathlike=False)
 
 
 def _save(save: Operation, limits: Limits) -> Operation:

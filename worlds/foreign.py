@@ -96,5 +96,6 @@ def _limits(name: str, made: Any, *, takes_options: bool, stages: bool) -> Limit
     require(not unknown, f"the storage {name} has limits that are none: {', '.join(unknown)}; {', '.join(known)} are")
     options = said.get("options") if takes_options or "options" in said else ()
     if options is None:  # what an extension has changed takes a reader that is told of it, which has to be said
-        options = tuple(field.name for field in fields(WriterOptions) if field.name != "extensions")
+        taken = [field.name for field in fields(WriterOptions) if Limits().takes(field.name)]
+        options = tuple(name for name in taken if name != "extensions")
     return Limits(**{"stages": stages, **said, "options": options})

@@ -13,9 +13,9 @@ __all__ = ["Api", "Extension", "Operation", "PlannerOptions", "Schedule", "Stage
 Api = Literal["current", "legacy", "async", "uncoordinated"]
 """``save``/``load``, ``save_state_dict``/``load_state_dict``, ``async_save``, ``save(use_collectives=False)``."""
 
-Stager = Literal["writer", "default", "shared", "background"]
+Stager = Literal["writer", "default", "shared", "background", "shared background"]
 """What copies the state dict for ``async_save``: the writer itself; a ``DefaultStager``; one that puts the copy into
-shared memory; one that copies in a thread of its own."""
+shared memory; one that copies in a thread of its own; one that does both, as a ``DefaultStager`` does by itself."""
 
 Extension = Literal["inverted", "deflated", "zstandard"]
 """What changes each byte of an item, as a cipher does; what changes its length; and torch's own ``ZStandard``."""
@@ -45,7 +45,8 @@ class Operation(Concise):
     one that lets the coordinator be chosen. With ``distributed=False`` there is one rank and no process group; with
     ``no_dist`` one rank that saves or loads by itself alone. Where ``rotated``, each rank has the keys of its state
     dict in another order. Where ``by_path``, the call names the checkpoint and gives no storage, and no planner if it
-    has no options: DCP finds them by itself, and in ``async_save`` makes and ends its ``"default"`` stager.
+    has no options: DCP finds them by itself, and in ``async_save`` makes and ends its ``"default"`` stager. Where
+    ``pathlike``, the checkpoint is named by a ``pathlib.Path`` wherever it is named.
     """
 
     world_size: int = 1
@@ -58,6 +59,7 @@ class Operation(Concise):
     rotated: bool = False
     stager: Stager = "writer"
     by_path: bool = False
+    pathlike: bool = False
 
     def __post_init__(self) -> None:
         require(self.world_size >= 1, f"a world needs a rank, not {self.world_size}")
@@ -67,7 +69,7 @@ class Operation(Concise):
         require(self.distributed or self.world_size == 1, "without torch.distributed there is one rank")
         require(all(0 <= rank < self.world_size for rank in self.schedule.order), "a schedule names a rank too many")
         require(self.stager == "writer" or self.api == "async", "only async_save has a stager")
-        require(self.stager in ("writer", "default", "shared", "background"), f"unknown stager: {self.stager!r}")
+        require(self.stager in get_args(Stager), f"unknown stager: {self.stager!r}")
         require(not self.by_path or self.api != "legacy", "the legacy API takes a storage")
         own = not self.by_path or self.api != "async" or self.stager == "default"
         require(own, f"without a writer, async_save makes a default stager, and not one that is {self.stager!r}")
@@ -103,6 +105,8 @@ class WriterOptions(Concise):
 
     ``cache_staged_state_dict`` takes pinned memory, and so a GPU, where the writer is the stager of ``async_save``.
     ``extensions`` are what each item is passed through, the last one first (:mod:`worlds.extensions`).
+    ``file_indices``, which the writer of safetensors alone has, gives names the number of the file that each goes to;
+    with ``()`` there is one file.
     """
 
     single_file_per_rank: bool = True
@@ -112,9 +116,13 @@ class WriterOptions(Concise):
     overwrite: bool = True
     cache_staged_state_dict: bool = False
     extensions: tuple[Extension, ...] = ()
+    file_indices: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         require(self.thread_count >= 1, f"a writer needs a thread, not {self.thread_count}")
+        require(all(number > 0 for _, number in self.file_indices), f"a file is numbered from 1: {self.file_indices}")
+        names = [name for name, _ in self.file_indices]
+        require(len(set(names)) == len(names), f"a name goes to two files: {self.file_indices}")
         require(self.per_thread_copy_ahead >= 0, f"bytes to copy ahead are negative: {self.per_thread_copy_ahead}")
         unknown = [name for name in self.extensions if name not in get_args(Extension)]
         require(not unknown, f"there is no extension {', '.join(map(repr, unknown))}")

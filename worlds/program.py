@@ -93,7 +93,7 @@ def run_rank(
     except Abandoned:
         raise
     except BaseException as error:
-        return raised(error, path, state.observe())
+        return raised(error, path, state.observe(failed=True))
     finally:
         injection.forget()
     return Returned(state.observe(), None if metadata is None else record_metadata(metadata))

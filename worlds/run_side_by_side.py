@@ -120,7 +120,7 @@ class _Begun:
         except Abandoned:
             raise
         except BaseException as error:
-            return raised(error, self.path, self.state.observe())
+            return raised(error, self.path, self.state.observe(failed=True))
         return Returned(self.state.observe(), record_metadata(metadata))
 
 
@@ -131,4 +131,4 @@ def _begin(scenario: Scenario, rank: int, path: str, group: Any, stack: ExitStac
     except Abandoned:
         raise
     except BaseException as error:
-        return raised(error, path, state.observe())
+        return raised(error, path, state.observe(failed=True))

@@ -217,6 +217,9 @@ class Scenario(Concise):
         for option in fields(self.writer):
             is_default = getattr(self.writer, option.name) == option.default
             require(is_default or limits.takes(option.name), f"{name} has no option {option.name}")
+        numbered = {fqn for fqn, _ in self.writer.file_indices}
+        left = [unit.fqn for unit in self.units("save") if numbered and unit.fqn not in numbered]
+        require(not left, f"no file is said to be for {left}")
         for leaf in (leaf for operation in ("save", "load") for leaf in self.leaves(operation)):
             fits = limits.dtypes is None or not isinstance(leaf.entry, TensorEntry) or leaf.entry.dtype in limits.dtypes
             require(fits, f"{name} cannot hold {leaf.entry.key!r}")
@@ -225,6 +228,8 @@ class Scenario(Concise):
 
     def _check_by_path(self, name: Name, kind: str) -> None:
         """A storage that DCP finds by itself is its own files, with default options, and is not made to fail."""
+        pathlike = self.operation(name).pathlike
+        require(self.storage == FILE_SYSTEM or not pathlike, f"{self.storage} has names of its own, which are text")
         if not self.operation(name).by_path:
             return
         require(self.storage == FILE_SYSTEM, f"by its path alone, DCP finds no storage that is {self.storage}")

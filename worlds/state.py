@@ -94,12 +94,15 @@ class StateDict:
         # Kept, since what comes in its place could else get its address, and pass for it.
         self._kept = [value for _, value in before]
         self._before_overwrite: tuple[EntryState, ...] | None = None
+        self._failed = False
 
-    def observe(self) -> tuple[EntryState, ...]:
+    def observe(self, *, failed: bool = False) -> tuple[EntryState, ...]:
         """What the rank holds now, in the state dict's order; a module is asked for its state dict again.
 
-        What it held before :meth:`overwrite`, where that was called.
+        What it held before :meth:`overwrite`, where that was called. What a load has made in the place of a tensor on
+        the meta device, and not filled since it has ``failed`` or had nothing for it, is arbitrary, and so poison.
         """
+        self._failed = failed
         if self._before_overwrite is not None:
             return self._before_overwrite
         now = list(_walk(self.entries, ()))
@@ -219,12 +222,14 @@ class StateDict:
                 yield ChunkState(box.offsets, box.sizes, self._data(leaf, box, block))
 
     def _data(self, leaf: Leaf | None, box: Box, tensor: torch.Tensor) -> bytes:
-        """The bytes of a block; in memory that the load has made, what was not loaded is arbitrary, and so poison."""
+        """The bytes of a block, or its poison where they are arbitrary."""
         if tensor.is_meta:
             return b""
         data = tensor_bytes(tensor)
         layout = leaf.entry.layout(self._name) if leaf is not None else None
         if leaf is None or layout is None or layout.memory != "meta":
+            return data
+        if leaf.fqn in self._saved and not self._failed:
             return data
         assert isinstance(leaf.entry, TensorEntry)
         return with_poison(data, leaf.fqn, _as_saved(leaf.entry, self._saved.get(leaf.fqn)), box)

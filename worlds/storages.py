@@ -58,7 +58,9 @@ class Limits:
     """Whether a new reader reads the metadata that the save returned, which say in which file each item is."""
 
     def takes(self, option: str) -> bool:
-        """Whether its writer has that option."""
+        """Whether its writer has that option; one that ``FileSystemWriter`` has not only if it is listed."""
+        if option == "file_indices":
+            return self.options is not None and option in self.options
         return self.options is None or option in self.options
 
 

@@ -29,11 +29,11 @@ def call_code(plan: Plan, name: Name, *, head: str = "") -> str:
     planner = _planner(plan, name)
     arguments: list[Code] = [state_name(plan, name)]
     if operation.api != "legacy":
-        arguments.append(f"checkpoint_id={plan.path}")
+        arguments.append(f"checkpoint_id={_path(plan, name)}")
         if storage is not None:
             arguments.append(headed(f"storage_{'writer' if name == 'save' else 'reader'}=", storage))
     else:
-        arguments.append(storage or f"{_class(plan, name).name}({plan.path})")
+        arguments.append(storage or f"{_class(plan, name).name}({_path(plan, name)})")
     if planner is not None:
         arguments.append(headed("planner=", planner))
     arguments += _where(plan, name, operation)
@@ -51,15 +51,15 @@ def _asynchronous(plan: Plan, arguments: list[Code], head: str) -> list[str]:
     if kind != "writer":
         options = (
             "use_pinned_memory=False",
-            f"use_shared_memory={kind == 'shared'}",
-            f"use_async_staging={kind == 'background'}",
+            f"use_shared_memory={'shared' in kind}",
+            f"use_async_staging={'background' in kind}",
             "use_non_blocking_copy=False",
         )
         lines.append(render(Items("stager = DefaultStager(", (Items("StagingOptions(", options),))))
         arguments, close = [*arguments, "async_stager=stager"], ["stager.close()"]
-    upload = "response.upload_completion" if kind == "background" else "upload"
+    upload = "response.upload_completion" if "background" in kind else "upload"
     lines.append(render(Items(f"{upload.split('.')[0]} = dcp.async_save(", tuple(arguments))))
-    if kind == "background":
+    if "background" in kind:
         lines.append("response.staging_completion.result()")
     if plan.overwrites:
         lines += [*overwrite_lines(plan), "overwritten.set()"]
@@ -127,12 +127,20 @@ def _storage(plan: Plan, name: Name) -> Code | None:
     kind = _class(plan, name)
     options = [*kind.arguments, *(_options(plan.scenario.writer) if name == "save" else [])]
     options += extension_arguments(plan, name)
+    threads = plan.scenario.writer.thread_count
+    if name == "save" and plan.scenario.storage == "consolidated" and threads != 1:
+        options.append(f"thread_count_consolidation={threads}")
     failing = failing_class(plan, name, "writer" if name == "save" else "reader")
     # Where it is to stage as well, async_save must be given it: for a path alone, it takes a DefaultStager.
     stages = name == "save" and plan.scenario.save.api == "async" and plan.scenario.save.stager == "writer"
     failing = (late_writer(plan) if name == "save" else failing_reader(plan)) or failing
     is_taken = plan.scenario.storage == FILE_SYSTEM and failing is None and not options and not stages
-    return None if is_taken else Items(f"{failing or kind.name}(", (plan.path, *options))
+    return None if is_taken else Items(f"{failing or kind.name}(", (_path(plan, name), *options))
+
+
+def _path(plan: Plan, name: Name) -> str:
+    """The expression for the checkpoint's path."""
+    return f"pathlib.Path({plan.path})" if plan.scenario.operation(name).pathlike else plan.path
 
 
 def _class(plan: Plan, name: Name) -> StorageClass:
@@ -153,6 +161,8 @@ def _options(options: WriterOptions) -> list[str]:
         arguments.append("single_file_per_rank=False")
     if options.thread_count != 1:
         arguments.append(f"thread_count={options.thread_count}")
+    if options.file_indices:
+        arguments.append(f"fqn_to_index_mapping={dict(options.file_indices)}")
     if options.per_thread_copy_ahead != WriterOptions().per_thread_copy_ahead:
         arguments.append(f"per_thread_copy_ahead={options.per_thread_copy_ahead}")
     if not options.overwrite:

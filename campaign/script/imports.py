@@ -25,6 +25,7 @@ _STANDARD = (
     "json",
     "math",
     "os",
+    "pathlib",
     "shutil",
     "signal",
     "sys",

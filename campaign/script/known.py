@@ -27,7 +27,7 @@ class CannotWrite(ValueError):
 _FIELDS: dict[type, str] = {
     Scenario: "entries save load writer planner container faults damages file_faults earlier storage",
     Damage: "kind file metadata byte bit inside other",
-    Operation: "world_size coordinator api distributed schedule members no_dist rotated stager by_path",
+    Operation: "world_size coordinator api distributed schedule members no_dist rotated stager by_path pathlike",
     Schedule: "order threads_first",
     TensorEntry: "key shape dtype saved loaded fill",
     Plain: "ranks memory",
@@ -43,7 +43,9 @@ _FIELDS: dict[type, str] = {
     PlannerOptions: (
         "flatten_state_dict flatten_sharded_tensors dedup_save_to_lowest_rank enable_plan_caching allow_partial_load"
     ),
-    WriterOptions: "single_file_per_rank sync_files thread_count per_thread_copy_ahead overwrite extensions",
+    WriterOptions: (
+        "single_file_per_rank sync_files thread_count per_thread_copy_ahead overwrite extensions file_indices"
+    ),
     Fault: "operation rank hook error through",
     FileFault: "operation rank call error skip",
 }

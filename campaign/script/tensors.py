@@ -60,7 +60,7 @@ def tensor_helpers(plan: Plan) -> list[str]:
     helpers += block_helpers(plan) if holds(plan, "Checkpointable") else []
     helpers += local_helpers() if holds(plan, "CheckpointableTensor") else []
     layouts = [layout_of(leaf, name) for name in plan.names for leaf in plan.leaves(name)]
-    if any(isinstance(layout, MeshSharding) and layout.memory != "contiguous" for layout in layouts):
+    if any(isinstance(layout, MeshSharding) and layout.memory not in ("contiguous", "meta") for layout in layouts):
         helpers.append(_DISTRIBUTED)
     return helpers
 
@@ -167,6 +167,9 @@ def _distributed(plan: Plan, leaf: Leaf, layout: MeshSharding, name: Name, conte
     memory = memory_of(leaf, name)
     if memory == "contiguous":
         return Items("distribute_tensor(", (_kept(plan, name, content), mesh, placements, "src_data_rank=None"))
+    if memory == "meta":  # also on the ranks that are not in the mesh
+        whole = Items(f"{copy_function(memory)}(", (content,))
+        return Items("distribute_tensor(", (whole, mesh, placements, "src_data_rank=None"))
     return Items("distributed(", (content, mesh, placements, copy_function(memory)))
 
 

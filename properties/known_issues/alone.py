@@ -23,7 +23,7 @@ from .entry import FAILED, operation_outcome, saved_tensors
 
 __all__ = ["ends_alone", "overshoots"]
 
-DEFAULT_STAGERS: tuple[Stager, ...] = ("default", "shared", "background")
+DEFAULT_STAGERS: tuple[Stager, ...] = ("default", "shared", "background", "shared background")
 """Those of ``async_save`` that are a ``DefaultStager``."""
 _ANY_STAGER: tuple[Stager, ...] = ("writer", *DEFAULT_STAGERS)
 

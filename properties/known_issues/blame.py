@@ -38,7 +38,12 @@ def _fails_after_lost_thread(scenario: Scenario, outcome: OperationOutcome) -> b
     told = [hit for hit in outcome.hits if _is_blamed(scenario, hit, named)]
     lost = [hit for hit in told_hits(scenario, outcome.hits) if hit not in told]
     explained = {scenario.all_faults[hit.index].rank for hit in told}
-    return set(named) == explained and bool(told and lost) and all(_is_of_second_thread(scenario, hit) for hit in lost)
+    coordinator = scenario.save.coordinator
+    if scenario.storage == "consolidated" and coordinator in named and coordinator not in explained:
+        # It makes files of what the ranks wrote, one of which the thread has left empty.
+        empty = named[coordinator].message == "unpack requires a buffer of 8 bytes"
+        explained |= {coordinator} if empty else set()
+    return set(named) == explained and bool(lost) and all(_is_of_second_thread(scenario, hit) for hit in lost)
 
 
 def _is_blamed(scenario: Scenario, hit: Hit, named: dict[int, ErrorRecord]) -> bool:

@@ -220,7 +220,9 @@ def padding(scenario: Scenario, rank: int) -> set[str]:
 
 def _vanishes(entry: Entry, rank: int) -> bool:
     if isinstance(entry, Nested):
-        return entry.container != "tuple" and all(_vanishes(inner, rank) for inner in entry.entries)
+        if entry.container == "tuple" or (entry.container == "list" and not entry.entries):
+            return False  # an object, also where it is empty
+        return all(_vanishes(inner, rank) for inner in entry.entries)
     return isinstance(entry, TensorEntry) and _is_sharded_elsewhere(entry, rank)
 
 
@@ -239,7 +241,7 @@ def lists_of_objects_left(scenario: Scenario, rank: int) -> set[str]:
 def _is_left_as_object(entry: Entry, rank: int) -> bool:
     if isinstance(entry, Nested):
         inside = (_vanishes(inner, rank) or _is_left_as_object(inner, rank) for inner in entry.entries)
-        return entry.container == "list" and all(inside)
+        return entry.container == "tuple" or (entry.container == "list" and all(inside))
     return isinstance(entry, ObjectEntry)
 
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 from worlds.entries import TensorEntry
-from worlds.layouts import Plain
+from worlds.layouts import Layout, MeshSharding, Plain, Replicate
 from worlds.operations import Operation, PlannerOptions
+from worlds.outcome import ErrorRecord
 from worlds.scenario import Scenario
 
+from ..oracle import names_fault, names_refusal
 from ..verdict import Breach, Verdict
-from ..violations import TouchedTarget, UnexpectedFailure, WrongException, WrongRanks, WrongTensor
+from ..violations import NotInPlace, TouchedTarget, UnexpectedFailure, WrongException, WrongRanks, WrongTensor
 from .entry import KnownIssue, blamed, operation_outcome
 
 __all__ = ["ISSUES"]
 
 _NO_GROUP = "Default process group has not been initialized"
+_NO_SHAPE = re.compile(r"Size mismatch between saved torch\.Size\(\[\]\) and current: torch\.Size\(\[0\]\) for (.*)")
+_FAILED = (UnexpectedFailure, WrongException, WrongRanks)
 
 
 def _has_meta(scenario: Scenario, *fqns: str) -> bool:
@@ -27,7 +34,7 @@ def _has_meta(scenario: Scenario, *fqns: str) -> bool:
 def _asks_for_group(verdict: Verdict, breach: Breach) -> bool:
     """Where there is no process group, the one rank is blamed for asking the group for its device."""
     scenario = verdict.scenario
-    if breach.kind not in (UnexpectedFailure, WrongException, WrongRanks) or breach.operation != "load":
+    if breach.kind not in _FAILED or breach.operation != "load":
         return False
     if scenario.load.distributed or not _has_meta(scenario):
         return False
@@ -35,12 +42,53 @@ def _asks_for_group(verdict: Verdict, breach: Breach) -> bool:
     return bool(named) and all(error.message.startswith(_NO_GROUP) for error in named.values())
 
 
-def _is_made_of_nothing(verdict: Verdict, breach: Breach) -> bool:
-    """A tensor in memory stands in the place of one on the meta device, and nothing was loaded into it."""
-    if breach.kind not in (WrongTensor, TouchedTarget) or breach.operation != "load" or breach.fact != "device":
+def _loses_its_shape(verdict: Verdict, breach: Breach) -> bool:
+    """Ranks outside of its mesh are blamed for the size of a 0-d tensor; who else is named was to fail."""
+    if breach.kind not in _FAILED or breach.operation != "load":
         return False
-    taken = "cpu instead of meta" in breach.headline
-    return taken and _has_meta(verdict.scenario, ".".join(map(str, breach.path)))
+    scenario = verdict.scenario
+    named = blamed(operation_outcome(verdict, breach), "plan").items()
+    outside = {rank for rank, error in named if _is_beside_its_mesh(scenario, rank, error.message)}
+    return bool(outside) and all(rank in outside or _is_right(scenario, rank, error) for rank, error in named)
+
+
+def _is_beside_its_mesh(scenario: Scenario, rank: int, message: str) -> bool:
+    said = _NO_SHAPE.fullmatch(message)
+    return said is not None and any(
+        isinstance(layout, MeshSharding) and layout.memory == "meta" and rank not in layout.mesh_ranks and not shape
+        for shape, layout in _targets(scenario, said[1])
+    )
+
+
+def _is_right(scenario: Scenario, rank: int, error: ErrorRecord) -> bool:
+    """Whether the rank was to fail, and says why."""
+    faults = (index for index, fault in enumerate(scenario.all_faults) if fault.rank == rank)
+    refuses = names_refusal(scenario, "load", rank, error)
+    return refuses or any(names_fault(scenario, index, error) for index in faults)
+
+
+def _is_made_of_nothing(verdict: Verdict, breach: Breach) -> bool:
+    """A tensor in memory stands in the place of one on the meta device, and nothing was loaded into it.
+
+    Where a rank has no part of it, another tensor does, whose device nobody can tell.
+    """
+    if breach.kind not in (WrongTensor, TouchedTarget, NotInPlace) or breach.operation != "load":
+        return False
+    name = ".".join(map(str, breach.path))
+    if breach.fact == "device":
+        return "cpu instead of meta" in breach.headline and _has_meta(verdict.scenario, name)
+    replaced = re.search(r" on rank (\d+) is another tensor than the one to load into", breach.headline)
+    return replaced is not None and any(
+        layout.memory == "meta" and not layout.parts(shape, int(replaced[1]))
+        for shape, layout in _targets(verdict.scenario, name)
+    )
+
+
+def _targets(scenario: Scenario, fqn: str) -> Iterator[tuple[tuple[int, ...], Layout]]:
+    """The shapes and layouts of the targets of that name."""
+    for leaf in scenario.leaves("load"):
+        if leaf.fqn == fqn and isinstance(leaf.entry, TensorEntry) and leaf.entry.loaded is not None:
+            yield leaf.entry.shape, leaf.entry.loaded
 
 
 _TARGET = Plain(memory="meta")
@@ -56,6 +104,18 @@ ISSUES = (
             load=Operation(distributed=False),
         ),
         matches=_asks_for_group,
+    ),
+    # DTensor.from_local() takes a shape without dims for none that is given, and infers one from no local elements.
+    KnownIssue(
+        id="meta-scalar-beside-its-mesh",
+        title="a load into a 0-d DTensor on the meta device fails on ranks that are not in its mesh",
+        loses="a model on the meta device with a scalar on a part of the ranks, as in a pipeline, cannot be loaded",
+        scenario=Scenario(
+            entries=(TensorEntry("a", loaded=MeshSharding((1,), (Replicate(),), memory="meta")),),
+            save=Operation(2),
+            load=Operation(2),
+        ),
+        matches=_loses_its_shape,
     ),
     KnownIssue(
         id="meta-left-arbitrary",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worlds import ChunkSharding, Fault, Operation, Scenario, TensorEntry
+from worlds import ChunkSharding, Fault, Operation, Scenario, TensorEntry, WriterOptions
 
 from ..bug import Bug, Change, Witness
 
@@ -91,6 +91,37 @@ STORAGES = (
         Witness(
             "round_trip_on_storages",
             Scenario(entries=(TensorEntry("a"), TensorEntry("b")), save=Operation(2), storage="safetensors"),
+        ),
+    ),
+    Bug(
+        "path-is-taken-for-no-path",
+        "a checkpoint that is named by a Path taken for none of the file system",
+        (
+            Change(
+                "filesystem:FileSystem.validate_checkpoint_id",
+                "if isinstance(checkpoint_id, Path):\n        return True",
+                "if isinstance(checkpoint_id, Path):\n        return False",
+            ),
+        ),
+        Witness("round_trip", Scenario(save=Operation(by_path=True, pathlike=True))),
+    ),
+    Bug(
+        "last-name-of-each-safetensors-file-alone",
+        "of the names that go to one file of safetensors, the last one written alone",
+        (
+            Change(
+                "hf_storage:HuggingFaceStorageWriter._split_by_storage_plan",
+                "buckets[idx].append(item)",
+                "buckets[idx] = [item]",
+            ),
+        ),
+        Witness(
+            "round_trip",
+            Scenario(
+                entries=(TensorEntry("a"), TensorEntry("b")),
+                writer=WriterOptions(file_indices=(("a", 1), ("b", 1))),
+                storage="safetensors",
+            ),
         ),
     ),
 )
