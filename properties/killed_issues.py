@@ -13,7 +13,7 @@ from worlds.outcome import Outcome
 from worlds.processes.killed import run_killed
 
 from .check import KNOWN_HITS
-from .judge import judge
+from .judge import judge_load
 from .judge_killed import EarlierChanged, KilledBreach, MixedCheckpoint, judge_killed
 from .judged import count_judged
 from .known_issues import find_known_issue
@@ -54,7 +54,7 @@ def _known_of_later(breach: KilledBreach) -> LedgerEntry | None:
     outcome = breach.outcome
     if breach.kind is not EarlierChanged or outcome.earlier_changed or outcome.later is None:
         return None
-    return find_known_issue(judge(breach.killed.scenario, Outcome(outcome.before, outcome.later)))
+    return find_known_issue(judge_load(breach.killed.scenario, Outcome(outcome.before, outcome.later)))
 
 
 def _mixes_saves_at_one_path(breach: KilledBreach) -> bool:

@@ -114,9 +114,8 @@ def _refuses_what_lists_become(breach: RouteBreach) -> LedgerEntry | None:
     """Where ranks refuse what is not there, but in lists of which they have no shard: why it is in these."""
     said = {rank: error.message for rank, error in _blamed_wrongly(breach, "plan").items()}
     for known, names in (("empty-dict-in-list", padding), ("empty-dict-beside-objects", lists_of_objects_left)):
-        if said and all(
-            refuses(message, no_tensors(names(breach.route.scenario, rank))) for rank, message in said.items()
-        ):
+        may_say = {rank: no_tensors(names(breach.route.scenario, rank)) for rank in said}
+        if said and all(refuses(message, may_say[rank]) for rank, message in said.items()):
             return KNOWN_ISSUES[known]
     return None
 

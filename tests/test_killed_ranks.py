@@ -10,11 +10,20 @@ import pytest
 from hypothesis import Phase, find, given, seed, settings
 from hypothesis.errors import InvalidArgument
 
-from properties.judge_killed import MixedCheckpoint, judge_killed
+from properties.judge_killed import EarlierChanged, MixedCheckpoint, judge_killed
 from properties.killed_issues import KILLED_ISSUES, KilledIssue, find_killed_issue
 from properties.ledger import torch_release
 from strategies import killed_scenarios, kills
-from worlds import ChunkSharding, InvalidScenario, ObjectEntry, Operation, ProcessWorld, Scenario, TensorEntry
+from worlds import (
+    ChunkSharding,
+    InvalidScenario,
+    ObjectEntry,
+    Operation,
+    ProcessWorld,
+    Scenario,
+    TensorEntry,
+    WriterOptions,
+)
 from worlds.killed import Kill, KilledOutcome, KilledScenario, kill_places
 from worlds.older import OLD_OBJECT
 from worlds.outcome import (
@@ -152,6 +161,19 @@ def test_minimal_scenario_shows_the_issue(issue: KilledIssue, processes: Process
     assert breach is not None, f"this torch no longer shows it: set fixed_in of {issue.id!r}"
     assert find_killed_issue(breach) is issue
     assert find_killed_issue(replace(breach, killed=replace(issue.killed, path="another"))) is None
+
+
+def test_later_load_that_fails_anyway_is_known_by_why_it_does(processes: ProcessWorld) -> None:
+    state = Scenario((TensorEntry("a"),), writer=WriterOptions(extensions=("deflated", "inverted")))
+    killed = KilledScenario(state, (Kill(0, "reader.reset"),), operation="load")
+    breach = judge_killed(killed, run_killed(processes, killed))
+    assert breach is not None
+    assert breach.kind is EarlierChanged
+    known = find_killed_issue(breach)
+    assert known is not None
+    assert known.id == "extensions-undone-in-wrong-order"
+    other = replace(breach, outcome=replace(breach.outcome, earlier_changed=("__0_0.distcp",)))
+    assert find_killed_issue(other) is None
 
 
 GONE = Died("killed by SIGKILL")

@@ -100,14 +100,8 @@ def test_summary_tells_what_was_not_judged() -> None:
 
 @pytest.mark.thorough
 def test_option_runs_the_laws_of_storages() -> None:
-    laws = [
-        "properties/test_round_trip.py",
-        "properties/test_training.py",
-        "-k",
-        "shard-0 or shard-1",
-        f"--storage={DROPPING}",
-    ]
-    done = run(*laws)
+    laws = ["properties/test_round_trip.py", "properties/test_training.py", "-k", "shard-0 or shard-1"]
+    done = run(*laws, f"--storage={DROPPING}")
     assert done.returncode == 1, done.stdout
     assert f"storage {DROPPING}, profile quick" in done.stdout
     assert "BadStorageIndex: metadata:" in done.stdout

@@ -104,6 +104,10 @@ SCENARIOS = {
         load=Operation(2),
         faults=(Fault("load", 0, "planner.finish_plan"),),
     ),
+    # In a tensor that the load has made, whatever is not as it was saved is taken for what was in memory.
+    "a consolidated scalar is loaded into a tensor on the meta device": Scenario(
+        entries=(TensorEntry("a", loaded=Plain(memory="meta")),), save=Operation(api="legacy"), storage="consolidated"
+    ),
     # The name of the entry is in the exception's class, so that the fault passed for a refusal.
     "what a rank raises has the refused name in it": Scenario(
         entries=(ObjectEntry("c", loaded=None), TensorEntry("c", saved=None)),
@@ -143,6 +147,20 @@ SCENARIOS = {
                     TensorEntry("a", (1,), loaded=ChunkSharding(0, (1,))),
                     TensorEntry(0, (2,), saved=EnumerableSharding((Tile(0, (1,), (1,)), Tile(0, (0,), (1,))))),
                 ),
+            ),
+        ),
+        save=Operation(2),
+        load=Operation(2),
+        storage="safetensors",
+    ),
+    # What one rank rightly refuses was in the way of what is known of another one.
+    "a rank is told a wrong size, and another refuses its shards on the meta device": Scenario(
+        entries=(
+            TensorEntry(
+                "a",
+                (2,),
+                saved=EnumerableSharding((Tile(0, (1,), (1,)), Tile(0, (0,), (1,)))),
+                loaded=ChunkSharding(0, (0,), memory="meta"),
             ),
         ),
         save=Operation(2),

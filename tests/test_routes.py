@@ -103,6 +103,16 @@ def test_names_that_collide_are_refused_before_what_is_no_tensor(world: Simulate
     assert breach.breach.kind is LostFailure
 
 
+def test_shards_on_the_meta_device_are_refused(world: SimulatedWorld) -> None:
+    """By the load itself, before it comes to the reader or its planner."""
+    target = TensorEntry("a", (1,), loaded=ChunkSharding(0, (0,), memory="meta"))
+    route = Route(from_torch_save(Scenario((target, ObjectEntry("b")), load=Operation(2))), "broadcast")
+    outcome = run_route(world, route)
+    assert judge_route(route, outcome) is None
+    assert outcome.load is not None
+    assert all(isinstance(seen, Raised) and len(seen.failures or ()) == 2 for seen in outcome.load.ranks)
+
+
 SHARD = TensorEntry(0, (1,), loaded=ChunkSharding(0, (0,)))
 
 

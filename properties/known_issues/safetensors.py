@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 from worlds.entries import Entry, ObjectEntry, TensorEntry
 from worlds.layouts import ChunkSharding, EnumerableSharding, Plain, Tile
@@ -13,7 +14,7 @@ from worlds.operations import Operation, WriterOptions
 from worlds.outcome import ErrorRecord
 from worlds.scenario import Scenario
 
-from ..oracle import names_fault
+from ..oracle import names_fault, names_refusal
 from ..verdict import Breach, Verdict
 from ..violations import LostFailure, NotLoaded, UnexpectedFailure, WrongBits
 from .entry import KnownIssue, blamed
@@ -24,26 +25,28 @@ Predicate = Callable[[Verdict, Breach], bool]
 
 
 def _fails(verdict: Verdict, breach: Breach, phase: str, by: Callable[[ErrorRecord], bool]) -> bool:
-    """Whether ranks that every rank blames for that phase failed so, and all others as they were made to."""
-    name, outcome = ("save", verdict.outcome.save) if phase == "write" else ("load", verdict.outcome.load)
+    """Whether ranks that every rank blames for that phase failed so, and all others as they had to."""
+    name: Literal["save", "load"] = "save" if phase == "write" else "load"
+    outcome = verdict.outcome.save if name == "save" else verdict.outcome.load
     if breach.operation != name or not (breach.kind is UnexpectedFailure or breach.kind.law == "blame"):
         return False
     named = {} if outcome is None else blamed(outcome, phase)
     others = {rank: error for rank, error in named.items() if not by(error)}
     return len(others) < len(named) and all(
-        _is_made(verdict.scenario, name, rank, error) for rank, error in others.items()
+        _is_due(verdict.scenario, name, rank, error) for rank, error in others.items()
     )
 
 
-def _is_made(scenario: Scenario, operation: str, rank: int, error: ErrorRecord) -> bool:
-    return any(
+def _is_due(scenario: Scenario, operation: Literal["save", "load"], rank: int, error: ErrorRecord) -> bool:
+    """Whether the rank rightly refuses what it is given, or was made to fail so."""
+    return names_refusal(scenario, operation, rank, error) or any(
         (fault.operation, fault.rank) == (operation, rank) and names_fault(scenario, index, error)
         for index, fault in enumerate(scenario.faults)
     )
 
 
 def says(phase: str, text: str) -> Predicate:
-    """Whether that is said in that phase, by whichever rank, and nothing else but what is made to be."""
+    """Whether that is said in that phase, by whichever rank, and nothing else but what has to be."""
     return lambda verdict, breach: _fails(
         verdict, breach, phase, lambda error: re.search(text, error.message) is not None
     )
