@@ -24,7 +24,7 @@ def test_plan_caching(shard: int, processes: ProcessWorld, sequence: SaveSequenc
 
 @only_in("simulated", "processes")
 @sharded
-@fewer(120)
+@fewer(60)
 @given(sequence=async_save_sequences())
 def test_process_executor(shard: int, processes: ProcessWorld, sequence: SaveSequence) -> None:
     """Saves by ``async_save`` in a process, of what is changed right after, come to what blocking saves do."""
