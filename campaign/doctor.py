@@ -24,7 +24,7 @@ from worlds.layouts import ChunkSharding
 
 __all__ = ["Finding", "examine"]
 
-_PACKAGES = ("hypothesis", "numpy", "pytest", "pytest-xdist", "safetensors", "click")
+_PACKAGES = ("hypothesis", "numpy", "pytest", "pytest-xdist", "safetensors", "zstandard", "click")
 _LEDGERS = ((2, 13), (2, 15))
 """The first and the last release of torch that the ledgers were held against."""
 

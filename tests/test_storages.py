@@ -249,8 +249,8 @@ def verdict_of(scenario: Scenario, world: SimulatedWorld) -> Verdict:
     ("storage", "writer"),
     [
         ("fsspec", "FsspecWriter(path, thread_count=2)"),
-        ("safetensors", "dcp.HuggingFaceStorageWriter(path, save_distributed=True)"),
-        ("consolidated", "dcp.HuggingFaceStorageWriter(path, save_distributed=True, enable_consolidation=True)"),
+        ("safetensors", "dcp.HuggingFaceStorageWriter(path, save_distributed=True, thread_count=2)"),
+        ("consolidated", "        thread_count_consolidation=2,\n"),
     ],
 )
 def test_script_has_the_storage(storage: str, writer: str, world: SimulatedWorld, tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_script_has_the_storage(storage: str, writer: str, world: SimulatedWorld
     failing = replace(scenario, faults=(Fault("load", 1, "reader.read_data"),))
     script = write_script(verdict_of(failing, world))
     check_text(script)
-    kind = writer.partition("(")[0].replace("Writer", "Reader").removeprefix("dcp.")
+    kind = "FsspecReader" if storage == "fsspec" else "HuggingFaceStorageReader"
     assert re.search(rf"^class FailingReader\((dcp\.)?{kind}\):$", script, re.MULTILINE)  # torch 2.15 exports more
     with pytest.raises(CannotWrite, match=r"^there is no script for a scenario on the storage 'memory' yet$"):
         write_script(verdict_of(fitted(scenario, "memory"), world))

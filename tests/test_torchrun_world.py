@@ -134,7 +134,8 @@ def test_job_ends_when_a_law_fails(tmp_path: Path) -> None:
     law = "properties/test_round_trip.py::test_round_trip[shard-0]"
     statuses, text = run([str(script), *PYTEST[2:], law], tmp_path)
     assert statuses[0] == 1, text
-    assert "NotLoaded: load: " in text
+    # The second where the load makes the tensor, in memory that holds anything.
+    assert re.search("(NotLoaded|WrongBits): load: ", text), text
     assert f"pytest --world=torchrun --hypothesis-profile=quick '{law}'" in text
 
 

@@ -194,8 +194,8 @@ DUTIES = (
 LIMITS = {
     "dtypes": "Tensors have any dtype that torch has. Where it lists some, there are no others.",
     "objects": "There are items of type BYTE_IO. Where it has none: only tensors.",
-    "options": "make_writer(checkpoint_id, options) gets the options of FileSystemWriter. Where it lists some, the "
-    "others have their defaults; without that parameter there are none.",
+    "options": "make_writer(checkpoint_id, options) gets the options of FileSystemWriter, but extensions only where "
+    "it lists them. Where it lists some, the others have their defaults; without that parameter there are none.",
     "uncoordinated": "save(use_collectives=False): every rank is told that with use_collectives=, plans alone, and has "
     "the coordinator's hooks too: its prepare_global_plan and finish get its own plan and results. What it wrote is "
     "read by read_metadata(rank=), each rank's by that rank; nothing of such a save is protected. Where "

@@ -9,53 +9,43 @@ from .plan import Name, Plan
 
 __all__ = ["extension_arguments", "extension_blocks"]
 
-_CLASS = '''\
-class {name}(StreamTransformExtension):
-    """{does}"""
+_BASE = '''\
+class Extension(StreamTransformExtension):
+    """Changes all the bytes of an item at once, ``there`` and ``back``."""
 
-    @staticmethod
-    def registry_name():
-        return "stream.{label}"
+    @classmethod
+    def registry_name(cls):
+        return f"stream.{cls.__name__.lower()}"
 
-    @staticmethod
-    def from_descriptor(version):
-        return {name}()
+    @classmethod
+    def from_descriptor(cls, version):
+        return cls()
 
     def get_descriptor(self):
-        return "stream.{label}/1"
+        return f"{self.registry_name()}/1"
 
     def transform_to(self, output):
-        return {writer}
+        stream = AtClose()
+        stream.output, stream.change = output, self.there
+        return stream
 
     def transform_from(self, input):
-        return io.BytesIO({reads})'''
+        return io.BytesIO(self.back(input.read()))'''
 _WRITER = '''\
 class AtClose(io.BytesIO):
     """Writes what ``change`` makes of all that it was given to ``output``, as it is closed."""
-
-    def __init__(self, output, change):
-        super().__init__()
-        self.output, self.change = output, change
 
     def close(self):
         if not self.closed:
             self.output.write(self.change(self.getvalue()))
             self.output.close()
         super().close()'''
-_INVERTED = _CLASS.format(
-    name="Inverted",
-    does="Every bit is the other one, as a cipher might have it.",
-    label="inverted",
-    writer="AtClose(output, lambda data: data.translate(bytes(range(255, -1, -1))))",
-    reads="input.read().translate(bytes(range(255, -1, -1)))",
-)
-_DEFLATED = _CLASS.format(
-    name="Deflated",
-    does="Compressed by zlib.",
-    label="deflated",
-    writer="AtClose(output, zlib.compress)",
-    reads="zlib.decompress(input.read())",
-)
+_INVERTED = """\
+class Inverted(Extension):
+    there = back = staticmethod(lambda data: data.translate(bytes(range(255, -1, -1))))  # as a cipher might"""
+_DEFLATED = """\
+class Deflated(Extension):
+    there, back = zlib.compress, zlib.decompress"""
 _NAMES: dict[Extension, str] = {"inverted": "Inverted", "deflated": "Deflated", "zstandard": "ZStandard"}
 _CLASSES: dict[Extension, str] = {"inverted": _INVERTED, "deflated": _DEFLATED}
 
@@ -65,7 +55,7 @@ def extension_blocks(plan: Plan) -> list[str]:
     own = [name for name in dict.fromkeys(plan.scenario.writer.extensions) if name in _CLASSES]
     if not own:
         return []
-    blocks = [_WRITER, *(_CLASSES[name] for name in own)]
+    blocks = [_WRITER, _BASE, *(_CLASSES[name] for name in own)]
     if _takes_registry(plan):
         register = [f"registry.register({_NAMES[name]})" for name in own]
         blocks.append("\n".join(["registry = ExtensionRegistry()", *register]))
