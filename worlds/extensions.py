@@ -52,19 +52,23 @@ def _write_all(output: IO[bytes], content: bytes) -> None:
         content = content[output.write(content) :]
 
 
-class Inverted(StreamTransformExtension):
-    """Every bit of every byte is the other one."""
+class _Named(StreamTransformExtension):
+    """Known in the metadata by the name of its class."""
 
-    @staticmethod
-    def registry_name() -> str:
-        return "stream.inverted"
+    @classmethod
+    def registry_name(cls) -> str:
+        return f"stream.{cls.__name__.lower()}"
 
-    @staticmethod
-    def from_descriptor(version: str) -> Inverted:
-        return Inverted()
+    @classmethod
+    def from_descriptor(cls, version: str) -> _Named:
+        return cls()
 
     def get_descriptor(self) -> str:
         return f"{self.registry_name()}/1"
+
+
+class Inverted(_Named):
+    """Every bit of every byte is the other one."""
 
     def transform_to(self, output: IO[bytes]) -> IO[bytes]:
         return cast(IO[bytes], _Writer(output, lambda content: content.translate(_INVERTED), bytes))
@@ -73,19 +77,8 @@ class Inverted(StreamTransformExtension):
         return io.BytesIO(input.read(-1).translate(_INVERTED))
 
 
-class Deflated(StreamTransformExtension):
+class Deflated(_Named):
     """The bytes are compressed by :mod:`zlib`."""
-
-    @staticmethod
-    def registry_name() -> str:
-        return "stream.deflated"
-
-    @staticmethod
-    def from_descriptor(version: str) -> Deflated:
-        return Deflated()
-
-    def get_descriptor(self) -> str:
-        return f"{self.registry_name()}/1"
 
     def transform_to(self, output: IO[bytes]) -> IO[bytes]:
         compressor = zlib.compressobj()
