@@ -86,8 +86,9 @@ def _beside_uncached(breach: HistoryBreach, others: Sequence[HistoryBreach]) -> 
     take the blame for something new.
     """
     until = [other for other in others if other.step <= breach.step]
-    if any((other.step, other.kind) == (breach.step, breach.kind) for other in until):
-        return breach
+    twins = [other for other in until if (other.step, other.kind) == (breach.step, breach.kind)]
+    if twins:
+        return replace(breach, uncached=next((twin for twin in twins if twin.headline == breach.headline), None))
     new = [other for other in until if find_history_issue(other) is None]
     told = tuple(f"uncached  step {other.step + 1}: {other.kind.__name__}: {other.headline}" for other in new)
     return replace(breach, goes_without_caching=not new, detail=(*breach.detail, *told))
@@ -101,14 +102,21 @@ def find_history_issue(breach: HistoryBreach) -> LedgerEntry | None:
             return known
     if breach.goes_without_caching and _saves_another_state(breach):
         return first_match([SIDE_BY_SIDE_ISSUES["caching-across-saves"]], lambda _: True)
-    return first_match(HISTORY_ISSUES.values(), lambda issue: issue.matches(breach))
+    of_histories = first_match(HISTORY_ISSUES.values(), lambda issue: issue.matches(breach))
+    if of_histories is None and breach.uncached is not None:
+        return find_history_issue(breach.uncached)
+    return of_histories
 
 
 def _saves_before(breach: HistoryBreach) -> Iterator[Save]:
     """What was saved before in the same job, the last one first."""
-    history = breach.history
-    first = max(index for index in range(breach.step + 1) if history.begins_job(index))
-    ended = history.order[: history.order.index(breach.step)]
+    return _saves_in_job(breach.history, breach.step)
+
+
+def _saves_in_job(history: History, number: int) -> Iterator[Save]:
+    """What was saved before the step of that number in its job, the last one first."""
+    first = max(index for index in range(number + 1) if history.begins_job(index))
+    ended = history.order[: history.order.index(number)]
     for index in reversed(ended):
         step = history.steps[index]
         if index >= first and isinstance(step, Save):
@@ -116,9 +124,24 @@ def _saves_before(breach: HistoryBreach) -> Iterator[Save]:
 
 
 def _saves_another_state(breach: HistoryBreach) -> bool:
-    """Whether the save that goes wrong is of other entries than one before it in its job."""
-    without = set(breach.history.steps[breach.step].without)
-    return any(set(step.without) != without for step in _saves_before(breach))
+    """Whether the save that goes wrong is of other entries than one before it in its job.
+
+    A save by several threads may be seen to go wrong by a load of it alone, since who writes which file is not held.
+    """
+    history, step = breach.history, breach.history.steps[breach.step]
+    if isinstance(step, Save):
+        return _is_of_another_state(history, breach.step)
+    if history.writer.thread_count == 1:
+        return False
+    ended = history.order[: history.order.index(breach.step)]
+    before = ((index, history.steps[index]) for index in ended)
+    saves = [index for index, done in before if isinstance(done, Save) and done.at == step.at]
+    return bool(saves) and _is_of_another_state(history, saves[-1])
+
+
+def _is_of_another_state(history: History, number: int) -> bool:
+    without = set(history.steps[number].without)
+    return any(set(step.without) != without for step in _saves_in_job(history, number))
 
 
 def fails_without_final_plan(save: OperationOutcome, faults: Sequence[Fault | FileFault] = ()) -> bool:

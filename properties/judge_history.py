@@ -38,7 +38,7 @@ class HistoryBreach:
     """A law is broken at ``step``: how, in one line. ``verdict`` is that on the step by itself, where it is that.
 
     ``goes_without_caching`` says, if it was tried, that where no plans are cached it is not broken so, and until there
-    in no way that is new.
+    in no way that is new; ``uncached`` is the same breach where it is broken so without caching too.
     """
 
     kind: type[Violation]
@@ -49,6 +49,7 @@ class HistoryBreach:
     detail: tuple[str, ...] = ()
     verdict: Verdict | None = None
     goes_without_caching: bool = False
+    uncached: HistoryBreach | None = None
 
     def violation(self) -> Violation:
         """The exception of the breach's kind, whose text tells the steps as a story."""

@@ -321,6 +321,23 @@ def test_what_nobody_has_saved_is_no_mixture(world: SimulatedWorld) -> None:
     assert find_history_issue(breach) is None
 
 
+def test_load_shows_what_caching_has_done_to_a_save_by_several_threads(world: SimulatedWorld) -> None:
+    """Which of them writes which file is not held, so that the save itself passes for what it is alone."""
+    other = Save(operation=Operation(2, coordinator=1, api="legacy"), without=("a", "b"))
+    history = History(
+        (TensorEntry("a"), TensorEntry("b")),
+        (Save(operation=Operation(2)), other, Save(operation=Operation(2)), Load()),
+        writer=WriterOptions(False, thread_count=2),
+        planner=PlannerOptions(enable_plan_caching=True),
+    )
+    (breach,) = find_history_breaches(history, world)
+    known = find_history_issue(breach)
+    assert breach.step == 3
+    assert known is not None
+    assert known.id == "caching-across-saves"
+    assert find_history_issue(replace(breach, goes_without_caching=False)) is None
+
+
 def test_caching_is_blamed_where_nothing_breaks_without_it(world: SimulatedWorld) -> None:
     """A save of other entries with plans kept is ``caching-across-saves``; a mixture is one with and without."""
     caching = PlannerOptions(enable_plan_caching=True)
