@@ -63,8 +63,23 @@ def find_side_by_side_issue(breach: SideBySideBreach) -> SideBySideIssue | None:
 
 
 def _mixes_collectives(breach: SideBySideBreach) -> bool:
-    """Over one group a save neither returns nor fails as it does alone: ranks wait, or gloo ends their process."""
-    return breach.pair.how == "one group" and not breach.together.save.returned
+    """Over one group a save neither returns nor fails as it does alone, or has in its metadata what the other saves.
+
+    Ranks wait, or gloo ends their process; and where each message is one that could be meant, on real ranks, none does.
+    """
+    if breach.pair.how != "one group":
+        return False
+    return not breach.together.save.returned or _has_records_of_the_other(breach)
+
+
+def _has_records_of_the_other(breach: SideBySideBreach) -> bool:
+    metadata = breach.together.metadata
+    if metadata is None:
+        return False
+    own, other = breach.pair.both if breach.number == 0 else breach.pair.both[::-1]
+    foreign = {unit.fqn for unit in other.units("save")} - {unit.fqn for unit in own.units("save")}
+    tensors, stored = ({record.fqn for record in metadata.tensors}, {record.fqn for record in metadata.storage})
+    return bool(foreign & {*tensors, *stored, *metadata.objects})
 
 
 def _is_due_to_caching(breach: SideBySideBreach) -> bool:
@@ -81,7 +96,8 @@ _ISSUES = (
     SideBySideIssue(
         id="uploads-over-one-group",
         title="two uploads of async_save in flight at once over one process group take each other's messages",
-        loses="a job that begins a checkpoint before the last one is written hangs, or is killed from within gloo",
+        loses="a job that begins a checkpoint before the last one is written hangs, is killed from within gloo, or "
+        "has metadata of the one in the other, in silence",
         pair=SideBySide(_UPLOAD, _UPLOAD, "one group"),
         matches=_mixes_collectives,
     ),

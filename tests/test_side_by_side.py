@@ -107,6 +107,27 @@ def test_uploads_are_in_flight_at_once(either: ExampleWorld) -> None:
     assert all(seen.save.returned for seen in outcome.together)
 
 
+def test_metadata_of_the_other_upload_over_one_group_are_known(world: SimulatedWorld) -> None:
+    """On real ranks messages change places now and then so that all of them fit, and nothing else shows it."""
+    one = Scenario((TensorEntry("a"),), Operation(2, api="async"), Operation(members=(0,)))
+    other = replace(one, entries=(TensorEntry("b"),))
+    uploads = SideBySide(one, replace(other, save=replace(other.save, members=(0, 1))), "uploads")
+    outcome = run_side_by_side(world, uploads)
+    first, second = outcome.together
+    assert first.metadata is not None
+    assert second.metadata is not None
+    for pair, foreign, known in (
+        (SideBySide(one, other, "one group"), second.metadata.storage, "uploads-over-one-group"),
+        (SideBySide(one, other, "one group"), first.metadata.storage, None),
+        (uploads, second.metadata.storage, None),
+    ):
+        mixed = replace(first.metadata, storage=(*first.metadata.storage, *foreign))
+        breach = judge_side_by_side(pair, replace(outcome, together=(replace(first, metadata=mixed), second)))
+        assert breach is not None
+        found = find_side_by_side_issue(breach)
+        assert (found and found.id) == known
+
+
 def test_any_other_difference_is_a_new_one(world: SimulatedWorld) -> None:
     pair = SideBySide(SHARDED, WHOLE)
     outcome = run_side_by_side(world, pair)

@@ -25,7 +25,7 @@ from .parts import Box, Part
 from .scenario import Scenario
 from .state_tree import Leaf, children
 from .tensors import local_tensors, make_tensor
-from .values import expected_bits, poison_bits, tensor_bytes, with_poison
+from .values import expected_bits, poison_bits, poison_bytes, tensor_bytes
 
 __all__ = ["OVERWRITTEN", "POISON_OBJECT", "Instance", "StateDict", "Stateful", "object_state"]
 
@@ -232,7 +232,9 @@ class StateDict:
         if leaf.fqn in self._saved and not self._failed:
             return data
         assert isinstance(leaf.entry, TensorEntry)
-        return with_poison(data, leaf.fqn, _as_saved(leaf.entry, self._saved.get(leaf.fqn)), box)
+        # All of it: what was in that memory before may be just what was saved.
+        poison = poison_bytes(leaf.fqn, _as_saved(leaf.entry, self._saved.get(leaf.fqn)), box)
+        return poison if len(poison) == len(data) else data
 
 
 def make_object(entry: ObjectEntry) -> Any:

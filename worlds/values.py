@@ -25,7 +25,6 @@ __all__ = [
     "poison_bytes",
     "tensor_bits",
     "tensor_bytes",
-    "with_poison",
 ]
 
 # Odd, hence a bijection modulo any power of two: the first 2**bits elements of a tensor are all different.
@@ -73,17 +72,6 @@ def expected_bytes(fqn: str, entry: TensorEntry, box: Box) -> bytes:
 def poison_bytes(fqn: str, entry: TensorEntry, box: Box) -> bytes:
     """The bytes of :func:`poison_bits`, in row-major order."""
     return _raw(poison_bits(fqn, entry, Part.of(box)))
-
-
-def with_poison(data: bytes, fqn: str, entry: TensorEntry, box: Box) -> bytes:
-    """``data``, with the poison of each element that is not as :func:`expected_bytes` has it."""
-    right = expected_bytes(fqn, entry, box)
-    if data == right or len(data) != len(right):
-        return data
-    poison, width = poison_bytes(fqn, entry, box), DTYPES[entry.dtype].itemsize
-    starts = range(0, len(data), width)
-    ends = ((start, start + width) for start in starts)
-    return b"".join(data[i:j] if data[i:j] == right[i:j] else poison[i:j] for i, j in ends)
 
 
 def tensor_bits(tensor: torch.Tensor) -> torch.Tensor:
