@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NoReturn
 
+from strategies.features import STAGING
 from worlds import ProcessWorld
 from worlds.outcome import Outcome
 from worlds.processes.asynchronous import run_async_sequence
@@ -22,13 +23,6 @@ from .ledger import LedgerEntry
 from .violations import Violation
 
 __all__ = ["check_async_sequence", "compare_async"]
-
-_STAGERS = {
-    "default": "default stager",
-    "shared": "shared memory",
-    "background": "background staging",
-    "shared background": "shared memory in the background",
-}
 
 
 class AsyncShows(Violation):
@@ -58,8 +52,8 @@ def check_async_sequence(sequence: SaveSequence, world: ProcessWorld) -> None:
 def _features(sequence: SaveSequence, outcome: SequenceOutcome) -> Iterator[str]:
     for number, (step, _) in enumerate(zip(sequence.steps, outcome.steps, strict=False)):
         yield "a later one" if number else "the first of its daemon"
-        if step.save.stager in _STAGERS:
-            yield _STAGERS[step.save.stager]
+        if step.save.stager in STAGING:
+            yield STAGING[step.save.stager]
 
 
 def _blocking(sequence: SaveSequence) -> SaveSequence:

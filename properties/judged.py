@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from strategies.case_features import CASE_FEATURES
-from strategies.features import FEATURES
+from strategies.features import FEATURES, STAGING
 from strategies.file_features import FILE_FEATURES
 from strategies.request_features import REQUEST_FEATURES
 from strategies.training_features import TRAINING_FEATURES
@@ -41,14 +41,7 @@ JUDGED: dict[str, tuple[str, ...]] = {
     **FILE_FEATURES,
     **REQUEST_FEATURES,
     **TRAINING_FEATURES,
-    "async_save in a process": (
-        "the first of its daemon",
-        "a later one",
-        "default stager",
-        "shared memory",
-        "background staging",
-        "shared memory in the background",
-    ),
+    "async_save in a process": ("the first of its daemon", "a later one", *STAGING.values()),
     "two worlds": ("compared rank by rank", "a race, judged in each"),
     "planning": PLANNING_LAWS,
 }

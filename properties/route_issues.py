@@ -21,8 +21,8 @@ from .check import KNOWN_HITS
 from .judge_route import RouteBreach, judge_route, no_tensors, refuses, to_refuse
 from .judged import count_judged
 from .known_issues import KNOWN_ISSUES, find_known_issue
+from .known_issues.asking import lists_of_objects_left, padding
 from .known_issues.entry import blamed
-from .known_issues.loading import lists_of_objects_left, padding
 from .ledger import LedgerEntry, first_match
 from .route_entry import RouteIssue
 from .violations import Deadlock, NotLoaded, RankDied, UnexpectedFailure, WrongBits

@@ -14,9 +14,17 @@ from worlds.parts import Part
 from worlds.scenario import Scenario
 from worlds.storages import SHIPPED
 
-__all__ = ["FEATURES", "features"]
+__all__ = ["FEATURES", "STAGING", "features"]
 
 Name = Literal["save", "load"]
+
+STAGING = {
+    "default": "default stager",
+    "shared": "shared memory",
+    "background": "background staging",
+    "shared background": "shared memory in the background",
+}
+"""What is said of the stagers of ``async_save`` but the writer."""
 
 FEATURES: dict[str, tuple[str, ...]] = {
     "layout": (
@@ -102,10 +110,7 @@ FEATURES: dict[str, tuple[str, ...]] = {
         "save",
         "save_state_dict",
         "async_save",
-        "async_save, default stager",
-        "async_save, shared memory",
-        "async_save, background staging",
-        "async_save, shared memory in the background",
+        *(f"async_save, {name}" for name in STAGING.values()),
         "save without collectives",
         "load",
         "load_state_dict",
@@ -291,18 +296,12 @@ _APIS = {
     "async": "async_save",
     "uncoordinated": "save without collectives",
 }
-_STAGERS = {
-    "default": "default stager",
-    "shared": "shared memory",
-    "background": "background staging",
-    "shared background": "shared memory in the background",
-}
 
 
 def _of_calls(scenario: Scenario) -> Iterator[tuple[str, str]]:
     yield "api", _APIS[scenario.save.api]
-    if scenario.save.stager in _STAGERS:
-        yield "api", f"async_save, {_STAGERS[scenario.save.stager]}"
+    if scenario.save.stager in STAGING:
+        yield "api", f"async_save, {STAGING[scenario.save.stager]}"
     yield "api", "load" if scenario.load.api == "current" else "load_state_dict"
     if scenario.save.by_path:
         yield "api", f"{'async_save' if scenario.save.api == 'async' else 'save'} by the path alone"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
@@ -38,7 +38,7 @@ _PLANNED = ("planner.create_global_plan", "writer.prepare_global_plan", "writer.
 
 _SOMETIMES = st.sampled_from((False, False, True))
 _RARELY = st.sampled_from((False, False, False, False, True))
-_STAGERS: tuple[Stager, ...] = ("writer", "default", "shared", "background")
+_STAGERS: tuple[Stager, ...] = get_args(Stager)
 _KINDS: tuple[Again, ...] = ("planner", "writer", "reader", "stager", "tensors")
 # Each by itself, so that any of them can go; or all, as in a training that keeps what it has made.
 _SOME_AGAIN: SearchStrategy[tuple[Again, ...]] = st.tuples(*[_SOMETIMES] * len(_KINDS)).map(

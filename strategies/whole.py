@@ -81,10 +81,9 @@ def scenarios(
     some = partial(operations, min_world_size=min_world_size, max_world_size=max_world_size, scheduled=False, core=core)
     save, load = _both(draw, some)
     where = draw(st.sampled_from(_PLACES), label="failing") if failing == "anything" else failing
-    failures = draw(_faults(where, save, load), label="faults")
+    drawn = draw(_faults(where, save, load), label="faults")
     spare = spared and draw(SPARED, label="nothing goes wrong after all")
-    if spare:
-        failures = ()
+    failures = () if spare else drawn
     writer = draw(writer_options(), label="writer")
     planner = PlannerOptions() if core else draw(planner_options(), label="planner")
     container = draw(st.sampled_from(("dict", "dict", "dict", "module")), label="container")
@@ -98,12 +97,10 @@ def scenarios(
         deep=deep,
     )
     fitting, entries = _entries(draw, some_entries, container, colliding=not core, mismatched=mismatched)
-    entries = fitting if spare else entries
-    entries = _legal(entries, save, load, failures if container == "dict" else ())
+    entries = _legal(fitting if spare else entries, save, load, failures if container == "dict" else ())
     if not _is_plain_inside(entries):
         planner = replace(planner, flatten_state_dict=True)
-    save = replace(save, schedule=draw(schedules(world_size=save.world_size), label="schedule of the save"))
-    load = replace(load, schedule=draw(schedules(world_size=load.world_size), label="schedule of the load"))
+    save, load = _scheduled(draw, save, "save"), _scheduled(draw, load, "load")
     scenario = Scenario(entries, save, load, writer, planner, container, failures)  # type: ignore[arg-type]
     if by_path:
         scenario = _by_path(scenario, draw(st.sampled_from(_BY_PATH), label="found by the path"))
@@ -118,6 +115,11 @@ def _both(draw: DrawFn, some: Callable[..., SearchStrategy[Operation]]) -> tuple
     other = draw(some(load=True), label="load, if in another world")
     same = not draw(st.sampled_from((False, True, True)), label="another world at load") or save.api == "uncoordinated"
     return save, _as_load(save) if same else other
+
+
+def _scheduled(draw: DrawFn, operation: Operation, name: str) -> Operation:
+    schedule = draw(schedules(world_size=operation.world_size), label=f"schedule of the {name}")
+    return replace(operation, schedule=schedule)
 
 
 def _entries(

@@ -23,9 +23,12 @@ from torch.distributed.checkpoint.planner import SavePlanner
 
 from properties import judge
 from strategies import scenarios
-from worlds import ChunkSharding, Fault, ObjectEntry, Operation, Scenario, Schedule, SimulatedWorld, TensorEntry
-from worlds.outcome import Deadlocked, Returned
+from worlds import ChunkSharding, Fault, Nested, ObjectEntry, Operation, Scenario, Schedule, SimulatedWorld, TensorEntry
+from worlds.layouts import Plain
+from worlds.outcome import Deadlocked, Raised, Returned, TensorState
+from worlds.parts import Box
 from worlds.simulated.groups import group_patches
+from worlds.values import poison_bytes
 
 SMALL = Scenario(
     entries=(
@@ -36,6 +39,18 @@ SMALL = Scenario(
     save=Operation(3),
     load=Operation(2),
 )
+
+
+def test_memory_that_a_failed_load_has_made_is_poison_whatever_is_in_it(world: SimulatedWorld) -> None:
+    """It may be what was saved, in memory that is used again; here it was loaded, in a dict of the caller's own."""
+    entry = TensorEntry("a", (4,), loaded=Plain(memory="meta"))
+    fault = Fault("load", 0, "planner.commit_tensor")
+    outcome = world.run(Scenario((Nested("n", entries=(entry,)),), faults=(fault,)))
+    assert outcome.load is not None
+    (seen,) = outcome.load.ranks
+    assert isinstance(seen, Raised)
+    (tensor,) = (state for state in seen.state if isinstance(state, TensorState))
+    assert [chunk.data for chunk in tensor.chunks] == [poison_bytes("n.a", entry, Box((0,), (4,)))]
 
 
 def test_world_of_64_ranks_saves_reshards_to_48_and_loads(world: SimulatedWorld) -> None:

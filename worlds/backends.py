@@ -151,8 +151,8 @@ class Safetensors(FileSystem):
     def make_writer(self, checkpoint_id: str, options: WriterOptions) -> dcp.StorageWriter:
         return HuggingFaceStorageWriter(
             checkpoint_id,
-            dict(options.file_indices) or None,
-            options.thread_count,
+            fqn_to_index_mapping=dict(options.file_indices) or None,
+            thread_count=options.thread_count,
             save_distributed=True,
             enable_consolidation=self.consolidates,
             thread_count_consolidation=options.thread_count,

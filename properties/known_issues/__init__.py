@@ -17,6 +17,7 @@ from ..ledger import first_match
 from ..verdict import Verdict
 from ..violations import UnexpectedFailure, WrongRanks
 from . import (
+    asking,
     blame,
     durability,
     extensions,
@@ -38,6 +39,7 @@ KNOWN_ISSUES: dict[str, KnownIssue] = {
     issue.id: issue
     for module in (
         planning,
+        asking,
         loading,
         targets,
         staging,

@@ -43,7 +43,7 @@ def _fails_after_lost_thread(scenario: Scenario, outcome: OperationOutcome) -> b
         # It makes files of what the ranks wrote, one of which the thread has left empty.
         empty = named[coordinator].message == "unpack requires a buffer of 8 bytes"
         explained |= {coordinator} if empty else set()
-    return set(named) == explained and bool(lost) and all(_is_of_second_thread(scenario, hit) for hit in lost)
+    return set(named) == explained and bool(named and lost) and all(_is_of_second_thread(scenario, hit) for hit in lost)
 
 
 def _is_blamed(scenario: Scenario, hit: Hit, named: dict[int, ErrorRecord]) -> bool:

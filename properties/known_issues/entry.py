@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from worlds.entries import TensorEntry
 from worlds.outcome import ErrorRecord, OperationOutcome, Raised
 from worlds.scenario import Scenario
 
 from ..ledger import LedgerEntry
+from ..oracle import names_fault, names_refusal
 from ..verdict import Breach, Verdict
 from ..violations import Deadlock, Disagreement, LostFailure, UnexpectedFailure, UnprotectedFailure
 
@@ -17,6 +19,7 @@ __all__ = [
     "FAILED",
     "KnownIssue",
     "blamed",
+    "is_due",
     "operation_outcome",
     "raised_alone",
     "saved_tensors",
@@ -59,6 +62,14 @@ def raised_alone(outcome: OperationOutcome) -> dict[int, ErrorRecord]:
     """What ranks raised that is no ``CheckpointException``."""
     ranks = enumerate(outcome.ranks)
     return {rank: seen.error for rank, seen in ranks if isinstance(seen, Raised) and seen.failures is None}
+
+
+def is_due(scenario: Scenario, operation: Literal["save", "load"], rank: int, error: ErrorRecord) -> bool:
+    """Whether the rank rightly refuses what it is given, or was made to fail so."""
+    return names_refusal(scenario, operation, rank, error) or any(
+        (fault.operation, fault.rank) == (operation, rank) and names_fault(scenario, index, error)
+        for index, fault in enumerate(scenario.all_faults)
+    )
 
 
 def saved_tensors(scenario: Scenario) -> Iterator[TensorEntry]:

@@ -14,10 +14,9 @@ from worlds.operations import Operation, WriterOptions
 from worlds.outcome import ErrorRecord
 from worlds.scenario import Scenario
 
-from ..oracle import names_fault, names_refusal
 from ..verdict import Breach, Verdict
 from ..violations import LostFailure, NotLoaded, UnexpectedFailure, WrongBits
-from .entry import KnownIssue, blamed
+from .entry import KnownIssue, blamed, is_due
 
 __all__ = ["ISSUES", "says"]
 
@@ -33,15 +32,7 @@ def _fails(verdict: Verdict, breach: Breach, phase: str, by: Callable[[ErrorReco
     named = {} if outcome is None else blamed(outcome, phase)
     others = {rank: error for rank, error in named.items() if not by(error)}
     return len(others) < len(named) and all(
-        _is_due(verdict.scenario, name, rank, error) for rank, error in others.items()
-    )
-
-
-def _is_due(scenario: Scenario, operation: Literal["save", "load"], rank: int, error: ErrorRecord) -> bool:
-    """Whether the rank rightly refuses what it is given, or was made to fail so."""
-    return names_refusal(scenario, operation, rank, error) or any(
-        (fault.operation, fault.rank) == (operation, rank) and names_fault(scenario, index, error)
-        for index, fault in enumerate(scenario.faults)
+        is_due(verdict.scenario, name, rank, error) for rank, error in others.items()
     )
 
 
@@ -195,13 +186,7 @@ def _makes_of_nothing(verdict: Verdict, breach: Breach) -> bool:
 
 def _empties_scalars(verdict: Verdict, breach: Breach) -> bool:
     wrong = _wrong_tensor(verdict, breach)
-    if wrong is None or wrong.shape != ():
-        return False
-    # Whatever is not as it was saved passes for arbitrary memory in a tensor that the load has made.
-    fqn = ".".join(map(str, breach.path))
-    targets = (leaf.entry.loaded for leaf in verdict.scenario.leaves("load") if leaf.fqn == fqn)
-    is_meta = any(layout is not None and layout.memory == "meta" for layout in targets)
-    return is_meta or all(" seen 00" in line for line in breach.detail)
+    return wrong is not None and wrong.shape == () and all(" seen 00" in line for line in breach.detail)
 
 
 def _holds_no_tensor(verdict: Verdict, breach: Breach) -> bool:

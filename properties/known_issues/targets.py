@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from worlds.entries import TensorEntry
 from worlds.layouts import Layout, MeshSharding, Plain, Replicate
 from worlds.operations import Operation, PlannerOptions
-from worlds.outcome import ErrorRecord
 from worlds.scenario import Scenario
 
-from ..oracle import names_fault, names_refusal
 from ..verdict import Breach, Verdict
 from ..violations import NotInPlace, TouchedTarget, UnexpectedFailure, WrongException, WrongRanks, WrongTensor
-from .entry import KnownIssue, blamed, operation_outcome
+from .entry import KnownIssue, blamed, is_due, operation_outcome
 
 __all__ = ["ISSUES"]
 
@@ -49,7 +47,7 @@ def _loses_its_shape(verdict: Verdict, breach: Breach) -> bool:
     scenario = verdict.scenario
     named = blamed(operation_outcome(verdict, breach), "plan").items()
     outside = {rank for rank, error in named if _is_beside_its_mesh(scenario, rank, error.message)}
-    return bool(outside) and all(rank in outside or _is_right(scenario, rank, error) for rank, error in named)
+    return bool(outside) and all(rank in outside or is_due(scenario, "load", rank, error) for rank, error in named)
 
 
 def _is_beside_its_mesh(scenario: Scenario, rank: int, message: str) -> bool:
@@ -58,13 +56,6 @@ def _is_beside_its_mesh(scenario: Scenario, rank: int, message: str) -> bool:
         isinstance(layout, MeshSharding) and layout.memory == "meta" and rank not in layout.mesh_ranks and not shape
         for shape, layout in _targets(scenario, said[1])
     )
-
-
-def _is_right(scenario: Scenario, rank: int, error: ErrorRecord) -> bool:
-    """Whether the rank was to fail, and says why."""
-    faults = (index for index, fault in enumerate(scenario.all_faults) if fault.rank == rank)
-    refuses = names_refusal(scenario, "load", rank, error)
-    return refuses or any(names_fault(scenario, index, error) for index in faults)
 
 
 def _is_made_of_nothing(verdict: Verdict, breach: Breach) -> bool:
