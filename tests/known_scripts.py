@@ -31,7 +31,7 @@ SAYS = {
         "[rank 1] save() raised OSError(5, 'write_data failed')",
         "[rank 0] still in save():",
     ],
-    "objects-erased": ['a: is not in the checkpoint, was Instance("not loaded"), and is now None'],
+    "objects-erased": ['a: was not saved, was Instance("not loaded"), and is None'],
     "meta-without-group": ["ValueError: Default process group has not been initialized"],
     "meta-scalar-beside-its-mesh": [
         "ValueError: Size mismatch between saved torch.Size([]) and current: torch.Size([0]) for a"

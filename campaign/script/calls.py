@@ -15,7 +15,7 @@ from .plan import EarlierSave, Name, Plan
 from .races import late_writer
 from .state import overwrite_lines, state_name
 from .storage import StorageClass, storage_class
-from .text import Code, Items, headed, render
+from .text import Code, Items, headed, quoted, render
 
 __all__ = ["call_code", "function_name"]
 
@@ -154,15 +154,16 @@ def _broadcasting_reader(plan: Plan) -> Code:
     return Items("BroadcastingTorchSaveReader(", (plan.path, *([f"coordinator_rank={root}"] if root else [])))
 
 
-def _options(options: WriterOptions) -> list[str]:
+def _options(options: WriterOptions) -> list[Code]:
     """The options that are not torch's defaults; but whether files are synced makes no difference to a script."""
-    arguments = []
+    arguments: list[Code] = []
     if not options.single_file_per_rank:
         arguments.append("single_file_per_rank=False")
     if options.thread_count != 1:
         arguments.append(f"thread_count={options.thread_count}")
     if options.file_indices:
-        arguments.append(f"fqn_to_index_mapping={dict(options.file_indices)}")
+        numbers = tuple(f"{quoted(name)}: {number}" for name, number in options.file_indices)
+        arguments.append(Items("fqn_to_index_mapping={", numbers))
     if options.per_thread_copy_ahead != WriterOptions().per_thread_copy_ahead:
         arguments.append(f"per_thread_copy_ahead={options.per_thread_copy_ahead}")
     if not options.overwrite:

@@ -46,7 +46,12 @@ def describe(tensor):
 _DESCRIBE_PLAIN = '''\
 def describe(tensor):
     """What a load must not change of a tensor."""
-    return type(tensor).__name__, getattr(tensor, "dtype", None), list(getattr(tensor, "shape", [])){device}'''
+    return type(tensor).__name__, getattr(tensor, "dtype", None), list(getattr(tensor, "shape", []))'''
+_DESCRIBE_WITH_DEVICE = '''\
+def describe(tensor):
+    """What a load must not change of a tensor."""
+    kind, dtype = type(tensor).__name__, getattr(tensor, "dtype", None)
+    return kind, dtype, list(getattr(tensor, "shape", [])), str(tensor.device)'''
 _KEYS = '''\
 def keys_of(value):
     """What keys there are in the dicts in ``value``."""
@@ -81,7 +86,7 @@ def content_helpers(plan: Plan) -> list[str]:
         sharded = holds(plan, "ShardedTensor", plan.last)
         if plan.kind is WrongTensor:
             is_meta = any(layout_of(leaf, plan.last).memory == "meta" for leaf in leaves)
-            plain = _DESCRIBE_PLAIN.format(device=", str(tensor.device)" if is_meta else "")
+            plain = _DESCRIBE_WITH_DEVICE if is_meta else _DESCRIBE_PLAIN
             helpers.append(_DESCRIBE if sharded else plain)
         else:
             helpers.append(_PLACE if sharded else _PLACE_PLAIN)

@@ -12,7 +12,7 @@ from worlds.outcome import DamagedFile
 
 from .known import CannotWrite
 from .plan import Plan
-from .text import Items, indented, quoted, render
+from .text import indented, quoted
 
 __all__ = ["damage_lines", "damage_plan", "unless_it_raises"]
 
@@ -59,9 +59,10 @@ def _damage(plan: Plan, damage: Damage) -> list[str]:
         case "missing":
             return [f"os.remove({_place(files[0].file)})"]
         case "swapped":
-            names = render(Items("(", tuple(quoted(file.file) for file in files)))
+            one, other = (_place(file.file) for file in files)
             return [
-                f"one, other = (os.path.join(path, name) for name in {names})",
+                f"one = {one}",
+                f"other = {other}",
                 'os.rename(one, f"{one}.aside")',
                 "os.rename(other, one)",
                 'os.rename(f"{one}.aside", other)',

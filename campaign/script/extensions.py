@@ -42,7 +42,8 @@ class AtClose(io.BytesIO):
         super().close()'''
 _INVERTED = """\
 class Inverted(Extension):
-    there = back = staticmethod(lambda data: data.translate(bytes(range(255, -1, -1))))  # as a cipher might"""
+    # As a cipher might.
+    there = back = staticmethod(lambda data: data.translate(bytes(range(255, -1, -1))))"""
 _DEFLATED = """\
 class Deflated(Extension):
     there, back = zlib.compress, zlib.decompress"""

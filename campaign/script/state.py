@@ -265,7 +265,7 @@ def content_checks(plan: Plan, name: Name, variable: str) -> list[str]:
         place = place_of(plan, variable, leaf.path)
         if isinstance(leaf.entry, ObjectEntry) and is_left(plan, leaf):
             was = _placeholder(leaf.entry)
-            said = quoted(f"{leaf.fqn}: is not in the checkpoint, was {was}, and is now ")
+            said = quoted(f"{leaf.fqn}: was not saved, was {was}, and is ")
             checks = [f"if repr({place}) != repr({was}):\n    sys.exit({said} + repr({place}))"]
         elif isinstance(leaf.entry, ObjectEntry):
             checks = [render(Items("check_object(", (quoted(leaf.fqn), place)))]
