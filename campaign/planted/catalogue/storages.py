@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from worlds import ChunkSharding, Fault, Operation, Scenario, TensorEntry, WriterOptions
+from worlds.histories import History, Save
 
 from ..bug import Bug, Change, Witness
 
@@ -123,5 +124,21 @@ STORAGES = (
                 storage="safetensors",
             ),
         ),
+    ),
+    Bug(
+        "file-of-safetensors-that-is-there-not-written",
+        "a file of safetensors that is there already not written over",
+        (
+            Change(
+                "hf_storage:HuggingFaceStorageWriter.write_data",
+                "        file_name = _gen_file_name(file_index, highest_index, shard_index)\n",
+                (
+                    "        file_name = _gen_file_name(file_index, highest_index, shard_index)\n"
+                    "        if self.fs.exists(self.fs.concat_path(self.path, file_name)):\n"
+                    "            continue\n"
+                ),
+            ),
+        ),
+        Witness("histories_on_storages", History((TensorEntry("a", (1,)),), (Save(), Save()), storage="safetensors")),
     ),
 )
