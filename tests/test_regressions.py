@@ -204,7 +204,7 @@ SCENARIOS = {
         faults=(Fault("load", 0, "reader.read_metadata"),),
     ),
     "a 0-d target on meta that is not in the checkpoint is replaced on a rank beside its mesh": Scenario(
-        entries=(TensorEntry("a", saved=None, loaded=_META),),
+        entries=(TensorEntry("a", saved=None, loaded=replace(_META, ranks=(1,))),),
         load=Operation(2),
         planner=PlannerOptions(allow_partial_load=True),
     ),
