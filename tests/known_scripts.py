@@ -98,6 +98,7 @@ SAYS = {
     "uploads-over-one-group": ["[rank 0] still in async_save():", "[rank 1] still in async_save():"],
     "caching-across-saves": ["[rank 0] save() raised", "[rank 1] still in save():"],
     "mixed-after-failure": ["as it must, a save fails", "with what was saved at the steps {1.0, 2.0}"],
+    "names-mixed-after-failure": ["as it must, a save fails", "with what was saved at the steps {2.0}"],
     "cached-plans-of-another-coordinator": ["TypeError: 'NoneType' object is not iterable"],
     "cached-plans-after-failure": ["KeyError: 'DefaultSavePlanner'"],
     "flipped-bit": ["a[]: saved c2cd503c, loaded c3cd503c"],
