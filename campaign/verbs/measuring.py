@@ -22,6 +22,8 @@ __all__ = ["coverage", "determinism", "measure"]
 @click.option("--list", "listed", is_flag=True, help="Show the planted bugs, and do nothing else.")
 @click.option("--law", "laws", metavar="LAW", multiple=True, help="Let these laws alone look for the bugs.")
 @click.option("--alone", is_flag=True, help="Let the law alone look for a bug that its smallest known case breaks.")
+@click.option("--random", "by_chance", is_flag=True, help="Let the laws look for it with purely random choices, too.")
+@click.option("--without-laws", is_flag=True, help="Do not let the laws look for it as they are, but the others alone.")
 @click.option("--seeds", metavar="N", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--max-examples", metavar="N", type=click.IntRange(1), help="Of all laws together; else a ci run's.")
 @click.option("--workers", metavar="N", type=click.IntRange(1), default=1, show_default=True, help="Bugs at a time.")
@@ -33,6 +35,8 @@ def measure(
     listed: bool,
     laws: tuple[str, ...],
     alone: bool,
+    by_chance: bool,
+    without_laws: bool,
     seeds: int,
     max_examples: int | None,
     workers: int,
@@ -42,7 +46,8 @@ def measure(
     """Measure the laws by planted bugs: how many they find, how soon, and how small they make them.
 
     Each BUG, by default all, is planted in memory in a process of its own, and the laws look for it as in a run of the
-    profile ci, an example of each in turn. What is in DIR already is not done again.
+    profile ci, an example of each in turn. What is in DIR already is not done again. With --random, the same is done
+    beside with purely random choices, without shrinking, to show what it is worth that strategies favour corners.
     """
     if listed:
         for line in list_bugs():
@@ -59,6 +64,8 @@ def measure(
         workers=workers,
         shrink_seconds=seconds_of(max_shrink),
         patience=seconds_of(patience),
+        by_chance=by_chance,
+        without_laws=without_laws,
         show=lambda line: click.echo(line, err=True),
     )
     for line in write_tables(directory):
