@@ -22,6 +22,7 @@ from campaign.measure.race import Course
 from campaign.measure.run import RESULTS, measure, read_results
 from campaign.measure.size import Size, size_of
 from campaign.measure.table import lines, table
+from campaign.measure.torch_tests import steady_tests
 from campaign.planted.bug import Bug, Change, Witness
 from campaign.planted.catalogue import CATALOGUE
 from tests.warm_python import run_python
@@ -139,6 +140,55 @@ def test_race_that_cannot_be_run_is_a_line_too_and_is_not_run_again(tmp_path: Pa
         file.write('{"bug": "cut o')  # by whoever was killed as it wrote
     (again,) = measure([BUG], [1], [course], tmp_path)
     assert read_results(tmp_path) == [*first, again]
+
+
+TESTS = """
+import unittest
+from pathlib import Path
+from torch.distributed.checkpoint.metadata import ChunkStorageMetadata
+from torch.distributed.checkpoint.resharding import _check_shard_metadata_pair_overlap
+
+SEEN = Path({seen!r})
+
+
+def test_holds():
+    assert True
+
+
+class TestBoxes(unittest.TestCase):
+    def test_always_fails(self):
+        assert False
+
+    def test_flaky(self):
+        SEEN.touch() if not SEEN.exists() else self.fail("seen")
+
+    def test_overlap(self):
+        one, other = (ChunkStorageMetadata([0, place], [1, 1]) for place in (0, 1))
+        assert not _check_shard_metadata_pair_overlap(one, other)
+
+    def test_would_fail_too(self):
+        self.test_overlap()
+"""
+
+
+@pytest.mark.thorough
+def test_torch_tests_that_pass_twice_without_the_bug_look_for_it(tmp_path: Path) -> None:
+    folder, said = tmp_path / "tests", list[str]()
+    folder.mkdir()
+    (folder / "test_boxes.py").write_text(TESTS.format(seen=str(tmp_path / "seen")))
+    tests = steady_tests(folder, tmp_path / "runs", patience=300, show=said.append)
+    assert tests.tests == {"test_boxes": ["test_holds", "TestBoxes::test_overlap", "TestBoxes::test_would_fail_too"]}
+    assert said[-2] == "without a bug, torch's own tests: 3 passed, 0 skipped, 2 failed in 1 files"
+    assert said[-1].startswith("3 tests in 1 files passed twice, and look for bugs; ")
+    (found,) = measure([BUG], [0, 1], [tests], tmp_path)
+    assert (found["who"], found["state"], found["law"], found["examples"]) == (
+        "torch's tests",
+        "found",
+        "test_boxes",
+        2,
+    )
+    assert found["headline"] == "TestBoxes::test_overlap failed"
+    assert found["cpu"] > 0
 
 
 def test_command_measures_a_bug_and_tells_of_it(tmp_path: Path) -> None:

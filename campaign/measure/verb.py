@@ -16,6 +16,7 @@ from .plot import found_over_examples
 from .race import LAWS, Course, Racer, Record
 from .run import chosen_bugs, measure, prepare, read_results, warm_up
 from .table import lines, markdown, table
+from .torch_tests import steady_tests
 
 __all__ = ["list_bugs", "run_measure", "write_tables"]
 
@@ -43,16 +44,18 @@ def run_measure(
     shrink_seconds: float,
     patience: float,
     by_chance: bool,
+    torch_tests: Path | None,
     without_laws: bool,
     show: Callable[[str], None],
 ) -> None:
     """Race against the bugs of those names, or of all that the installed torch can have, but for what is there already.
 
     ``seeds`` is how many: 0, 1, and so on. With ``alone``, bugs of which the witness breaks another law are left out.
-    With ``by_chance``, the laws look for them with purely random choices too; ``without_laws``, not as they are.
+    With ``by_chance``, the laws look for them with purely random choices too, and with ``torch_tests``, torch's own
+    tests in that folder; ``without_laws``, these alone.
     """
-    if without_laws and not by_chance:
-        raise Refused("without the laws nobody looks for the bugs: give --random too")
+    if without_laws and not by_chance and torch_tests is None:
+        raise Refused("without the laws nobody looks for the bugs: give --random or --torch-tests too")
     prepare()
     release = torch_release()
     bugs = [bug for bug in chosen_bugs(names) if bug.applies_to(release)]
@@ -62,7 +65,10 @@ def run_measure(
     racers: list[Racer] = [] if without_laws else [course]
     if by_chance:
         racers.append(replace(course, by_chance=True))
-    warm_up(course.laws)
+    if torch_tests is not None:
+        racers.append(steady_tests(torch_tests, directory / "torch-tests", patience=patience, show=show))
+    if by_chance or not without_laws:
+        warm_up(course.laws)
     for record in measure(bugs, range(seeds), racers, directory, workers=workers):
         show(_tell(record))
 
