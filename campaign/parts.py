@@ -54,8 +54,8 @@ def run_parts(
     """Run those that the directory does not have yet, so many at a time; the records of all, in their order.
 
     ``python`` is the command that runs Python, for the directory of a part, and ``path`` are directories in which it
-    looks for modules before all others. A record also has the ``cpu``, in seconds, of the process and of all that it
-    waited for.
+    looks for modules before all others. A record also has the ``cpu`` of the process and of all that it waited for, and
+    the ``seconds`` that passed.
     """
     parts = list(parts)
     left = [part for part in parts if not (directory / part.name / _DONE).exists()]
@@ -97,11 +97,11 @@ class _Running:
                 env={**os.environ, "PYTHONPATH": where, "OMP_NUM_THREADS": "1"},
                 start_new_session=True,  # so that what it starts can be ended with it
             )
-        self._until = time.monotonic() + part.patience
+        self._begun = time.monotonic()
 
     def has_ended(self) -> bool:
         """Whether it has, by itself or since its time was over."""
-        if not self._wait(os.WNOHANG) and time.monotonic() > self._until:
+        if not self._wait(os.WNOHANG) and time.monotonic() - self._begun > self.part.patience:
             self.end()
         return self._process.returncode is not None
 
@@ -125,6 +125,10 @@ class _Running:
         """Write down what came of it."""
         self.end()
         output = (self._place / _OUTPUT).read_text(encoding="utf-8", errors="replace")
-        record = {**self.part.read(self._process.returncode, output, self._place), "cpu": round(self._cpu, 2)}
+        record = {
+            **self.part.read(self._process.returncode, output, self._place),
+            "cpu": round(self._cpu, 2),
+            "seconds": round(time.monotonic() - self._begun, 2),
+        }
         write_whole(self._place / _DONE, json.dumps(record))
         return record
