@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from statistics import median
 
 from ..planted.bug import Bug
+from ..size import size_of
 from .race import LAWS, Record, who_of
-from .size import size_of
 
 __all__ = ["Table", "lines", "markdown", "table"]
 
