@@ -1,8 +1,9 @@
-"""torch's own tests of DCP, from a checkout of the user's, as parts of a measure: a process for each file."""
+"""torch's own tests of DCP, from a checkout of the user's, as parts of a measure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,7 +12,7 @@ from .logs import Record
 from .parts import Part
 from .status import Refused
 
-__all__ = ["THEIRS", "told", "torch_test_parts"]
+__all__ = ["THEIRS", "chosen_tests", "file_of", "told", "torch_test_parts"]
 
 THEIRS = "torch's tests"
 """What tables call them."""
@@ -19,43 +20,55 @@ THEIRS = "torch's tests"
 _JUNIT = "junit.xml"
 
 
-def torch_test_parts(
-    folder: Path, into: Path, patience: float, *, chosen: Mapping[str, Sequence[str]] | None = None
-) -> list[Part]:
+def torch_test_parts(folder: Path, into: Path, patience: float) -> list[Part]:
     """A part for each file of tests in the folder, which is ``test/distributed/checkpoint`` of a checkout of pytorch.
 
-    ``into`` is the directory of the parts. With ``chosen``, those tests of each file, in the order of the files, and
-    none behind the first that fails. Raises :class:`Refused` where there is no test.
+    ``into`` is the directory of the parts. Raises :class:`Refused` where there is no test.
     """
-    files = sorted(folder.resolve().rglob("test_*.py"))
-    if not files:
+    files = _files(folder)
+    return [_part(name, [str(file)], folder, files, into, patience) for name, file in files.items()]
+
+
+def chosen_tests(
+    name: str, tests: Sequence[str], folder: Path, into: Path, patience: float, *, to_first: bool = False
+) -> Part:
+    """A part of that name: those tests alone, as records call them, in one process; or ``to_first`` that fails."""
+    files = _files(folder)
+    nodes = [f"{files[file_of(test)]}::{test.partition('::')[2]}" for test in tests]
+    return _part(name, ["--maxfail=1", *nodes] if to_first else nodes, folder, files, into, patience)
+
+
+def file_of(test: str) -> str:
+    """The file that a test is in, as parts are called."""
+    return test.partition("::")[0]
+
+
+def _files(folder: Path) -> Mapping[str, Path]:
+    found = sorted(folder.resolve().rglob("test_*.py"))
+    if not found:
         raise Refused(f"there are no tests in {folder}: it takes test/distributed/checkpoint of a checkout of pytorch")
-    into.mkdir(parents=True, exist_ok=True)
+    return {".".join(file.relative_to(folder.resolve()).with_suffix("").parts): file for file in found}
+
+
+def _part(name: str, what: Sequence[str], folder: Path, files: Collection[str], into: Path, patience: float) -> Part:
+    place = into / name
+    place.mkdir(parents=True, exist_ok=True)
     settings = into.resolve() / "pytest.ini"  # neither pytorch's nor this project's
     write_whole(settings, "[pytest]\n")
-    named = {".".join(file.relative_to(folder.resolve()).with_suffix("").parts): file for file in files}
-    parts = []
-    for name in named if chosen is None else chosen:
-        file = named[name]
-        tests = [str(file)] if chosen is None else [f"{file}::{test}" for test in chosen[name]] + ["--maxfail=1"]
-        place = into / name
-        place.mkdir(exist_ok=True)
-        options = [f"--rootdir={file.parent}", "-c", str(settings), "--noconftest", "-p", "no:cacheprovider", "-q"]
-        junit = f"--junitxml={place.resolve() / _JUNIT}"
-        parts.append(Part(name, "pytest", (*tests, *options, junit), _read, patience, cwd=place))
-    return parts
+    options = [f"--rootdir={folder.resolve()}", "-c", str(settings), "--noconftest", "-p", "no:cacheprovider", "-q"]
+    junit = f"--junitxml={place.resolve() / _JUNIT}"
+    return Part(name, "pytest", (*what, *options, junit), partial(_read, files), patience, cwd=place)
 
 
-def _read(status: int, output: str, place: Path) -> Record:
-    """How many tests ``passed`` and were ``skipped``, which ``failed``, and how the process was ``lost``, if it was."""
+def _read(files: Collection[str], status: int, output: str, place: Path) -> Record:
+    """Which tests ``passed``, ``failed`` and how many ``skipped``, and how the process was ``lost``, if it was."""
     record: Record = {"file": place.name, "passed": [], "skipped": 0, "failed": []}
     junit = place / _JUNIT
     if not junit.exists():
         how = f"killed by signal {-status}" if status < 0 else f"ended with status {status}"
         return {**record, "lost": how, "said": f"lost: {how}"}
     for case in ElementTree.parse(junit).iter("testcase"):
-        of = case.get("classname", "").rpartition(".")[2]
-        name = f"{case.get('name')}" if of == place.name.rpartition(".")[2] else f"{of}::{case.get('name')}"
+        name = _named(case.get("classname", ""), case.get("name", ""), files)
         if case.find("failure") is not None or case.find("error") is not None:
             record["failed"].append(name)
         elif case.find("skipped") is not None:
@@ -63,6 +76,12 @@ def _read(status: int, output: str, place: Path) -> Record:
         else:
             record["passed"].append(name)
     return {**record, "said": _counts([record])}
+
+
+def _named(dotted: str, name: str, files: Collection[str]) -> str:
+    """``file::Class::test``; pytest has dots instead. A file that cannot be imported has no class, and no test."""
+    file = next((file for file in files if f"{dotted}.".startswith(f"{file}.")), dotted or name)
+    return "::".join(filter(None, [file, *dotted[len(file) + 1 :].split("."), name]))
 
 
 def _counts(records: list[Record]) -> str:
