@@ -56,8 +56,8 @@ def stored_scenarios(
     To the nearest that it does, see :func:`worlds.fitting.fitted`. Files of safetensors get tensors alone, mostly, and
     mostly contiguous ones, since that is all that they can hold; and, where they are made one, mostly floating-point
     ones and often by a save without ``checkpoint_id``: all else fails in released torch, so that nothing behind it
-    would be seen; and often one file or several by name. Where ranks fail, half of them do as the storage asks the planner
-    for an item, since only that is raised within it. Shrinks as :func:`scenarios`, and towards the file system.
+    would be seen; and often one file or several by name. Where ranks fail, half of them do as the storage asks the
+    planner for an item, since only that is raised within it. Shrinks as :func:`scenarios`, and towards the file system.
     """
     usual = _by_format() if failing == "nothing" else storages()
     storage = within_storages(draw(usual if names is None else names, label="storage"))
