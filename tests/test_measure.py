@@ -19,10 +19,10 @@ from campaign.laws import Law
 from campaign.measure.plot import found_over_examples
 from campaign.measure.race import Course
 from campaign.measure.run import RESULTS, measure, read_results
-from campaign.measure.size import Size, size_of
 from campaign.measure.table import lines, rows
 from campaign.planted.bug import Bug, Change, Witness
 from campaign.planted.catalogue import CATALOGUE
+from campaign.size import Size, size_of
 from tests.warm_python import run_python
 from worlds import ChunkSharding, Fault, Operation, Scenario, TensorEntry
 from worlds.histories import History, Load, Save
@@ -34,9 +34,12 @@ BUG = CATALOGUE["overlap-of-first-dim"]
 WITNESS = Witness("round_trip", Scenario((TensorEntry("a"),)))
 
 
-def law(name: str, judge: Callable[[int], None], *, examples: int) -> Law:
+NUMBERS = st.integers(0, 1000)
+
+
+def law(name: str, judge: Callable[[int], None], *, examples: int, cases: st.SearchStrategy[int] = NUMBERS) -> Law:
     @settings(max_examples=examples, database=None, derandomize=True, deadline=None)
-    @given(case=st.integers(0, 1000))
+    @given(case=cases)
     def test(case: int) -> None:
         judge(case)
 
@@ -82,6 +85,14 @@ def test_shrinking_goes_on_to_a_smaller_symptom_of_the_same_bug(tmp_path: Path) 
     seen = list(measure([BUG], range(8), course, tmp_path))
     assert any(record["first"]["headline"] == "LookupError: far too many" for record in seen)
     assert {record["case"]["python"] for record in seen} == {"10"}
+
+
+def test_what_hypothesis_leaves_is_minimized(tmp_path: Path) -> None:
+    """To Hypothesis the simplest is what was drawn of the least; to a reader it is what is smallest."""
+    upside_down = NUMBERS.map(lambda number: 1000 - number)
+    course = Course([law("found", breaks_above_9, examples=50, cases=upside_down)])
+    (record,) = measure([BUG], [0], course, tmp_path)
+    assert (record["case"], record["shrunk"]) == ({"python": "10"}, True)
 
 
 def dies(case: int) -> None:

@@ -17,7 +17,7 @@ from ..cases import data_of
 from ..laws import Law
 from ..planted.bug import Bug, plant
 from ..planted.processes import plant_in_new_processes
-from .size import size_of
+from ..size import size_of
 from .turns import Broke, Lost, Shrunk, TurnTaker
 
 __all__ = ["Course", "Record", "race"]

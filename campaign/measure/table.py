@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from statistics import median
 
 from ..planted.bug import Bug
+from ..size import size_of
 from .race import Record
-from .size import size_of
 
 __all__ = ["Row", "lines", "markdown", "rows", "summary"]
 

@@ -21,6 +21,7 @@ from hypothesis.errors import HypothesisException
 from worlds.hygiene import quiet
 
 from ..laws import Law
+from ..minimize import SHARE_OF_DRAWN, minimized
 from ..opened import OpenedWorlds
 from ..pool import sweep
 from ..unit import seed_of
@@ -120,7 +121,7 @@ class _IsOver(BaseException):
 
 
 class _Turns:
-    """Stands between Hypothesis and the law: it waits for turns, and ends shrinking in time.
+    """Stands between Hypothesis and the law: it waits for turns, ends shrinking in time, and minimizes what is left.
 
     Shrinking may go from one symptom of the bug to another, since torch has that one bug more than else: pytest shrinks
     each symptom by itself, and shows the smallest of them too. Its time is of the law's own CPU, so that what it comes
@@ -135,7 +136,7 @@ class _Turns:
         self._ran = 0
         self._runs = 0
         self._begun = 0.0
-        self._until = 0.0
+        self._begun_to_shrink = 0.0
         self._clock = time.monotonic if law.needs_processes else time.process_time
         self._last: Broke | None = None
         self._smallest: Broke | None = None
@@ -156,7 +157,7 @@ class _Turns:
                 self.wait()
             self._left -= 1
             self._ran += 1
-        elif self._clock() > self._until:
+        elif self._clock() > self._begun_to_shrink + self._shrink_seconds * SHARE_OF_DRAWN:
             raise _IsOver
         self._runs += 1
         try:
@@ -164,13 +165,12 @@ class _Turns:
         except HypothesisException:
             raise
         except Exception as error:
-            case = arguments[self._law.argument]
-            headline = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-            broke = Broke(case, headline)
+            broke = _broke(arguments[self._law.argument], error)
+            case = broke.case
             if not self.broken:
                 self._answer(broke)
                 self._connection.recv()  # to be told to shrink
-                self._until = self._clock() + self._shrink_seconds
+                self._begun_to_shrink = self._clock()
                 self._runs = 0
             if self._smallest is None or len(repr(case)) <= len(repr(self._smallest.case)):
                 self._smallest = broke
@@ -182,11 +182,29 @@ class _Turns:
         """Whether the law has been broken."""
         return self._last is not None
 
-    def shrunk(self, *, whole: bool) -> Shrunk:
-        """What is left of it. Where shrinking came to its end, that is what Hypothesis ran last."""
+    def shrunk(self, opened: OpenedWorlds, *, whole: bool) -> Shrunk:
+        """What is left of it. Where Hypothesis has come to its end, that is made smaller which it ran last."""
         found = self._last if whole else self._smallest
         assert found is not None
-        return Shrunk(found.case, found.headline, runs=self._runs, whole=whole)
+        smallest = found
+
+        def shows(case: Any) -> bool:
+            nonlocal smallest
+            self._runs += 1
+            try:
+                self._law.judge(case, opened)
+            except Exception as error:
+                smallest = _broke(case, error)
+                return True
+            return False
+
+        left = self._begun_to_shrink + self._shrink_seconds - self._clock()
+        came_to = minimized(found.case, shows, seconds=left, clock=self._clock)
+        return Shrunk(smallest.case, smallest.headline, runs=self._runs, whole=came_to.whole)
+
+
+def _broke(case: Any, error: Exception) -> Broke:
+    return Broke(case, f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
 
 
 def _serve(law: Law, number: int, shrink_seconds: float, connection: Connection) -> None:
@@ -206,7 +224,7 @@ def _serve(law: Law, number: int, shrink_seconds: float, connection: Connection)
                     connection.send(Lost(f"failed by {type(error).__name__}: {error}"))
                     return
             if turns.broken:
-                connection.send(turns.shrunk(whole=whole))
+                connection.send(turns.shrunk(opened, whole=whole))
                 return
         while True:
             turns.wait(exhausted=True)
