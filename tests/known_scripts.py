@@ -73,6 +73,7 @@ SAYS = {
     "broadcast-in-sub-group": ["[rank 1] still in load():", "dist.broadcast(tensor, src=self.coordinator_rank"],
     "broadcast-of-other-keys": ["[rank 0] still in load():"],
     "broadcast-into-shards": ["[rank 0] still in load():", "dist.broadcast(tensor, src=self.coordinator_rank"],
+    "broadcast-of-local-size": ["ValueError: Size mismatch between saved torch.Size([2]) and current: torch.Size([1])"],
     "broadcast-first-part": ["a[0] in the shard at [1]: saved d7499bbb, loaded c2cd503c"],
     "broadcast-of-memory": ["[rank 1] a[0, 1]: saved d7499bbb, loaded ecc5e53a"],
     "broadcast-of-conjugate": ["[rank 1] still in load():"],

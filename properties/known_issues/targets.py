@@ -17,8 +17,10 @@ from .entry import KnownIssue, blamed, is_due, operation_outcome
 __all__ = ["ISSUES"]
 
 _NO_GROUP = "Default process group has not been initialized"
-_NO_SHAPE = re.compile(r"Size mismatch between saved torch\.Size\(\[\]\) and current: torch\.Size\(\[0\]\) for (.*)")
-_LOST_SHAPE = re.compile(r".* on rank (\d+) has another shape than its target: \(0,\) instead of \(\)(?: .*)?")
+_NO_SHAPE = re.compile(
+    r"Size mismatch between saved torch\.Size\(\[\]\) and current: torch\.Size\(\[0\]\) for (.*)", re.DOTALL
+)
+_LOST_SHAPE = re.compile(r" on rank (\d+) has another shape than its target: \(0,\) instead of \(\)")
 _FAILED = (UnexpectedFailure, WrongException, WrongRanks)
 
 
@@ -50,7 +52,7 @@ def _loses_its_shape(verdict: Verdict, breach: Breach) -> bool:
         return False
     scenario = verdict.scenario
     if breach.kind in (WrongTensor, TouchedTarget):
-        left = _LOST_SHAPE.fullmatch(breach.headline)
+        left = _LOST_SHAPE.search(breach.headline)
         return left is not None and _is_beside_its_mesh(scenario, int(left[1]), ".".join(map(str, breach.path)))
     if breach.kind not in _FAILED:
         return False
