@@ -1,131 +1,88 @@
-"""A case made smaller, part by part, as long as it shows the same: for cases that Hypothesis has not drawn."""
+"""A case made smaller, part by part, as long as it shows the same: what Hypothesis has drawn, and what it has not.
+
+Hypothesis shrinks what was drawn, and ends where no one change to that is simpler. What is left is often no smaller
+than it is for that alone: two ranks, where one with two chunks would do, that can only be drawn as another layout; an
+entry more, that can only go if another one has a row more. Here it is the case itself that is changed.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import itertools
 import time
-import typing
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
-from worlds.invalid import InvalidScenario
+from .fewer_ranks import by_fewer_ranks, renumbered
+from .otherwise import otherwise
+from .size import size_of
+from .smaller import smaller
 
-__all__ = ["minimized", "smaller"]
+__all__ = ["SHARE_OF_DRAWN", "Minimized", "minimized"]
 
-_ILLEGAL = (InvalidScenario, TypeError, ValueError, KeyError, IndexError)
+SHARE_OF_DRAWN = 0.5
+"""Of the time to make small what is found, so much is Hypothesis's at most, which shrinks what was drawn."""
 
 
-def minimized(case: Any, shows: Callable[[Any], bool], *, seconds: float) -> Any:
+@dataclass(frozen=True)
+class Minimized:
+    """The smallest case that was found, and whether there was time to try all that there is to try."""
+
+    case: Any
+    whole: bool
+
+
+def minimized(
+    case: Any,
+    shows: Callable[[Any], bool],
+    *,
+    seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> Minimized:
     """The smallest case that was found within that time to be one for which ``shows`` holds, as for ``case``.
 
-    Size is how long a case prints. Each step tries what is left out of one part, or one value made plainer; it ends
-    where none of these shows it.
+    Smaller is what has fewer ranks, then fewer entries, then fewer faults, then what prints shorter. Each step tries
+    what is left out of one part, or one value made plainer; and where none of these shows it, less of the first three
+    with one value in it otherwise.
     """
-    end = time.monotonic() + seconds
+    end = clock() + seconds
     tried = {repr(case)}
     again = True
     while again:
         again = False
-        for candidate in itertools.chain(smaller(case), _renumbered(case)):
+        order = _order(case)
+        for candidate in itertools.chain(_steps(case), _steps_aside(case)):
             text = repr(candidate)
-            if text in tried or (len(text), text) >= (len(repr(case)), repr(case)):
+            if text in tried or _order(candidate) >= order:
                 continue
-            if time.monotonic() > end:
-                return case
+            if clock() > end:
+                return Minimized(case, whole=False)
             tried.add(text)
             if shows(candidate):
                 case, again = candidate, True
                 break
-    return case
+    return Minimized(case, whole=True)
 
 
-def smaller(value: Any) -> Iterator[Any]:
-    """What comes of one change to a part of the value, the great changes first."""
-    if dataclasses.is_dataclass(value):
-        yield from _fields(value)
-    elif isinstance(value, tuple):
-        yield from _items(value)
-    elif isinstance(value, bool) or value is None:
-        return
-    elif isinstance(value, int):
-        yield from (number for number in (0, 1, value // 2, value - 1) if 0 <= number < value)
-    elif isinstance(value, str | bytes):
-        yield from (value[:length] for length in (0, 1, len(value) // 2, len(value) - 1) if 0 <= length < len(value))
-        if isinstance(value, str) and value != "a":
-            yield "a"
+def _counted(case: Any) -> tuple[int, int, int]:
+    size = size_of(case)
+    return size.ranks, size.entries, size.faults
 
 
-def _renumbered(case: Any) -> Iterator[Any]:
-    """One number less wherever it stands: a rank that fails and is the coordinator is the same rank."""
-    for number in sorted(set(_numbers(case)), reverse=True):
-        for less in {0, number - 1}:
-            with contextlib.suppress(*_ILLEGAL):
-                yield _with(case, number, less)
+def _order(case: Any) -> tuple[tuple[int, int, int], int, str]:
+    text = repr(case)
+    return _counted(case), len(text), text
 
 
-def _numbers(value: Any) -> Iterator[int]:
-    if dataclasses.is_dataclass(value):
-        for name in _chosen(value):
-            yield from _numbers(getattr(value, name))
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from _numbers(item)
-    elif type(value) is int and value > 0:
-        yield value
+def _steps(case: Any) -> Iterator[Any]:
+    yield from by_fewer_ranks(case)
+    yield from smaller(case)
+    yield from renumbered(case)
 
 
-def _with(value: Any, number: int, less: int) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        parts = {name: _with(getattr(value, name), number, less) for name in _chosen(value)}
-        return dataclasses.replace(value, **parts)
-    if isinstance(value, tuple):
-        return tuple(_with(item, number, less) for item in value)
-    return less if type(value) is int and value == number else value
-
-
-def _chosen(value: Any) -> list[str]:
-    """The fields that do not have their default."""
-    return [
-        field.name
-        for field in dataclasses.fields(value)
-        if field.init
-        and (field.default is dataclasses.MISSING or repr(getattr(value, field.name)) != repr(field.default))
-    ]
-
-
-def _fields(value: Any) -> Iterator[Any]:
-    hints = typing.get_type_hints(type(value))
-    defaults = {field.name: field.default for field in dataclasses.fields(value)}
-    for name in _chosen(value):
-        if defaults[name] is not dataclasses.MISSING:
-            yield from _legal(value, name, defaults[name])
-    for name in _chosen(value):
-        if not _is_one_of_some(hints[name]):
-            for part in smaller(getattr(value, name)):
-                yield from _legal(value, name, part)
-
-
-def _is_one_of_some(hint: Any) -> bool:
-    """Whether the type lists its values, of which no shorter text is one."""
-    return any(typing.get_origin(kind) is Literal for kind in (hint, *typing.get_args(hint)))
-
-
-def _legal(value: Any, name: str, part: Any) -> Iterator[Any]:
-    try:
-        yield dataclasses.replace(value, **{name: part})
-    except _ILLEGAL:
-        return  # the part does not go with the others
-
-
-def _items(value: tuple[Any, ...]) -> Iterator[Any]:
-    if len(value) > 2:
-        half = len(value) // 2
-        yield value[:half]
-        yield value[half:]
-    for index in range(len(value)):
-        yield value[:index] + value[index + 1 :]
-    for index, item in enumerate(value):
-        for part in smaller(item):
-            yield (*value[:index], part, *value[index + 1 :])
+def _steps_aside(case: Any) -> Iterator[Any]:
+    """What has less of what is counted, and one value otherwise, be it larger."""
+    counted = _counted(case)
+    for less in _steps(case):
+        if _counted(less) < counted:
+            yield from otherwise(less)

@@ -21,6 +21,8 @@ from .finding import sighted
 from .grouping import Group, group_of
 from .laws import Law
 from .logs import Record
+from .minimize import SHARE_OF_DRAWN, minimized
+from .opened import OpenedWorlds
 from .slot import At, Slot
 from .unit import Unit
 
@@ -44,9 +46,10 @@ class Watch:
     """Stands between Hypothesis and what judges a law.
 
     A violation that is known is counted and passes. The first other one is raised, and from then on its group alone,
-    so that Hypothesis shrinks it and nothing else, for as long as the unit says. That is not the slice's time, and
-    what is run for it is counted by itself. Then the same examples are drawn again, without being judged, up to the
-    one that was raised: so a unit draws and counts the same whatever is known before it begins.
+    so that Hypothesis shrinks it and nothing else; what that leaves is minimized. Both together take as long as the
+    unit says at most. That is not the slice's time, and what is run for it is counted by itself. Then the same examples
+    are drawn again, without being judged, up to the one that was raised: so a unit draws and counts the same whatever
+    is known before it begins.
     """
 
     def __init__(
@@ -95,22 +98,45 @@ class Watch:
         if self._is_stopped():
             return True
         if self.target is not None:
-            return now > self._since + self._unit.shrink_seconds
+            return now > self._since + self._unit.shrink_seconds * SHARE_OF_DRAWN
         if self._to_skip:
             return False
         return now > self._end or (self._unit.examples is not None and self._drawn >= self._unit.examples)
 
-    def found(self) -> Broken:
-        """The smallest case of what was found; from now on its group is known, and the slice goes on."""
+    def found(self, opened: OpenedWorlds) -> Broken:
+        """The smallest case of what was found; from now on its group is known, and the slice goes on.
+
+        What Hypothesis has left of it is minimized in what is left of the time.
+        """
         assert self.target is not None
         # The last case that Hypothesis runs is the smallest, unless it was not let come to its end.
         found = self._smallest if self._cut else self._last
         assert found is not None
+        found = self._minimized(found, opened)
         self._known.add(self.target.id)
         self.target = self._last = self._smallest = None
         self._cut = False
         self._to_skip = self._drawn_in_run
         return found
+
+    def _minimized(self, found: Broken, opened: OpenedWorlds) -> Broken:
+        smallest = found
+
+        def shows(case: Any) -> bool:
+            nonlocal smallest
+            if self._is_stopped():
+                return False
+            self._pending["shrinking"] += 1
+            error = self._run(case, lambda: self._law.judge(case, opened))
+            self._flush_in_time()
+            if error is None or group_of(self._law.name, error) != self.target:
+                return False
+            smallest = Broken(case, error, shrunk=False)
+            return True
+
+        left = self._since + self._unit.shrink_seconds - time.monotonic()
+        whole = minimized(found.case, shows, seconds=left).whole and not self._is_stopped()
+        return replace(smallest, shrunk=whole)
 
     def draw_others(self) -> bool:
         """Let the next run draw with another seed, after one that has drawn all that it can; ``False`` if for nothing.
@@ -135,28 +161,31 @@ class Watch:
         self._drawn += drawing
         self._drawn_in_run += drawing
         self._pending["examples" if drawing else "shrinking"] += 1
-        self._slot.write(At(case, self._pending))
-        for counter in (FEATURE_HITS, FAULT_HITS, KNOWN_HITS):
-            counter.clear()
-        error: Exception | None = None
-        try:
-            self._law.inner(**arguments)
-        except HypothesisException:
-            raise
-        except Exception as raised:
-            error = raised
+        error = self._run(case, lambda: self._law.inner(**arguments))
         group = None if error is None else group_of(self._law.name, error)
         if drawing:
             self._count(group, case)
             self._pending["drawn"].update(": ".join(key) for key in drawn(case))
-        if time.monotonic() - self._written > self._interval:
-            self.flush()
+        self._flush_in_time()
         if error is not None and group is not None:
             if self.target is None and group.id not in self._known:
                 self._begin_to_shrink(group, case, error)
             if group == self.target:
                 self._keep(case, error)
                 raise error
+
+    def _run(self, case: Any, run: Callable[[], None]) -> Exception | None:
+        """What it raises of the case; beforehand it is written down what is run."""
+        self._slot.write(At(case, self._pending))
+        for counter in (FEATURE_HITS, FAULT_HITS, KNOWN_HITS):
+            counter.clear()
+        try:
+            run()
+        except HypothesisException:
+            raise
+        except Exception as error:
+            return error
+        return None
 
     def _skip_one(self) -> None:
         self._to_skip -= 1
@@ -171,9 +200,9 @@ class Watch:
         self._write({"is": "finding", "unit": self._unit.id, "finding": finding.to_data()})
 
     def _keep(self, case: Any, error: Exception) -> None:
-        self._last = Broken(case, error, shrunk=True)
+        self._last = Broken(case, error, shrunk=False)
         if self._smallest is None or len(repr(case)) <= len(repr(self._smallest.case)):
-            self._smallest = replace(self._last, shrunk=False)
+            self._smallest = self._last
 
     def _count(self, group: Group | None, case: Any) -> None:
         told = {
@@ -188,6 +217,10 @@ class Watch:
         new = behaviours_of([*within, *(key for keys in told.values() for key in keys)]) - self._seen
         self._seen |= new
         self._pending["behaviours"] += new
+
+    def _flush_in_time(self) -> None:
+        if time.monotonic() - self._written > self._interval:
+            self.flush()
 
     def flush(self) -> None:
         """Write down what was counted since the last time."""

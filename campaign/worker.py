@@ -98,7 +98,7 @@ class Worker:
             seed(unit.seed + (watch.run << 32))(law.function)
             error = self._run(law.function, fixtures, watch)
             if watch.target is not None:
-                self._describe(unit, watch.found())
+                self._describe(unit, watch.found(self._opened))
             elif not watch.draw_others():
                 break
         watch.flush()
@@ -127,7 +127,7 @@ class Worker:
         It is written down first that this is tried, so that it is tried once.
         """
         self.write({"is": "finishing", "finding": finding.id})
-        law, end = self._laws[finding.law], time.monotonic() + seconds
+        law = self._laws[finding.law]
 
         def broken_by(case: object) -> Exception | None:
             try:
@@ -140,11 +140,11 @@ class Worker:
             error = None if self.stopped else broken_by(case)
             return error is not None and group_of(law.name, error).id == finding.id
 
-        case = minimized(finding.read_case(), shows, seconds=seconds)
-        error = broken_by(case)
+        found = minimized(finding.read_case(), shows, seconds=seconds)
+        error = broken_by(found.case)
         if error is not None and group_of(law.name, error).id == finding.id:
-            shrunk = time.monotonic() < end and not self.stopped
-            finding = describe(law, case, error, self._opened, seed=finding.seed, shrunk=shrunk)
+            shrunk = found.whole and not self.stopped
+            finding = describe(law, found.case, error, self._opened, seed=finding.seed, shrunk=shrunk)
         else:
             finding = replace(finding, flaky=True, no_script="it did not show when it was run once more")
         self.write({"is": "finding", "unit": unit, "finding": finding.to_data()})

@@ -19,7 +19,7 @@ from worlds.run_history import run_history
 
 from .check import KNOWN_HITS
 from .history_issue import HistoryIssue
-from .judge_history import HistoryBreach, MemoryShows, judge_history
+from .judge_history import HistoryBreach, MemoryShows, UnderAnotherName, judge_history
 from .judge_killed import MixedCheckpoint
 from .judged import count_judged
 from .known_issues import find_known_issue
@@ -196,6 +196,18 @@ def _mixes_saves_at_one_path(breach: HistoryBreach) -> bool:
     return breach.kind is MixedCheckpoint
 
 
+def _takes_one_name_for_another(breach: HistoryBreach) -> bool:
+    """Whether the save before it, which failed, was of other entries than one before that at the same path.
+
+    Files are numbered in the order of what is written, so that one is then of another name than the metadata say.
+    """
+    history, at = breach.history, breach.history.steps[breach.step].at
+    ended = (history.steps[index] for index in history.order[: history.order.index(breach.step)])
+    saves = [step for step in ended if isinstance(step, Save) and step.at == at]
+    another = len({frozenset(save.without) for save in saves}) > 1
+    return breach.kind is UnderAnotherName and another and any(save.all_faults for save in saves)
+
+
 _HALVES = ChunkSharding(0, (0, 1))
 _STAGED = Operation(api="async", stager="default")
 _ISSUES = (
@@ -212,6 +224,20 @@ _ISSUES = (
             ),
         ),
         matches=_mixes_saves_at_one_path,
+    ),
+    HistoryIssue(
+        id="names-mixed-after-failure",
+        title="a save of other entries over an earlier checkpoint, that fails, leaves one tensor in another's place",
+        loses="a job that goes back to its last good checkpoint silently loads one tensor's values as another's",
+        history=History(
+            (TensorEntry("a"), TensorEntry("b")),
+            (
+                Save(without=("b",)),
+                Save(without=("a",), faults=(Fault("save", 0, "writer.finish"),)),
+                Load("a", without=("b",)),
+            ),
+        ),
+        matches=_takes_one_name_for_another,
     ),
     HistoryIssue(
         id="cached-plans-of-another-coordinator",

@@ -12,7 +12,7 @@ from worlds.outcome import Outcome, Raised, Returned
 
 from .agreement import is_race
 from .history_model import NOTHING, UNKNOWN, Sight
-from .history_states import count_saves, saves_seen
+from .history_states import count_saves, names_that_hold_others, saves_seen
 from .history_story import story
 from .judge import judge_load, judge_save
 from .judge_killed import EarlierChanged, MixedCheckpoint, NeitherOldNorNew, UnnamedFailure
@@ -21,11 +21,20 @@ from .judge_side_by_side import differing_ranks
 from .verdict import Verdict, place_of
 from .violations import NotRefused, Violation
 
-__all__ = ["HistoryBreach", "MemoryShows", "judge_history"]
+__all__ = ["HistoryBreach", "MemoryShows", "UnderAnotherName", "judge_history"]
 
 
 class MemoryShows(Violation):
     """A save comes to something else than it does in processes that have done nothing before."""
+
+    law = "round trip"
+
+    def throw(self) -> NoReturn:
+        raise self
+
+
+class UnderAnotherName(Violation):
+    """A load reports success after a save that failed, and holds under one name what was saved under another."""
 
     law = "round trip"
 
@@ -191,6 +200,10 @@ class _Judge:
         if frozenset() not in several:
             steps = " and ".join(str(save + 1) for save in sorted(verdicts))
             return self._breach(index, MixedCheckpoint, f"the load succeeds, and mixes steps {steps}", detail)
+        held = names_that_hold_others(scenarios, seen.operation)
+        if held:
+            told = f"the load succeeds, and holds under {', '.join(held)} what was saved under another name"
+            return self._breach(index, UnderAnotherName, told, detail)
         last = max(verdicts)
         others = tuple(verdict for save, verdict in verdicts.items() if save != last)
         return replace(self._of_verdict(index, verdicts[last]), others=others)

@@ -145,6 +145,26 @@ def _differs_between_ranks(breach: RouteBreach) -> bool:
     return some and (_mixes_collectives(breach) or breach.breach.kind is WrongBits)
 
 
+_SIZE = r"torch\.Size\((.*?)\)"
+_SIZE_MISMATCH = re.compile(f"Size mismatch between saved {_SIZE} and current: {_SIZE} for (.*)", re.DOTALL)
+
+
+def _takes_local_size(breach: RouteBreach) -> bool:
+    """Every rank that is blamed wrongly takes the shape of its local tensor for that of the whole."""
+    wrong = _blamed_wrongly(breach, "plan")
+    return bool(wrong) and all(_has_local_size(breach, rank, error.message) for rank, error in wrong.items())
+
+
+def _has_local_size(breach: RouteBreach, rank: int, message: str) -> bool:
+    said = _SIZE_MISMATCH.fullmatch(message)
+    target = _tensors(breach, "load").get(said[3]) if said else None
+    layout = target.loaded if target else None
+    if said is None or target is None or not isinstance(layout, EnumerableSharding):
+        return False
+    local, _ = layout.local_boxes(target.shape, rank)
+    return layout.holder == "CheckpointableTensor" and [said[1], said[2]] == [str([*local]), str([*target.shape])]
+
+
 def _is_conjugated(breach: RouteBreach) -> bool:
     lazy = any(
         entry.saved is not None and entry.saved.memory == "conjugated" for entry in _tensors(breach, "save").values()
@@ -187,6 +207,7 @@ def _route(entry: Entry | None = None, load: Operation = _TWO) -> Route:
 
 _HALVES = ChunkSharding(0, (0, 1))
 _TILES = EnumerableSharding((Tile(0, (1,), (1,)), Tile(0, (0,), (1,))))
+_PADDED = EnumerableSharding((Tile(0, (0,), (1,)),), "CheckpointableTensor", padded=True)
 _ISSUES = (
     RouteIssue(
         id="broadcast-forgets-path",
@@ -230,6 +251,15 @@ _ISSUES = (
         loses="each shard silently gets the rows that the first one is to have",
         route=_route(TensorEntry("a", (2,), loaded=_TILES), Operation()),
         matches=_takes_first_part,
+    ),
+    RouteIssue(
+        id="broadcast-of-local-size",
+        title="DynamicMetaLoadPlanner takes the size of a CheckpointableTensor's local tensor for that of the whole",
+        loses="a file cannot be loaded into the parts of one: each rank refuses the size of its own",
+        route=_route(TensorEntry("a", (1,), loaded=_PADDED), Operation()),
+        matches=_takes_local_size,
+        upstream="https://github.com/pytorch/pytorch/pull/189944",
+        since=(2, 15),
     ),
     RouteIssue(
         id="broadcast-of-memory",

@@ -56,8 +56,8 @@ def stored_scenarios(
     To the nearest that it does, see :func:`worlds.fitting.fitted`. Files of safetensors get tensors alone, mostly, and
     mostly contiguous ones, since that is all that they can hold; and, where they are made one, mostly floating-point
     ones and often by a save without ``checkpoint_id``: all else fails in released torch, so that nothing behind it
-    would be seen; and often several files by name. Where ranks fail, half of them do as the storage asks the planner
-    for an item, since only that is raised within it. Shrinks as :func:`scenarios`, and towards the file system.
+    would be seen; and often one file or several by name. Where ranks fail, half of them do as the storage asks the
+    planner for an item, since only that is raised within it. Shrinks as :func:`scenarios`, and towards the file system.
     """
     usual = _by_format() if failing == "nothing" else storages()
     storage = within_storages(draw(usual if names is None else names, label="storage"))
@@ -67,7 +67,7 @@ def stored_scenarios(
     contiguous = draw(st.sampled_from((True, True, True, False)), label="contiguous, if safetensors")
     inside = draw(st.booleans(), label="failing within the storage")
     at_load = draw(st.sampled_from(_AT_LOAD), label="where, if at load")
-    count = draw(st.sampled_from((1, 1, 2, 3)), label="files by name, if safetensors")
+    count = draw(st.sampled_from((0, 0, 1, 2, 3)), label="files by name, if safetensors")
     unsaved = draw(st.sampled_from((False,) * 9 + (True,)), label="a file of what is not saved")
     scenario = draw(
         scenarios(
@@ -91,7 +91,7 @@ def stored_scenarios(
     if storage == "consolidated" and legacy and not anything:
         save = replace(scenario.save, api="legacy", stager="writer")
         scenario = replace(scenario, entries=tuple(map(without_stateful, scenario.entries)), save=save)
-    if storage in _OF_SAFETENSORS and count > 1:
+    if storage in _OF_SAFETENSORS and count:
         indices = _file_indices(scenario, count, unsaved=unsaved)
         scenario = replace(scenario, writer=replace(scenario.writer, file_indices=indices))
     tell(features(scenario))

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,10 @@ from campaign.planted.bug import Bug, Change, Witness, plant
 from campaign.planted.catalogue import CATALOGUE
 from campaign.planted.plant import DoesNotApply, planted
 from campaign.seen import look
+from properties import judge
 from properties.ledger import torch_release
+from properties.violations import WrongObject
+from worlds import Nested, Scenario, SimulatedWorld
 from worlds.hygiene import quiet
 
 ROOT = Path(__file__).parents[1]
@@ -107,3 +111,14 @@ def test_processes_that_are_started_anew_have_the_bug(tmp_path: Path) -> None:
     )
     assert done.stdout == "<planted in _check_shard_metadata_pair_overlap>\n"
     assert "planted" not in resharding._check_shard_metadata_pair_overlap.__code__.co_filename
+
+
+def test_object_in_the_place_of_a_state_dict_is_told(world: SimulatedWorld) -> None:
+    """It was asked for its keys, and the tester itself failed."""
+    scenario = Scenario(entries=(Nested("a", "stateful"),))
+    with plant(CATALOGUE["stateful-saved-as-object"]):
+        wrong = world.run(scenario)
+    breach = judge(scenario, replace(world.run(scenario), load=wrong.load)).breach
+    assert breach is not None
+    assert breach.kind is WrongObject
+    assert "'a' on rank 0 is Stateful that was given a Stateful for its state dict" in breach.headline

@@ -14,6 +14,7 @@ from worlds import (
     ChunkSharding,
     EnumerableSharding,
     Fault,
+    FileFault,
     MeshSharding,
     Nested,
     ObjectEntry,
@@ -195,6 +196,34 @@ SCENARIOS = {
         entries=(TensorEntry("a", (1,), loaded=_META),),
         load=Operation(2, api="legacy"),
         faults=(Fault("load", 0, "reader.read_metadata"),),
+    ),
+    # The name was looked for up to the end of a line.
+    "a 0-d target on meta has a name of two lines": Scenario(
+        entries=(TensorEntry("\n", loaded=_META),),
+        save=Operation(2),
+        load=Operation(2),
+        faults=(Fault("load", 0, "reader.read_metadata"),),
+    ),
+    # Who reads short was to be blamed for that, and not for what is known.
+    "a rank that reads short cannot undo extensions, and another one cannot read": Scenario(
+        entries=(TensorEntry("a"),),
+        save=Operation(2, api="uncoordinated"),
+        load=Operation(2),
+        writer=WriterOptions(False, extensions=("deflated", "inverted")),
+        file_faults=(FileFault("load", 0, "data.read", "EACCES"), FileFault("load", 1, "data.read", "short")),
+        earlier="uncoordinated",
+    ),
+    # The ledger knew of the rank that is blamed for the shape, and not of the one that is left with it.
+    "a 0-d target on meta is replaced on a rank beside its mesh, which refuses another": Scenario(
+        entries=(TensorEntry("a", saved=None), Nested("b", entries=(TensorEntry("a", loaded=_META),))),
+        save=Operation(2),
+        load=Operation(2),
+        faults=(Fault("load", 0, "reader.read_metadata"),),
+    ),
+    "a 0-d target on meta that is not in the checkpoint is replaced on a rank beside its mesh": Scenario(
+        entries=(TensorEntry("a", saved=None, loaded=replace(_META, ranks=(1,))),),
+        load=Operation(2),
+        planner=PlannerOptions(allow_partial_load=True),
     ),
     "a tensor is loaded into a shard in pieces": Scenario(
         entries=(TensorEntry("a", (9,), loaded=MeshSharding((2, 2, 2), (StridedShard(0, 4), Shard(0), Shard(0)))),),

@@ -178,6 +178,8 @@ class StateDict:
     def _observe(self, path: Path, value: Any, in_place: bool) -> EntryState:
         if isinstance(value, torch.Tensor):
             return self._observe_tensor(path, value, in_place)
+        if isinstance(value, Stateful) and not isinstance(value.entries, Mapping):
+            return ObjectState(path, "Stateful", f"that was given a {type(value.entries).__name__} for its state dict")
         if isinstance(value, dict | list | Stateful):
             return ContainerState(path, type(value).__name__, in_place or self._name == "save")
         return object_state(path, value)
@@ -278,13 +280,12 @@ def _walk(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
     """Every leaf and container below ``value`` with its path, containers before what is in them; tuples are leaves."""
     if path:
         yield path, value
+    holder = value.entries if isinstance(value, Stateful) else value
     inside: Any = ()
-    if isinstance(value, Stateful):
-        inside = value.entries.items()
-    elif isinstance(value, Mapping):
-        inside = value.items()
-    elif isinstance(value, list):
-        inside = enumerate(value)
+    if isinstance(holder, Mapping):
+        inside = holder.items()
+    elif isinstance(holder, list):
+        inside = enumerate(holder)
     for key, inner in inside:
         yield from _walk(inner, (*path, key))
 

@@ -43,6 +43,7 @@ class Window(Concise):
         ends = (start + size for start, size in zip(self.offset, self.sizes, strict=True))
         inside = all(end <= extent for end, extent in zip(ends, self.shape, strict=True))
         require(inside and min(self.offset) >= 0, "a window lies in its tensor")
+        _ = self.scenario  # which checks the rest
 
     @property
     def sizes(self) -> tuple[int, ...]:

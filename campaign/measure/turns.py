@@ -21,9 +21,11 @@ from hypothesis.errors import HypothesisException
 from worlds.hygiene import quiet
 
 from ..laws import Law
+from ..minimize import SHARE_OF_DRAWN, minimized
 from ..opened import OpenedWorlds
 from ..pool import sweep
 from ..unit import seed_of
+from .by_chance import choosing_by_chance, is_by_chance, settings_by_chance
 
 __all__ = ["Broke", "Lost", "Shrunk", "TurnTaker"]
 
@@ -54,7 +56,9 @@ class Lost:
 class TurnTaker:
     """The process of a law, as the one sees it that gives the turns."""
 
-    def __init__(self, law: Law, number: int, *, shrink_seconds: float, patience: float) -> None:
+    def __init__(
+        self, law: Law, number: int, *, shrink_seconds: float, patience: float, by_chance: bool = False
+    ) -> None:
         self.law = law
         self.cpu = 0.0
         self.exhausted = False
@@ -67,8 +71,9 @@ class TurnTaker:
             status = 1
             try:
                 os.setsid()  # what it starts ends with it
-                with contextlib.suppress(EOFError):  # there are no more turns
-                    _serve(law, number, shrink_seconds, theirs)
+                choosing = choosing_by_chance() if by_chance else contextlib.nullcontext()
+                with contextlib.suppress(EOFError), choosing:  # there are no more turns
+                    _serve(law, number, _Turns(law, theirs, shrink_seconds, by_chance=by_chance), theirs)
                 status = 0
             finally:
                 os._exit(status)
@@ -120,14 +125,15 @@ class _IsOver(BaseException):
 
 
 class _Turns:
-    """Stands between Hypothesis and the law: it waits for turns, and ends shrinking in time.
+    """Stands between Hypothesis and the law: it waits for turns, ends shrinking in time, and minimizes what is left.
 
     Shrinking may go from one symptom of the bug to another, since torch has that one bug more than else: pytest shrinks
     each symptom by itself, and shows the smallest of them too. Its time is of the law's own CPU, so that what it comes
     to does not depend on what else runs; where the law waits for processes, it is what passes.
     """
 
-    def __init__(self, law: Law, connection: Connection, shrink_seconds: float) -> None:
+    def __init__(self, law: Law, connection: Connection, shrink_seconds: float, *, by_chance: bool) -> None:
+        self.by_chance = by_chance
         self._law = law
         self._connection = connection
         self._shrink_seconds = shrink_seconds
@@ -135,7 +141,7 @@ class _Turns:
         self._ran = 0
         self._runs = 0
         self._begun = 0.0
-        self._until = 0.0
+        self._begun_to_shrink = 0.0
         self._clock = time.monotonic if law.needs_processes else time.process_time
         self._last: Broke | None = None
         self._smallest: Broke | None = None
@@ -151,12 +157,14 @@ class _Turns:
         self._connection.send((self._ran, broke, exhausted, time.process_time() - self._begun))
 
     def __call__(self, **arguments: Any) -> None:
+        if self.by_chance and not is_by_chance():
+            return
         if not self.broken:
             while self._left == 0:
                 self.wait()
             self._left -= 1
             self._ran += 1
-        elif self._clock() > self._until:
+        elif self._clock() > self._begun_to_shrink + self._shrink_seconds * SHARE_OF_DRAWN:
             raise _IsOver
         self._runs += 1
         try:
@@ -164,13 +172,12 @@ class _Turns:
         except HypothesisException:
             raise
         except Exception as error:
-            case = arguments[self._law.argument]
-            headline = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-            broke = Broke(case, headline)
+            broke = _broke(arguments[self._law.argument], error)
+            case = broke.case
             if not self.broken:
                 self._answer(broke)
                 self._connection.recv()  # to be told to shrink
-                self._until = self._clock() + self._shrink_seconds
+                self._begun_to_shrink = self._clock()
                 self._runs = 0
             if self._smallest is None or len(repr(case)) <= len(repr(self._smallest.case)):
                 self._smallest = broke
@@ -182,18 +189,38 @@ class _Turns:
         """Whether the law has been broken."""
         return self._last is not None
 
-    def shrunk(self, *, whole: bool) -> Shrunk:
-        """What is left of it. Where shrinking came to its end, that is what Hypothesis ran last."""
+    def shrunk(self, opened: OpenedWorlds, *, whole: bool) -> Shrunk:
+        """What is left of it. Where Hypothesis has come to its end, that is made smaller which it ran last."""
         found = self._last if whole else self._smallest
         assert found is not None
-        return Shrunk(found.case, found.headline, runs=self._runs, whole=whole)
+        smallest = found
+
+        def shows(case: Any) -> bool:
+            nonlocal smallest
+            self._runs += 1
+            try:
+                self._law.judge(case, opened)
+            except Exception as error:
+                smallest = _broke(case, error)
+                return True
+            return False
+
+        left = self._begun_to_shrink + self._shrink_seconds - self._clock()
+        came_to = minimized(found.case, shows, seconds=left, clock=self._clock)
+        return Shrunk(smallest.case, smallest.headline, runs=self._runs, whole=came_to.whole)
 
 
-def _serve(law: Law, number: int, shrink_seconds: float, connection: Connection) -> None:
-    turns = _Turns(law, connection, shrink_seconds)
+def _broke(case: Any, error: Exception) -> Broke:
+    return Broke(case, f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
+
+
+def _serve(law: Law, number: int, turns: _Turns, connection: Connection) -> None:
     turns.wait()
     with OpenedWorlds() as opened, quiet():
         law.function.hypothesis.inner_test = wraps(law.inner)(lambda **arguments: turns(**arguments))
+        if turns.by_chance:
+            usual = law.function._hypothesis_internal_use_settings
+            law.function._hypothesis_internal_use_settings = settings_by_chance(usual)
         for shard in range(law.shards):
             seed(seed_of(number, law.name, shard))(law.function)
             whole = True
@@ -206,7 +233,7 @@ def _serve(law: Law, number: int, shrink_seconds: float, connection: Connection)
                     connection.send(Lost(f"failed by {type(error).__name__}: {error}"))
                     return
             if turns.broken:
-                connection.send(turns.shrunk(whole=whole))
+                connection.send(turns.shrunk(opened, whole=whole))
                 return
         while True:
             turns.wait(exhausted=True)

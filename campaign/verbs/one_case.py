@@ -109,8 +109,8 @@ def _opened(world: str, checkpoint_dir: str | None, group_timeout: float) -> Abs
 def minimize(what: str, output: str | None, max_time: str, world: str) -> int:
     """Make a scenario smaller, as long as it shows the same.
 
-    The FILE is what Scenario.to_json() wrote, or a finding's directory. What `fuzz` finds is shrunk already; this is
-    for what you have written yourself, and for what there was no time to shrink.
+    The FILE is what Scenario.to_json() wrote, or a finding's directory. What `fuzz` finds is so already; this is
+    for what you have written yourself, and for what there was no time to make small.
     """
     about, seconds = subject(what), seconds_of(max_time)
     if isinstance(about, LedgerEntry):
@@ -120,7 +120,7 @@ def minimize(what: str, output: str | None, max_time: str, world: str) -> int:
         wanted = sight(about, case, worlds)
         if not wanted:
             raise Unable(f"{what} shows nothing to keep: the laws hold")
-        found = minimized(case, lambda other: sight(about, other, worlds) == wanted, seconds=seconds)
+        found = minimized(case, lambda other: sight(about, other, worlds) == wanted, seconds=seconds).case
     click.echo(pretty(found))
     tell(f"{wanted}: {len(repr(case))} letters became {len(repr(found))}")
     if output is not None:

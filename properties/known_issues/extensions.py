@@ -10,6 +10,7 @@ from worlds.operations import WriterOptions
 from worlds.outcome import ErrorRecord, OperationOutcome, Raised
 from worlds.scenario import Scenario
 
+from ..file_reach import told_hits
 from ..oracle import names_fault
 from ..verdict import Breach, Verdict
 from ..violations import WrongException, WrongRanks
@@ -21,7 +22,7 @@ __all__ = ["ISSUES"]
 def _cannot_undo(text: str, scenarios: Callable[[Scenario], bool]) -> Callable[[Verdict, Breach], bool]:
     """A predicate: in a load of such a scenario, each rank that fails says that, but for those made to fail.
 
-    Whoever was made to fail, and came to that, is named.
+    Whoever was made to fail, and came to that, is named; a short read raises nothing.
     """
 
     def matches(verdict: Verdict, breach: Breach) -> bool:
@@ -30,7 +31,7 @@ def _cannot_undo(text: str, scenarios: Callable[[Scenario], bool]) -> Callable[[
             return False
         outcome = operation_outcome(verdict, breach)
         failures = dict(_failures(outcome))
-        struck = {hit.index: scenario.all_faults[hit.index].rank for hit in outcome.hits}
+        struck = {hit.index: scenario.all_faults[hit.index].rank for hit in told_hits(scenario, outcome.hits)}
         made = {rank for index, rank in struck.items() if _is_told(scenario, index, failures.get(rank))}
         said = {rank for rank, error in failures.items() if re.search(text, error.message)}
         return bool(said) and failures.keys() == said | made and made >= set(struck.values()) and scenarios(scenario)

@@ -17,7 +17,10 @@ from .entry import KnownIssue, blamed, is_due, operation_outcome
 __all__ = ["ISSUES"]
 
 _NO_GROUP = "Default process group has not been initialized"
-_NO_SHAPE = re.compile(r"Size mismatch between saved torch\.Size\(\[\]\) and current: torch\.Size\(\[0\]\) for (.*)")
+_NO_SHAPE = re.compile(
+    r"Size mismatch between saved torch\.Size\(\[\]\) and current: torch\.Size\(\[0\]\) for (.*)", re.DOTALL
+)
+_LOST_SHAPE = re.compile(r" on rank (\d+) has another shape than its target: \(0,\) instead of \(\)")
 _FAILED = (UnexpectedFailure, WrongException, WrongRanks)
 
 
@@ -41,20 +44,32 @@ def _asks_for_group(verdict: Verdict, breach: Breach) -> bool:
 
 
 def _loses_its_shape(verdict: Verdict, breach: Breach) -> bool:
-    """Ranks outside of its mesh are blamed for the size of a 0-d tensor; who else is named was to fail."""
-    if breach.kind not in _FAILED or breach.operation != "load":
+    """Ranks outside of its mesh are blamed for the size of a 0-d tensor; who else is named was to fail.
+
+    Or the load does not come so far, and such a rank is left with a tensor of that size.
+    """
+    if breach.operation != "load":
         return False
     scenario = verdict.scenario
+    if breach.kind in (WrongTensor, TouchedTarget):
+        left = _LOST_SHAPE.search(breach.headline)
+        return left is not None and _is_beside_its_mesh(scenario, int(left[1]), ".".join(map(str, breach.path)))
+    if breach.kind not in _FAILED:
+        return False
     named = blamed(operation_outcome(verdict, breach), "plan").items()
-    outside = {rank for rank, error in named if _is_beside_its_mesh(scenario, rank, error.message)}
+    outside = {
+        rank
+        for rank, error in named
+        if (said := _NO_SHAPE.fullmatch(error.message)) and _is_beside_its_mesh(scenario, rank, said[1])
+    }
     return bool(outside) and all(rank in outside or is_due(scenario, "load", rank, error) for rank, error in named)
 
 
-def _is_beside_its_mesh(scenario: Scenario, rank: int, message: str) -> bool:
-    said = _NO_SHAPE.fullmatch(message)
-    return said is not None and any(
+def _is_beside_its_mesh(scenario: Scenario, rank: int, fqn: str) -> bool:
+    """Whether the rank has no part in the mesh of a 0-d target of that name on the meta device."""
+    return any(
         isinstance(layout, MeshSharding) and layout.memory == "meta" and rank not in layout.mesh_ranks and not shape
-        for shape, layout in _targets(scenario, said[1])
+        for shape, layout in _targets(scenario, fqn)
     )
 
 

@@ -117,7 +117,7 @@ STORAGES = (
             ),
         ),
         Witness(
-            "round_trip",
+            "round_trip_on_storages",
             Scenario(
                 entries=(TensorEntry("a"), TensorEntry("b")),
                 writer=WriterOptions(file_indices=(("a", 1), ("b", 1))),
