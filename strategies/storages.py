@@ -24,7 +24,7 @@ from .whole import Failing, scenarios, without_stateful
 __all__ = ["floating_entry", "storages", "stored_scenarios"]
 
 _FLOATING = {"int64": "float64", "uint64": "float64", "int16": "float16", "uint16": "bfloat16", "int8": "float8_e5m2"}
-_OF_SAFETENSORS = ("safetensors", "consolidated")
+_OF_SAFETENSORS = ("safetensors", "consolidated", "threaded", "whole", "whole_consolidated")
 _AT_LOAD = ("planner.load_bytes", "planner.resolve_tensor", "planner.commit_tensor")
 _WEIGHTS = {"safetensors": 2, "consolidated": 3}
 

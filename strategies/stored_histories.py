@@ -10,7 +10,6 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from worlds.entries import TensorEntry
 from worlds.fitting import fitted_history
 from worlds.histories import History, Save, Step
-from worlds.storages import FILE_SYSTEM, SHIPPED, find_storage
 
 from ._reused import reused
 from ._telling import tell
@@ -22,8 +21,8 @@ from .storages import floating_entry
 __all__ = ["stored_histories"]
 
 _OF_SAFETENSORS = ("safetensors", "consolidated")
-_OPEN = tuple(name for name in SHIPPED if name != FILE_SYSTEM and find_storage(name).suffix is not None)
-"""Those whose files with data lie open below a checkpoint's path."""
+_OPEN = ("fsspec", "safetensors", "consolidated")
+"""Those whose files with data lie open below a checkpoint's path, where ranks save together."""
 _WEIGHTS = {"safetensors": 2}
 
 

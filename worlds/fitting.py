@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from .entries import Entry, Nested, ObjectEntry, TensorEntry
 from .file_faults import FileFault
 from .histories import History, Save, Step
-from .layouts import Layout
+from .layouts import Layout, Plain
 from .operations import Operation, WriterOptions
 from .scenario import Scenario
 from .storages import FILE_SYSTEM, SHIPPED, Limits, Storage, find_storage
@@ -36,6 +36,8 @@ def fitted(scenario: Scenario, storage: str) -> Scenario:
     if not limits.objects:
         options = replace(scenario.planner, flatten_state_dict=True)  # without it, a dict is an object
         scenario = replace(scenario, entries=tensors_alone(scenario.entries), planner=options)
+    if not limits.by_many:
+        scenario = _saved_by_one(scenario)
     return replace(
         scenario,
         entries=tuple(_of_dtypes(entry, limits) for entry in scenario.entries),
@@ -76,6 +78,29 @@ def _file_faults(faults: tuple[FileFault, ...], storage: Storage) -> tuple[FileF
     if storage.files == "fsspec":
         return tuple(fault for fault in faults if fault.is_of_fsspec)
     return faults if storage.files == "system" else ()
+
+
+def _saved_by_one(scenario: Scenario) -> Scenario:
+    """The scenario with a save by its first rank alone, of all that any rank has."""
+    if scenario.save.world_size == 1:
+        return scenario
+    faults = tuple(fault for fault in scenario.faults if fault.operation == "load" or fault.rank == 0)
+    entries = tuple(map(_held_by_one, scenario.entries))
+    save = replace(
+        scenario.save, world_size=1, coordinator=0, members=(), schedule=replace(scenario.save.schedule, order=())
+    )
+    if not save.coordinated:
+        save = replace(save, api="current")  # or each rank would load what it has saved itself
+    return replace(scenario, entries=entries, save=save, faults=faults)
+
+
+def _held_by_one(entry: Entry) -> Entry:
+    if isinstance(entry, Nested):
+        return replace(entry, entries=tuple(map(_held_by_one, entry.entries)))
+    layout = entry.saved
+    if layout is None:
+        return entry
+    return replace(entry, saved=replace(layout, ranks=()) if isinstance(layout, Plain) else Plain())
 
 
 def _with_storage(operation: Operation, storage: str) -> Operation:

@@ -141,4 +141,42 @@ STORAGES = (
         ),
         Witness("histories_on_storages", History((TensorEntry("a", (1,)),), (Save(), Save()), storage="safetensors")),
     ),
+    Bug(
+        "first-item-of-each-file-alone-read-by-threads",
+        "of the items in a file of safetensors, the first one read alone where threads read",
+        (
+            Change(
+                "hf_storage:HuggingFaceStorageReader.read_data",
+                "file_queue.put((file_name, reqs))",
+                "file_queue.put((file_name, reqs[:1]))",
+            ),
+        ),
+        Witness(
+            "round_trip_on_storages",
+            Scenario(
+                entries=tuple(TensorEntry(name, (2,), saved=ChunkSharding(0, (0, 1))) for name in ("a", "b")),
+                save=Operation(2),
+                storage="threaded",
+            ),
+        ),
+    ),
+    Bug(
+        "whole-state-dict-without-its-last-file",
+        "a state dict that one rank saves to several files of safetensors without the last of them",
+        (
+            Change(
+                "hf_storage:HuggingFaceStorageWriter.write_data",
+                "for file_index, write_items in buckets.items():",
+                "for file_index, write_items in list(buckets.items())[: None if self.save_distributed else 1]:",
+            ),
+        ),
+        Witness(
+            "round_trip_on_storages",
+            Scenario(
+                entries=(TensorEntry("a", (1,)), TensorEntry("b", (1,))),
+                writer=WriterOptions(file_indices=(("a", 1), ("b", 2))),
+                storage="whole",
+            ),
+        ),
+    ),
 )
