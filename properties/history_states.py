@@ -14,10 +14,13 @@ from worlds.state_tree import path_text
 
 from .expected_state import ExpectedState, ExpectedTensor, expected_state
 
-__all__ = ["count_saves", "saves_seen"]
+__all__ = ["count_saves", "names_that_hold_others", "saves_seen"]
 
 Counted = Counter[frozenset[int]]
 """How many elements, or objects, could be of which saves; those of none have the empty set."""
+
+_Content = tuple[str, str | bytes]
+"""The dtype and the bytes of an element, or the type and the text of an object."""
 
 
 def saves_seen(candidates: Mapping[int, Scenario], load: OperationOutcome) -> dict[tuple[str, int], Counted]:
@@ -33,6 +36,47 @@ def saves_seen(candidates: Mapping[int, Scenario], load: OperationOutcome) -> di
                 here = {save: states[state.path] for save, states in wanted.items()}
                 found[path_text(state.path), rank] = _of_entry(here, state)
     return found
+
+
+def names_that_hold_others(candidates: Mapping[int, Scenario], load: OperationOutcome) -> list[str]:
+    """The names under which a rank holds what none of the ``candidates`` has saved there; nothing if any is of nowhere.
+
+    That is, unless each element and each object of that kind is what one of them has saved under some name, with that
+    dtype or type.
+    """
+    saved = {content for scenario in candidates.values() for content in _all_saved(scenario)}
+    seen = saves_seen(candidates, load)
+    found: dict[str, bool] = {}
+    for rank, outcome in enumerate(load.ranks):
+        for state in outcome.state if isinstance(outcome, Returned) else ():
+            name = path_text(state.path)
+            if frozenset() in seen[name, rank]:
+                found[name] = found.get(name, True) and all(one in saved for one in _held(state))
+    return list(found) if all(found.values()) else []
+
+
+def _all_saved(scenario: Scenario) -> Iterator[_Content]:
+    for rank in range(scenario.save.world_size):
+        for state in expected_state(scenario, "save", rank):
+            if isinstance(state, ObjectState):
+                yield state.type, state.text
+            elif isinstance(state, ExpectedTensor):
+                entry = state.entry
+                whole = state.bytes_of(Box((0,) * len(entry.shape), entry.shape))
+                yield from ((entry.dtype, element) for element in _elements(entry.dtype, whole))
+
+
+def _held(state: EntryState) -> Iterator[_Content]:
+    if isinstance(state, ObjectState):
+        yield state.type, state.text
+    elif isinstance(state, TensorState):
+        for chunk in state.chunks:
+            yield from ((state.dtype, element) for element in _elements(state.dtype, chunk.data))
+
+
+def _elements(dtype: str, data: bytes) -> Iterator[bytes]:
+    width = DTYPES[dtype].itemsize
+    return (data[start : start + width] for start in range(0, len(data), width))
 
 
 def count_saves(found: Mapping[tuple[str, int], Counted]) -> Iterator[str]:

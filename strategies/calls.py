@@ -11,6 +11,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from worlds.operations import Api, Extension, Operation, PlannerOptions, Schedule, Stager, WriterOptions
 
 from ._bounds import MOST_RANKS, within_limit
+from ._corners import favouring
 from ._reused import reused
 from ._weighted import weighted
 from .tensors import ranks, world_sizes
@@ -30,7 +31,7 @@ _STANDING = st.tuples(*[st.integers(0, MOST_RANKS)] * _MOST_BYSTANDERS)
 def schedules(*, world_size: int) -> SearchStrategy[Schedule]:
     """Orders in which the ranks of a world run; shrinks towards the natural one."""
     orders = st.permutations(range(world_size)).map(lambda order: () if order == sorted(order) else tuple(order))
-    return st.builds(Schedule, st.just(()) | orders, st.booleans())
+    return st.builds(Schedule, favouring(st.just(()) | orders, whole=1), st.booleans())
 
 
 @reused
@@ -106,7 +107,7 @@ def writer_options() -> SearchStrategy[WriterOptions]:
         overwrite=st.booleans(),
         extensions=weighted((5, st.just(())), (1, st.sampled_from(_EXTENSIONS))),
     )
-    return st.just(WriterOptions()) | options
+    return favouring(st.just(WriterOptions()) | options, whole=1)
 
 
 @reused
@@ -120,4 +121,4 @@ def planner_options() -> SearchStrategy[PlannerOptions]:
         enable_plan_caching=st.booleans(),
         allow_partial_load=st.booleans(),
     )
-    return st.just(PlannerOptions()) | options
+    return favouring(st.just(PlannerOptions()) | options, whole=1)

@@ -13,6 +13,7 @@ from worlds.faults import Fault
 from worlds.hooks import HOOKS
 
 from ._bounds import MOST_RANKS, check_bounds, check_rank
+from ._corners import favouring
 from ._reused import reused
 
 __all__ = ["failing_ranks", "faults"]
@@ -54,7 +55,7 @@ def failing_ranks(*, world_size: int, coordinator: int = 0) -> SearchStrategy[fr
     # those are left that there are in a smaller one. It is drawn even where it is not used: what has the fewest draws
     # is taken for the simplest.
     mask = st.integers(1, 2 ** max(world_size, MOST_RANKS) - 1)
-    corner = st.none() | st.sampled_from(corners)
+    corner = favouring(st.none() | st.sampled_from(corners))
     return st.tuples(mask, corner).map(lambda drawn: _marked(drawn[0], world_size) if drawn[1] is None else drawn[1])
 
 
@@ -102,5 +103,5 @@ def faults(
         group, min_size=min_hooks, max_size=max_hooks, unique_by=lambda group: (group[0].hook, group[0].through)
     )
     if min_hooks <= 1 <= max_hooks:
-        groups = group.map(lambda alone: [alone]) | groups
+        groups = favouring(group.map(lambda alone: [alone]) | groups, whole=1)
     return groups.map(lambda drawn: tuple(fault for group in drawn for fault in group))

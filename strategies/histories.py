@@ -44,9 +44,9 @@ _KINDS: tuple[Again, ...] = ("planner", "writer", "reader", "stager", "tensors")
 _SOME_AGAIN: SearchStrategy[tuple[Again, ...]] = st.tuples(*[_SOMETIMES] * len(_KINDS)).map(
     lambda drawn: tuple(kind for kind, there in zip(_KINDS, drawn, strict=True) if there)
 )
-_AGAIN = weighted((2, _SOME_AGAIN), (1, st.just(_KINDS)))
-_SHAPES = weighted((1, tensor_shapes(max_dims=2)), (2, tensor_shapes(min_dims=1, max_dims=2)))
-_DTYPES = weighted((9, st.just("float32")), (1, dtypes()))
+_AGAIN = weighted((2, _SOME_AGAIN), (1, st.just(_KINDS)), whole=0)
+_SHAPES = weighted((1, tensor_shapes(max_dims=2)), (2, tensor_shapes(min_dims=1, max_dims=2)), whole=0)
+_DTYPES = weighted((9, st.just("float32")), (1, dtypes()), whole=1)
 
 
 @st.composite

@@ -27,6 +27,7 @@ from worlds.layouts import (
     Tile,
 )
 
+from ._corners import favouring
 from ._reused import reused
 from ._weighted import weighted
 from .tensors import ranks
@@ -66,7 +67,7 @@ def _placements(draw: DrawFn, world_size: int, most: int) -> tuple[int, ...]:
     # The list is drawn even where it is not used: Hypothesis takes what has the fewest draws for the simplest.
     anywhere = draw(st.lists(ranks(world_size=world_size), min_size=1, max_size=most), label="placements")
     kinds = ("anywhere", "each rank once", "each rank once, in any order") if world_size <= most else ("anywhere",)
-    kind = draw(st.sampled_from(kinds), label="kind of placements")
+    kind = draw(favouring(st.sampled_from(kinds)), label="kind of placements")
     if kind == "anywhere":
         return tuple(anywhere)
     if kind == "each rank once":
@@ -152,7 +153,7 @@ def mesh_shardings(draw: DrawFn, *, dims: int, world_size: int, max_mesh_dims: i
     together = draw(st.sampled_from((False, False, True)), label="FSDP2 with tensor parallelism")
     if together and dims and len(mesh) > 1:
         drawn = (("strided", drawn[0][1]), ("shard", drawn[0][1]), *drawn[2:])
-    orders = weighted((2, st.just(())), (1, st.permutations(range(world_size)).map(tuple)))
+    orders = weighted((2, st.just(())), (1, st.permutations(range(world_size)).map(tuple)), whole=1)
     order = draw(orders, label="ranks of the mesh")
     return MeshSharding(mesh, _placed(mesh, drawn), order[: math.prod(mesh)])
 
@@ -190,7 +191,7 @@ def replicas(*, world_size: int, everywhere: bool = False) -> SearchStrategy[Pla
     if everywhere:
         return weighted((1, st.just(Plain())))
     some = st.frozensets(ranks(world_size=world_size), min_size=1).map(lambda drawn: Plain(tuple(sorted(drawn))))
-    return weighted((3, st.just(Plain())), (1, some))
+    return weighted((3, st.just(Plain())), (1, some), whole=1)
 
 
 @reused

@@ -13,6 +13,7 @@ from worlds.entries import Container, Entry, Key, Nested, ObjectEntry, TensorEnt
 from worlds.layouts import Layout, Plain
 
 from ._bounds import check_bounds, check_rank
+from ._corners import favouring
 from ._reused import reused
 from ._several import several
 from ._weighted import weighted
@@ -29,7 +30,7 @@ def fqns() -> SearchStrategy[str]:
     Dots, digits and the empty name, since DCP joins the keys of nested dicts with dots, and names of files are near.
     """
     awkward = ["layers.0.weight", "a.b", "a", "", ".", "0", "a/b", "..", " ", "_extra_state", "ü", "a" * 100]
-    return st.sampled_from(string.ascii_lowercase) | st.sampled_from(awkward) | st.text(max_size=8)
+    return favouring(st.sampled_from(string.ascii_lowercase) | st.sampled_from(awkward) | st.text(max_size=8), whole=2)
 
 
 @reused
@@ -110,7 +111,7 @@ _TARGETS = (*["tensor"] * 17, "none", "none", "meta")
 @reused
 def _usual_dtypes() -> SearchStrategy[str]:
     usual = weighted((4, st.just("float32")), (1, st.just("complex64")))
-    return weighted((1, usual), (1, dtypes()))
+    return weighted((1, usual), (1, dtypes()), whole=1)
 
 
 @reused
@@ -250,4 +251,4 @@ def state_dicts(
 
     # An empty state dict is a corner, and would else be two in five.
     some = lists(max(min_entries, min(1, max_entries)))
-    return weighted((1, lists(min_entries)), (2, some)).map(tuple)
+    return weighted((1, lists(min_entries)), (2, some), whole=0).map(tuple)

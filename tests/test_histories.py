@@ -13,7 +13,7 @@ from campaign.planted.bug import plant
 from campaign.planted.catalogue import CATALOGUE
 from properties.history_issues import HISTORY_ISSUES, HistoryIssue, find_history_breaches, find_history_issue
 from properties.history_model import NOTHING, Sight, sight_text, walk
-from properties.judge_history import HistoryBreach, MemoryShows, judge_history
+from properties.judge_history import HistoryBreach, MemoryShows, UnderAnotherName, judge_history
 from properties.judge_killed import EarlierChanged, MixedCheckpoint, NeitherOldNorNew, UnnamedFailure
 from properties.judge_sequence import compare_caching
 from properties.ledger import torch_release
@@ -23,6 +23,7 @@ from strategies import histories
 from worlds import (
     ChunkSharding,
     Fault,
+    FileFault,
     InvalidScenario,
     MeshSharding,
     Nested,
@@ -215,9 +216,15 @@ def _other_bits(seen: StepOutcome) -> StepOutcome:
     return _ended(seen, replace(first, state=state), *seen.operation.ranks[1:])
 
 
+def _with_another_file(seen: StepOutcome) -> StepOutcome:
+    """As it is, but for one file more that it has written."""
+    contents = (*seen.contents, ("__7_0.distcp", "a digest"))
+    return replace(seen, changed=(*seen.changed, "a/__7_0.distcp"), contents=contents)
+
+
 CHANGES: list[tuple[int, Callable[[StepOutcome], StepOutcome], type[Violation]]] = [
     (0, lambda seen: replace(seen, contents=()), MemoryShows),
-    (0, lambda seen: replace(seen, changed=(*seen.changed, "a/__7_0.distcp")), MemoryShows),
+    (0, _with_another_file, MemoryShows),
     (0, lambda seen: replace(seen, metadata=None), MemoryShows),
     (0, lambda seen: _ended(seen, _named("write", 1), _named("write", 1)), MemoryShows),
     (0, lambda seen: replace(seen, changed=("b/.metadata",)), EarlierChanged),
@@ -319,6 +326,29 @@ def test_what_nobody_has_saved_is_no_mixture(world: SimulatedWorld) -> None:
     (breach,) = judge_history(issue.history, _with(outcome, 2, _other_bits(outcome.steps[2])))
     assert breach.kind is not MixedCheckpoint
     assert find_history_issue(breach) is None
+
+
+def test_tensor_in_the_place_of_another_is_told_by_its_name(world: SimulatedWorld) -> None:
+    breach = _breach_of(HISTORY_ISSUES["names-mixed-after-failure"], world)
+    assert breach.kind is UnderAnotherName
+    assert breach.headline == "the load succeeds, and holds under 'a' what was saved under another name"
+
+
+def test_element_that_is_of_no_name_is_not_one_of_another(world: SimulatedWorld) -> None:
+    history = HISTORY_ISSUES["names-mixed-after-failure"].history
+    outcome = run_history(world, history)
+    (breach,) = judge_history(history, _with(outcome, 2, _other_bits(outcome.steps[2])))
+    assert breach.kind is not UnderAnotherName
+    assert find_history_issue(breach) is None
+
+
+def test_names_are_mixed_also_where_a_file_is_for_each_tensor(world: SimulatedWorld) -> None:
+    """And where the save that fails below the storage is of some of the names."""
+    fault = FileFault("save", 0, "data.fsync")
+    steps = (Save(), Save(without=("a",), file_faults=(fault,)), Load())
+    history = History((TensorEntry("a"), TensorEntry("b")), steps, WriterOptions(False, sync_files=True))
+    (breach,) = find_history_breaches(history, world)
+    assert find_history_issue(breach) is HISTORY_ISSUES["names-mixed-after-failure"]
 
 
 def test_load_shows_what_caching_has_done_to_a_save_by_several_threads(world: SimulatedWorld) -> None:

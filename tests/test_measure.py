@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from campaign.laws import Law
 from campaign.measure.plot import found_over_examples
 from campaign.measure.race import Course
 from campaign.measure.run import RESULTS, measure, read_results
-from campaign.measure.table import lines, rows
+from campaign.measure.table import lines, table
+from campaign.measure.torch_tests import steady_tests
 from campaign.planted.bug import Bug, Change, Witness
 from campaign.planted.catalogue import CATALOGUE
 from campaign.size import Size, size_of
@@ -57,10 +59,10 @@ def breaks_above_9(case: int) -> None:
 
 def test_laws_take_turns_in_proportion_to_their_examples(tmp_path: Path) -> None:
     course = Course([law("often", holds, examples=40), law("seldom", holds, examples=10)], examples=25)
-    (missed,) = measure([BUG], [0], course, tmp_path / "missed")
+    (missed,) = measure([BUG], [0], [course], tmp_path / "missed")
     assert (missed["state"], missed["examples"]) == ("missed", 25)
     course = Course([law("often", holds, examples=40), law("seldom", breaks_above_9, examples=10)])
-    (found,) = measure([BUG], [0], course, tmp_path / "found")
+    (found,) = measure([BUG], [0], [course], tmp_path / "found")
     assert (found["state"], found["law"]) == ("found", "seldom")
     assert found["examples"] % 5 == 0  # four of the one for each of the other
     assert found["headline"] == "AssertionError: too many"
@@ -68,9 +70,26 @@ def test_laws_take_turns_in_proportion_to_their_examples(tmp_path: Path) -> None
     assert found["shrunk"]
 
 
+def test_chance_looks_for_the_bug_beside_the_laws_with_as_many_examples_and_does_not_shrink(tmp_path: Path) -> None:
+    course = Course([law("breaks", breaks_above_9, examples=40)])
+    laws, by_chance = measure([BUG], [0], [course, replace(course, by_chance=True)], tmp_path)
+    assert (laws["who"], laws["state"]) == ("laws", "found")
+    assert (by_chance["who"], by_chance["state"]) == ("by chance", "found")
+    assert "size" not in by_chance
+    course = Course([law("needs luck", at_a_bound, examples=40)])
+    laws, by_chance = measure([BUG], [1], [course, replace(course, by_chance=True)], tmp_path)
+    assert laws["state"] == "found", "Hypothesis favours bounds"
+    assert (by_chance["state"], by_chance["examples"]) == ("missed", 40)
+    assert read_results(tmp_path)[-1] == by_chance
+
+
+def at_a_bound(case: int) -> None:
+    assert case not in (0, 1000)
+
+
 def test_law_that_the_witness_breaks_looks_alone(tmp_path: Path) -> None:
     course = Course([law("found", breaks_above_9, examples=40), law(BUG.witness.law, holds, examples=60)], alone=True)
-    (record,) = measure([BUG], [0], course, tmp_path)
+    (record,) = measure([BUG], [0], [course], tmp_path)
     assert (record["state"], record["examples"]) == ("missed", 60)
 
 
@@ -82,7 +101,7 @@ def breaks_in_two_ways(case: int) -> None:
 
 def test_shrinking_goes_on_to_a_smaller_symptom_of_the_same_bug(tmp_path: Path) -> None:
     course = Course([law("found", breaks_in_two_ways, examples=50)])
-    seen = list(measure([BUG], range(8), course, tmp_path))
+    seen = list(measure([BUG], range(8), [course], tmp_path))
     assert any(record["first"]["headline"] == "LookupError: far too many" for record in seen)
     assert {record["case"]["python"] for record in seen} == {"10"}
 
@@ -91,7 +110,7 @@ def test_what_hypothesis_leaves_is_minimized(tmp_path: Path) -> None:
     """To Hypothesis the simplest is what was drawn of the least; to a reader it is what is smallest."""
     upside_down = NUMBERS.map(lambda number: 1000 - number)
     course = Course([law("found", breaks_above_9, examples=50, cases=upside_down)])
-    (record,) = measure([BUG], [0], course, tmp_path)
+    (record,) = measure([BUG], [0], [course], tmp_path)
     assert (record["case"], record["shrunk"]) == ({"python": "10"}, True)
 
 
@@ -109,14 +128,14 @@ def hangs(case: int) -> None:
 def test_law_that_dies_or_hangs_is_told(
     judge: Callable[[int], None], patience: float, how: str, tmp_path: Path
 ) -> None:
-    (record,) = measure([BUG], [0], Course([law("lost", judge, examples=5)], patience=patience), tmp_path)
+    (record,) = measure([BUG], [0], [Course([law("lost", judge, examples=5)], patience=patience)], tmp_path)
     assert (record["state"], record["examples"]) == ("missed", 0)
     assert record["lost"] == [{"law": "lost", "how": how, "after": 1}]
 
 
 def test_laws_go_on_when_one_dies(tmp_path: Path) -> None:
     course = Course([law("lost", dies, examples=50), law("found", breaks_above_9, examples=50)])
-    (record,) = measure([BUG], [0], course, tmp_path)
+    (record,) = measure([BUG], [0], [course], tmp_path)
     assert (record["state"], record["law"]) == ("found", "found")
     assert [lost["law"] for lost in record["lost"]] == ["lost"]
 
@@ -124,14 +143,64 @@ def test_laws_go_on_when_one_dies(tmp_path: Path) -> None:
 def test_race_that_cannot_be_run_is_a_line_too_and_is_not_run_again(tmp_path: Path) -> None:
     not_here = Bug("not-here", "a bug of another torch", (Change("utils:_find_shard", "no such text", ""),), WITNESS)
     course = Course([law("holds", holds, examples=5)])
-    first = list(measure([not_here, BUG], [0], course, tmp_path))
+    first = list(measure([not_here, BUG], [0], [course], tmp_path))
     assert [(record["bug"], record["state"]) for record in first] == [("not-here", "lost"), (BUG.id, "missed")]
     assert read_results(tmp_path) == first
-    assert list(measure([not_here, BUG], [0], course, tmp_path)) == []
+    assert list(measure([not_here, BUG], [0], [course], tmp_path)) == []
     with (tmp_path / RESULTS).open("a", encoding="utf-8") as file:
         file.write('{"bug": "cut o')  # by whoever was killed as it wrote
-    (again,) = measure([BUG], [1], course, tmp_path)
+    (again,) = measure([BUG], [1], [course], tmp_path)
     assert read_results(tmp_path) == [*first, again]
+
+
+TESTS = """
+import unittest
+from pathlib import Path
+from torch.distributed.checkpoint.metadata import ChunkStorageMetadata
+from torch.distributed.checkpoint.resharding import _check_shard_metadata_pair_overlap
+
+SEEN = Path({seen!r})
+
+
+def test_holds():
+    assert True
+
+
+class TestBoxes(unittest.TestCase):
+    def test_always_fails(self):
+        assert False
+
+    def test_flaky(self):
+        SEEN.touch() if not SEEN.exists() else self.fail("seen")
+
+    def test_overlap(self):
+        one, other = (ChunkStorageMetadata([0, place], [1, 1]) for place in (0, 1))
+        assert not _check_shard_metadata_pair_overlap(one, other)
+
+    def test_would_fail_too(self):
+        self.test_overlap()
+"""
+
+
+@pytest.mark.thorough
+def test_torch_tests_that_pass_twice_without_the_bug_look_for_it(tmp_path: Path) -> None:
+    folder, said = tmp_path / "tests", list[str]()
+    folder.mkdir()
+    (folder / "test_boxes.py").write_text(TESTS.format(seen=str(tmp_path / "seen")))
+    tests = steady_tests(folder, tmp_path / "runs", patience=300, show=said.append)
+    steady = ["test_holds", "TestBoxes::test_overlap", "TestBoxes::test_would_fail_too"]
+    assert tests.tests == [f"test_boxes::{name}" for name in steady]
+    assert said[-2] == "without a bug, torch's own tests: 4 passed, 0 skipped, 1 failed in 1 files"
+    assert said[-1].startswith("3 of them look for each bug, in ")
+    (found,) = measure([BUG], [0, 1], [tests], tmp_path)
+    assert (found["who"], found["state"], found["law"], found["examples"]) == (
+        "torch's tests",
+        "found",
+        "test_boxes",
+        2,
+    )
+    assert found["headline"] == "test_boxes::TestBoxes::test_overlap failed"
+    assert found["cpu"] > 0
 
 
 def test_command_measures_a_bug_and_tells_of_it(tmp_path: Path) -> None:
@@ -191,7 +260,7 @@ def record(bug: str, seed: int, examples: int | None, elements: int = 1) -> dict
 def test_table_tells_of_each_bug_over_its_seeds_and_of_all_of_them() -> None:
     bug = Bug("a", "bug a", (Change("utils:f", "", ""),), WITNESS)
     records = [record("a", 0, 10), record("a", 1, 30), record("b", 0, None), record("c", 0, 20, elements=6)]
-    found = rows(json.loads(json.dumps(records)), {"a": bug, "c": bug})
+    found = table(json.loads(json.dumps(records)), {"a": bug, "c": bug})
     text = list(lines(found))
     assert text[0].split() == ["bug", "found", "examples", "CPU", "s", "law", "size", "witness"]
     assert text[1].split() == ["a", "2/2", "20", "(10–30)", "1.5", "(1.5–1.5)", "round_trip", "1/1/1/0", "1/1/1/0"]
@@ -203,3 +272,23 @@ def test_table_tells_of_each_bug_over_its_seeds_and_of_all_of_them() -> None:
         "1 of 2 that were found became as small as the witness",
     ]
     assert "3 of 4 planted bugs found" in found_over_examples(records)
+
+
+def test_table_and_plot_set_the_others_beside_the_laws() -> None:
+    records = [record("a", 0, 10), record("b", 0, None), record("c", 0, 20)]
+    found = {"seed": 0, "who": "by chance", "state": "found", "examples": 40, "cpu": 3.0, "law": "round_trip"}
+    records += [{**found, "bug": "a"}, {**found, "bug": "d"}, {**record("c", 0, None), "who": "by chance"}]
+    text = list(lines(table(records, {})))
+    assert text[0].endswith("witness  found, by chance  examples, by chance  CPU s, by chance")
+    assert text[1].split() == ["a", "1/1", "10", "1.5", "round_trip", "1/1/1/0", "!", "1/1", "40", "3"]
+    assert text[2].split()[-1:] == ["0/1"]
+    assert text[3].split() == ["b", "0/1"]
+    assert text[4].split() == ["d", "1/1", "40", "3"]
+    assert text[-5:] == [
+        "0 of 2 that were found became as small as the witness",
+        "by chance: 2 of 3 races found the bug, 2 of 3 bugs",
+        "by chance: after 40 examples and 3 s of CPU in the median",
+        "by chance: of the 2 bugs that the laws looked for too, both found 1, the laws alone 1, and it alone 0",
+        "by chance: where both did, it took 4 times the examples and 2 times the CPU, in the median",
+    ]
+    assert found_over_examples(records).count("<polyline") == 3

@@ -12,9 +12,9 @@ import pytest
 
 from campaign.cases import case_of
 from campaign.laws import all_laws
-from campaign.measure.race import Course, Record
+from campaign.measure.race import LAWS, Course, Record
 from campaign.measure.run import measure
-from campaign.measure.table import rows
+from campaign.measure.table import table
 from campaign.opened import OpenedWorlds
 from campaign.planted.bug import Bug, plant
 from campaign.planted.catalogue import CATALOGUE
@@ -37,10 +37,10 @@ def opened() -> Iterator[OpenedWorlds]:
 @pytest.mark.parametrize("bug", ONE_OF_EACH_LAW, ids=lambda bug: bug.id)
 def test_planted_bug_is_found_named_and_shrunk(bug: Bug, opened: OpenedWorlds, tmp_path: Path) -> None:
     law = all_laws()[bug.witness.law]
-    [record] = measure([bug], [0], Course([law], alone=True), tmp_path)
+    [record] = measure([bug], [0], [Course([law], alone=True)], tmp_path)
     assert record["state"] == "found", record
     assert record["shrunk"], record
-    [row] = rows([record], CATALOGUE)
+    [row] = table([record], CATALOGUE)[LAWS]
     assert row.as_small, record
     case = case_of(record["case"], law.case_type)
     with plant(bug):
@@ -56,9 +56,9 @@ def test_planted_bug_is_found_named_and_shrunk(bug: Bug, opened: OpenedWorlds, t
 @pytest.mark.slow
 def test_nearly_all_of_the_catalogue_are_found_soon_and_made_small(tmp_path: Path) -> None:
     laws = [law for law in all_laws().values() if law.runs_in("simulated")]
-    records: list[Record] = list(measure(OF_THIS_TORCH, [0], Course(laws, alone=True), tmp_path, workers=2))
-    table = rows(records, CATALOGUE)
-    assert sum(row.found for row in table) >= 0.95 * len(OF_THIS_TORCH), [row.bug for row in table if not row.found]
-    assert sum(row.as_small for row in table) >= 0.9 * len(OF_THIS_TORCH), [
-        row.bug for row in table if not row.as_small
+    records: list[Record] = list(measure(OF_THIS_TORCH, [0], [Course(laws, alone=True)], tmp_path, workers=2))
+    raced = table(records, CATALOGUE)[LAWS]
+    assert sum(row.found for row in raced) >= 0.95 * len(OF_THIS_TORCH), [row.bug for row in raced if not row.found]
+    assert sum(row.as_small for row in raced) >= 0.9 * len(OF_THIS_TORCH), [
+        row.bug for row in raced if not row.as_small
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..laws import Law
 from ..logs import Record
-from .collect import Part
+from ..parts import Part
 
 __all__ = ["law_parts"]
 

@@ -5,25 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..files import write_whole
 from ..laws import chosen_laws
 from ..measure.run import prepare
-from .collect import Part, combined, require_coverage, run_parts
+from ..parts import Part, run_parts
+from ..torch_tests import THEIRS, told, torch_test_parts
+from .collect import combined, measured_python, require_coverage
 from .holes import Judged, judge
 from .laws import law_parts
 from .measured import Measured
 from .reasons import OUT_OF_SCOPE, REASONS
 from .table import data, lines, markdown
-from .torch_tests import told, torch_test_parts
 
-__all__ = ["THEIRS", "run_coverage"]
+__all__ = ["run_coverage"]
 
 _LAWS, _TESTS = "laws", "torch-tests"
-THEIRS = "torch's tests"
-"""What the columns of torch's own tests are called."""
 
 
 def run_coverage(
@@ -46,11 +46,12 @@ def run_coverage(
     laws = chosen_laws(names, "simulated")
     tests = [] if torch_tests is None else torch_test_parts(torch_tests, directory / _TESTS, patience)
     tell(f"{len(laws)} laws on torch {torch.__version__}, into {directory}")
-    records = run_parts(law_parts(laws, examples, patience), directory / _LAWS, workers=workers, show=tell)
+    how: dict[str, Any] = {"workers": workers, "show": tell, "python": measured_python}
+    records = run_parts(law_parts(laws, examples, patience), directory / _LAWS, **how)
     others: dict[str, Measured] = {}
     said = [f"{sum(record['examples'] for record in records)} examples of {len(laws)} laws"]
     if tests:
-        tested = run_parts(tests, directory / _TESTS, workers=workers, show=tell)
+        tested = run_parts(tests, directory / _TESTS, **how)
         others[THEIRS] = _measured(tests, directory / _TESTS)
         said.append(told(tested))
     judged = judge(_measured(law_parts(laws, examples, patience), directory / _LAWS), REASONS, OUT_OF_SCOPE)

@@ -9,9 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Any, Protocol
 
 from ..cases import data_of
 from ..laws import Law
@@ -20,11 +18,39 @@ from ..planted.processes import plant_in_new_processes
 from ..size import size_of
 from .turns import Broke, Lost, Shrunk, TurnTaker
 
-__all__ = ["Course", "Record", "race"]
+__all__ = ["BY_CHANCE", "LAWS", "Course", "Racer", "Record", "who_of"]
 
 Record = dict[str, Any]
 
 _AT_ONCE = 25  # turns that a law has one after the other, before it must answer
+
+LAWS, BY_CHANCE = "laws", "by chance"
+"""Who looks for bugs: the laws as they are, and with purely random choices."""
+
+
+def who_of(record: Record) -> str:
+    """Who looked for the bug."""
+    who: str = record.get("who", LAWS)
+    return who
+
+
+class Racer(Protocol):
+    """Whoever looks for bugs. What they do is the same with each seed, unless they have ``seeds``."""
+
+    @property
+    def who(self) -> str:
+        """What records call them."""
+
+    @property
+    def has_seeds(self) -> bool:
+        """Whether another seed is another race."""
+
+    def race(self, bug: Bug, seed: int) -> Record:
+        """What came of a race against the bug, as JSON has it.
+
+        To be called in a process of its own, which has the bug from now on. ``state`` is ``found`` or ``missed``.
+        ``examples`` and ``cpu``, in seconds, are all up to the example that showed the bug.
+        """
 
 
 @dataclass(frozen=True)
@@ -32,7 +58,8 @@ class Course:
     """How a race is run. ``examples`` of all laws together are the most, ``None`` for as many as a run has.
 
     With ``alone``, a bug is looked for by that of the laws alone which its witness breaks. A law that does not answer
-    for ``patience`` seconds is given up, and what is found is shrunk for ``shrink_seconds`` at most.
+    for ``patience`` seconds is given up, and what is found is shrunk for ``shrink_seconds`` at most. With
+    ``by_chance``, choices are purely random, and nothing is shrunk.
     """
 
     laws: Sequence[Law]
@@ -40,26 +67,27 @@ class Course:
     alone: bool = False
     shrink_seconds: float = 60
     patience: float = 300
+    by_chance: bool = False
+    has_seeds = True
 
+    @property
+    def who(self) -> str:
+        """What records call them."""
+        return BY_CHANCE if self.by_chance else LAWS
 
-def race(bug: Bug, seed: int, course: Course) -> Record:
-    """What came of it, as JSON has it. To be called in a process of its own, which has the bug from now on.
-
-    ``state`` is ``found`` or ``missed``. ``examples`` and ``cpu``, in seconds, are those of all laws together up to the
-    one that was found. ``lost`` are the laws that died or hung.
-    """
-    record: Record = {"bug": bug.id, "seed": seed, "torch": torch.__version__, "state": "missed"}
-    takers: dict[str, TurnTaker] = {}
-    if course.alone:
-        course = replace(course, laws=[law for law in course.laws if law.name == bug.witness.law])
-    with tempfile.TemporaryDirectory(prefix="dcp-stress-planted-") as directory, plant(bug):
-        plant_in_new_processes(bug, Path(directory))
-        try:
-            record |= _race(seed, course, takers)
-        finally:
-            for taker in takers.values():
-                taker.end()
-    return record
+    def race(self, bug: Bug, seed: int) -> Record:
+        """What came of it. ``examples`` are those of all laws together, and ``lost`` the laws that died or hung."""
+        takers: dict[str, TurnTaker] = {}
+        course = self
+        if self.alone:
+            course = replace(self, laws=[law for law in self.laws if law.name == bug.witness.law])
+        with tempfile.TemporaryDirectory(prefix="dcp-stress-planted-") as directory, plant(bug):
+            plant_in_new_processes(bug, Path(directory))
+            try:
+                return {"state": "missed", **_race(seed, course, takers)}
+            finally:
+                for taker in takers.values():
+                    taker.end()
 
 
 def _race(seed: int, course: Course, takers: dict[str, TurnTaker]) -> Record:
@@ -73,7 +101,8 @@ def _race(seed: int, course: Course, takers: dict[str, TurnTaker]) -> Record:
         if law.name in gone:
             continue
         if law.name not in takers:
-            takers[law.name] = TurnTaker(law, seed, shrink_seconds=course.shrink_seconds, patience=course.patience)
+            times = {"shrink_seconds": course.shrink_seconds, "patience": course.patience}
+            takers[law.name] = TurnTaker(law, seed, by_chance=course.by_chance, **times)
         taker = takers[law.name]
         answer = taker.take(turns if course.examples is None else min(turns, course.examples - examples))
         if isinstance(answer, Lost):
@@ -86,7 +115,8 @@ def _race(seed: int, course: Course, takers: dict[str, TurnTaker]) -> Record:
             gone.add(law.name)
         if broke is not None:
             spent = sum(each.cpu for each in takers.values())
-            told = _told(law, broke, taker, others=[each for each in takers.values() if each is not taker])
+            others = [each for name, each in takers.items() if course.by_chance or name != law.name]
+            told = _told(law, broke, None if course.by_chance else taker, others=others)
             return {"state": "found", "examples": examples, "cpu": round(spent, 2), "lost": lost, **told}
     return {"examples": examples, "cpu": round(sum(each.cpu for each in takers.values()), 2), "lost": lost}
 
@@ -110,12 +140,15 @@ def _turns(laws: Sequence[Law]) -> Iterator[Law]:
             heapq.heappush(heap, ((number + 1) / law.examples, index, number + 1))
 
 
-def _told(law: Law, broke: Broke, taker: TurnTaker, *, others: Sequence[TurnTaker]) -> Record:
+def _told(law: Law, broke: Broke, taker: TurnTaker | None, *, others: Sequence[TurnTaker]) -> Record:
+    """What was found, shrunk by the taker if there is one, when the others have ended."""
     for other in others:
         other.end()
-    found = taker.shrink()
     first = {"headline": broke.headline, **size_of(broke.case).to_data()}
     told: Record = {"law": law.name, "headline": broke.headline, "first": first}
+    if taker is None:
+        return told
+    found = taker.shrink()
     if isinstance(found, Shrunk):
         size, case = size_of(found.case), data_of(found.case)
         runs = {"shrink_runs": found.runs, "shrunk": found.whole}

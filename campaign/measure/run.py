@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -27,7 +28,7 @@ from ..opened import OpenedWorlds
 from ..planted.bug import Bug
 from ..planted.catalogue import CATALOGUE
 from ..status import Refused
-from .race import Course, Record, race
+from .race import Racer, Record, who_of
 
 __all__ = ["RESULTS", "chosen_bugs", "measure", "prepare", "read_results", "warm_up"]
 
@@ -82,25 +83,44 @@ def read_results(directory: Path) -> list[Record]:
     return [json.loads(line) for line in lines[:-1]]
 
 
+@dataclass(frozen=True)
+class _Race:
+    bug: Bug
+    seed: int
+    racer: Racer
+
+    @property
+    def begun(self) -> Record:
+        """What its record has, whatever comes of it."""
+        return {"bug": self.bug.id, "seed": self.seed, "who": self.racer.who, "torch": torch.__version__}
+
+
 def measure(
-    bugs: Iterable[Bug], seeds: Sequence[int], course: Course, directory: Path, *, workers: int = 1
+    bugs: Iterable[Bug], seeds: Sequence[int], racers: Sequence[Racer], directory: Path, *, workers: int = 1
 ) -> Iterator[Record]:
     """Race against each bug with each seed, but for what the directory has already; what came of each, as it ends.
 
-    ``course.laws`` are imported, and nothing has been started in this process that would not outlive a fork.
+    Racers without seeds race once. Laws are imported, and nothing has been started in this process that would not
+    outlive a fork.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    done = {(record["bug"], record["seed"]) for record in read_results(directory)}
-    left = [(bug, seed) for seed in seeds for bug in bugs if (bug.id, seed) not in done]
-    running: dict[Connection, tuple[Bug, int, int]] = {}
+    done = {(record["bug"], record["seed"], who_of(record)) for record in read_results(directory)}
+    left = [
+        _Race(bug, seed, racer)
+        for seed in seeds
+        for bug in bugs
+        for racer in racers
+        if (racer.has_seeds or seed == seeds[0]) and (bug.id, seed, racer.who) not in done
+    ]
+    running: dict[Connection, tuple[_Race, int]] = {}
     with (directory / RESULTS).open("a", encoding="utf-8") as file:
         _end_line(directory / RESULTS)
         try:
             while left or running:
                 while left and len(running) < workers:
-                    bug, seed = left.pop(0)
-                    connection, process = _start(bug, seed, course)
-                    running[connection] = bug, seed, process
+                    race = left.pop(0)
+                    connection, process = _start(race)
+                    running[connection] = race, process
                 for ready in wait(list(running)):
                     assert isinstance(ready, Connection)
                     record = _record(ready, *running.pop(ready))
@@ -108,7 +128,7 @@ def measure(
                     file.flush()
                     yield record
         finally:
-            for _, _, process in running.values():
+            for _, process in running.values():
                 os.kill(process, 9)
                 os.waitpid(process, 0)
 
@@ -120,7 +140,7 @@ def _end_line(path: Path) -> None:
         path.write_bytes(content[: content.rfind(b"\n") + 1])
 
 
-def _start(bug: Bug, seed: int, course: Course) -> tuple[Connection, int]:
+def _start(race: _Race) -> tuple[Connection, int]:
     ours, theirs = Pipe(duplex=False)
     sys.stdout.flush()
     process = os.fork()
@@ -128,7 +148,7 @@ def _start(bug: Bug, seed: int, course: Course) -> tuple[Connection, int]:
         ours.close()
         status = 1
         try:
-            theirs.send(race(bug, seed, course))
+            theirs.send({**race.begun, **race.racer.race(race.bug, race.seed)})
             status = 0
         except BaseException:
             traceback.print_exc()
@@ -138,12 +158,12 @@ def _start(bug: Bug, seed: int, course: Course) -> tuple[Connection, int]:
     return ours, process
 
 
-def _record(connection: Connection, bug: Bug, seed: int, process: int) -> Record:
+def _record(connection: Connection, race: _Race, process: int) -> Record:
     record: Record
     try:
         record = connection.recv()
     except EOFError:
-        record = {"bug": bug.id, "seed": seed, "torch": torch.__version__, "state": "lost"}
+        record = {**race.begun, "state": "lost"}
     connection.close()
     _, status = os.waitpid(process, 0)
     if record["state"] == "lost":

@@ -25,6 +25,7 @@ from ..minimize import SHARE_OF_DRAWN, minimized
 from ..opened import OpenedWorlds
 from ..pool import sweep
 from ..unit import seed_of
+from .by_chance import choosing_by_chance, is_by_chance, settings_by_chance
 
 __all__ = ["Broke", "Lost", "Shrunk", "TurnTaker"]
 
@@ -55,7 +56,9 @@ class Lost:
 class TurnTaker:
     """The process of a law, as the one sees it that gives the turns."""
 
-    def __init__(self, law: Law, number: int, *, shrink_seconds: float, patience: float) -> None:
+    def __init__(
+        self, law: Law, number: int, *, shrink_seconds: float, patience: float, by_chance: bool = False
+    ) -> None:
         self.law = law
         self.cpu = 0.0
         self.exhausted = False
@@ -68,8 +71,9 @@ class TurnTaker:
             status = 1
             try:
                 os.setsid()  # what it starts ends with it
-                with contextlib.suppress(EOFError):  # there are no more turns
-                    _serve(law, number, shrink_seconds, theirs)
+                choosing = choosing_by_chance() if by_chance else contextlib.nullcontext()
+                with contextlib.suppress(EOFError), choosing:  # there are no more turns
+                    _serve(law, number, _Turns(law, theirs, shrink_seconds, by_chance=by_chance), theirs)
                 status = 0
             finally:
                 os._exit(status)
@@ -128,7 +132,8 @@ class _Turns:
     to does not depend on what else runs; where the law waits for processes, it is what passes.
     """
 
-    def __init__(self, law: Law, connection: Connection, shrink_seconds: float) -> None:
+    def __init__(self, law: Law, connection: Connection, shrink_seconds: float, *, by_chance: bool) -> None:
+        self.by_chance = by_chance
         self._law = law
         self._connection = connection
         self._shrink_seconds = shrink_seconds
@@ -152,6 +157,8 @@ class _Turns:
         self._connection.send((self._ran, broke, exhausted, time.process_time() - self._begun))
 
     def __call__(self, **arguments: Any) -> None:
+        if self.by_chance and not is_by_chance():
+            return
         if not self.broken:
             while self._left == 0:
                 self.wait()
@@ -207,13 +214,15 @@ def _broke(case: Any, error: Exception) -> Broke:
     return Broke(case, f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
 
 
-def _serve(law: Law, number: int, shrink_seconds: float, connection: Connection) -> None:
-    turns = _Turns(law, connection, shrink_seconds)
+def _serve(law: Law, number: int, turns: _Turns, connection: Connection) -> None:
     turns.wait()
     usual = law.function._hypothesis_internal_use_settings
     law.function._hypothesis_internal_use_settings = settings(usual, database=None, report_multiple_bugs=False)
     with OpenedWorlds() as opened, quiet():
         law.function.hypothesis.inner_test = wraps(law.inner)(lambda **arguments: turns(**arguments))
+        if turns.by_chance:
+            usual = law.function._hypothesis_internal_use_settings
+            law.function._hypothesis_internal_use_settings = settings_by_chance(usual)
         for shard in range(law.shards):
             seed(seed_of(number, law.name, shard))(law.function)
             whole = True

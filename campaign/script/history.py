@@ -1,4 +1,4 @@
-"""Scripts of histories: a save that goes wrong after others of its job, or a load that mixes two saves."""
+"""Scripts of histories: a save that goes wrong after others of its job, or a load that mixes two saves, or names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from properties.history_issues import find_history_issue
 from properties.judge import judge_save
-from properties.judge_history import HistoryBreach
+from properties.judge_history import HistoryBreach, UnderAnotherName
 from properties.judge_killed import MixedCheckpoint
 from properties.oracle import expected
 from properties.verdict import Verdict
@@ -16,6 +16,7 @@ from worlds.entries import Nested, TensorEntry
 from worlds.histories import Load, Save, Step
 from worlds.outcome import OperationOutcome, Outcome
 from worlds.scenario import Scenario
+from worlds.storages import limits_of
 
 from .calls import call_code
 from .faults import fault_blocks
@@ -26,6 +27,7 @@ from .plan import Plan
 from .processes import exit_helpers, set_up
 from .state import state_block, state_helpers
 from .steps import can_count, found_of, target_of
+from .stored_history import write_stored_history_script
 from .text import Items, docstring, indented, joined, render
 from .write import may_fail, write_plan
 
@@ -35,24 +37,31 @@ _COMPARE = """\
 print(f"load() returned, with what was saved at the steps {steps}")
 if len(steps) > 1:
     sys.exit("what was loaded is in part of one save, in part of another")"""
+_COMPARE_NAMES = """\
+print(f"load() returned, with what was saved at the steps {steps}")
+if steps != {1.0}:
+    sys.exit("what was loaded was saved under another name, at a step that has not saved it")"""
 
 
 def write_history_script(breach: HistoryBreach) -> str:
     """A Python file that needs torch alone and shows what came of the steps of a history.
 
     Raises :class:`CannotWrite`, with one line, for all but a save that breaks a law after others of its job, and a load
-    by one rank that mixes two saves.
+    by one rank that mixes two saves, or two names.
     """
+    mixes = breach.kind in (MixedCheckpoint, UnderAnotherName)
     if breach.history.is_overtaken(breach.step):
         return write_overtaken_script(breach)
+    if not limits_of(breach.history.storage).metadata:
+        return write_stored_history_script(breach)
     for step in breach.history.steps[: breach.step + 1]:
-        if step.again or step.without:
+        if step.again or (step.without and not mixes):
             raise CannotWrite("there is no script for a history that uses something again, or leaves entries out, yet")
         if isinstance(step, Save) and step.overtaken:
             raise CannotWrite("there is no script for a history in which a save is overtaken yet")
         if step.file_faults:
             raise CannotWrite("there is no script for a history in which an operation on a file fails yet")
-    return _write_mixture(breach) if breach.kind is MixedCheckpoint else write_plan(_plan_of_save(breach))
+    return _write_mixture(breach) if mixes else write_plan(_plan_of_save(breach))
 
 
 def _plan_of_save(breach: HistoryBreach) -> Plan:
@@ -102,6 +111,8 @@ def _write_mixture(breach: HistoryBreach) -> str:
     *saves, load = history.steps[: breach.step + 1]
     ranks = max(step.operation.world_size for step in saves)
     _check(saves, load)
+    if breach.kind is UnderAnotherName:
+        _check_names(breach)
     steps = [_step(history.scenario(index), index + 1, ranks) for index in range(len(saves))]
     reading = history.scenario(breach.step)
     helpers = dict.fromkeys(block for step in steps for block in (*fault_blocks(step), *state_helpers(step)))
@@ -111,7 +122,7 @@ def _write_mixture(breach: HistoryBreach) -> str:
             *exit_helpers(steps[0]),
             "\n".join(set_up(steps[0])),
             *("\n".join(may_fail(step, [*state_block(step, "save"), call_code(step, "save")])) for step in steps),
-            "\n".join(_load(reading, ranks)),
+            "\n".join(_load(reading, ranks, _COMPARE if breach.kind is MixedCheckpoint else _COMPARE_NAMES)),
         ]
     )
     return joined([_header(breach, ranks), import_block(body), body]) + "\n"
@@ -125,6 +136,14 @@ def _check(saves: list[Step], load: Step) -> None:
         raise CannotWrite("there is no script yet for a mixture but of saves by the same ranks, loaded by one")
 
 
+def _check_names(breach: HistoryBreach) -> None:
+    """Raise :class:`CannotWrite` unless the first save alone has what is loaded, so that its number says enough."""
+    saved = [{leaf.entry.key for leaf in breach.history.scenario(index).leaves("save")} for index in range(breach.step)]
+    loaded = {leaf.entry.key for leaf in breach.history.scenario(breach.step).leaves("load")}
+    if not loaded <= saved[0] or any(loaded & later for later in saved[1:]):
+        raise CannotWrite("there is no script yet for names that are mixed but of what one save alone has saved")
+
+
 def _step(scenario: Scenario, number: int, ranks: int) -> _Step:
     bare = _of_no_step(scenario)
     check_known(bare)
@@ -134,14 +153,14 @@ def _step(scenario: Scenario, number: int, ranks: int) -> _Step:
     return _Step(Verdict(bare, Outcome(OperationOutcome(())), expected(bare)), number=number, job=ranks)
 
 
-def _load(reading: Scenario, ranks: int) -> list[str]:
+def _load(reading: Scenario, ranks: int, compare: str) -> list[str]:
     leaves = reading.leaves("load")
     arguments = ("loaded", "checkpoint_id=path", *(("no_dist=True",) if ranks > 1 else ()))
     lines = [
         render(Items("loaded = {", tuple(map(target_of, leaves)))),
         render(Items("dcp.load(", arguments)),
         render(Items("steps = {", tuple(map(found_of, leaves)))),
-        _COMPARE,
+        compare,
     ]
     return lines if ranks == 1 else ["if rank == 0:", *indented(lines)]
 

@@ -16,12 +16,20 @@ from ._tell import tell
 __all__ = ["coverage", "determinism", "measure"]
 
 
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
 @click.command(epilog=TEXT)
 @click.argument("bugs", nargs=-1, metavar="[BUG]...")
 @click.option("--into", metavar="DIR", default="measure", show_default=True, help="Where results are, and go on.")
 @click.option("--list", "listed", is_flag=True, help="Show the planted bugs, and do nothing else.")
 @click.option("--law", "laws", metavar="LAW", multiple=True, help="Let these laws alone look for the bugs.")
 @click.option("--alone", is_flag=True, help="Let the law alone look for a bug that its smallest known case breaks.")
+@click.option("--random", "by_chance", is_flag=True, help="Let the laws look for it with purely random choices, too.")
+@click.option(
+    "--torch-tests", metavar="DIR", type=_FOLDER, help="Let torch's own tests look for it, too; see coverage."
+)
+@click.option("--without-laws", is_flag=True, help="Do not let the laws look for it as they are, but the others alone.")
 @click.option("--seeds", metavar="N", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--max-examples", metavar="N", type=click.IntRange(1), help="Of all laws together; else a ci run's.")
 @click.option("--workers", metavar="N", type=click.IntRange(1), default=1, show_default=True, help="Bugs at a time.")
@@ -33,6 +41,9 @@ def measure(
     listed: bool,
     laws: tuple[str, ...],
     alone: bool,
+    by_chance: bool,
+    torch_tests: Path | None,
+    without_laws: bool,
     seeds: int,
     max_examples: int | None,
     workers: int,
@@ -42,7 +53,10 @@ def measure(
     """Measure the laws by planted bugs: how many they find, how soon, and how small they make them.
 
     Each BUG, by default all, is planted in memory in a process of its own, and the laws look for it as in a run of the
-    profile ci, an example of each in turn. What is in DIR already is not done again.
+    profile ci, an example of each in turn. What is in DIR already is not done again. With --random, the same is done
+    beside with purely random choices, without shrinking, to show what it is worth that strategies favour corners. With
+    --torch-tests, torch's own tests run for each bug too, those that pass without one, up to the first that fails: it
+    is said at once how long that takes.
     """
     if listed:
         for line in list_bugs():
@@ -59,6 +73,9 @@ def measure(
         workers=workers,
         shrink_seconds=seconds_of(max_shrink),
         patience=seconds_of(patience),
+        by_chance=by_chance,
+        torch_tests=torch_tests,
+        without_laws=without_laws,
         show=lambda line: click.echo(line, err=True),
     )
     for line in write_tables(directory):
@@ -75,7 +92,7 @@ def measure(
 @click.option(
     "--torch-tests",
     metavar="DIR",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=_FOLDER,
     help="test/distributed/checkpoint of a checkout of pytorch: run torch's own tests too, and set theirs beside it.",
 )
 def coverage(

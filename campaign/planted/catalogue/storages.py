@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from worlds import ChunkSharding, Damage, Fault, Operation, Scenario, TensorEntry, WriterOptions
+from worlds.histories import History, Save
 
 from ..bug import Bug, Change, Witness
 
@@ -188,5 +189,21 @@ STORAGES = (
             Change("fsspec_filesystem:_FileSystem.create_stream", _OPEN_BY_FSSPEC, _OPEN_WHAT_IS_THERE, since=(2, 15)),
         ),
         Witness("damage", Scenario(entries=(TensorEntry("a"),), damages=(Damage("missing"),), storage="fsspec")),
+    ),
+    Bug(
+        "file-of-safetensors-that-is-there-not-written",
+        "a file of safetensors that is there already not written over",
+        (
+            Change(
+                "hf_storage:HuggingFaceStorageWriter.write_data",
+                "        file_name = _gen_file_name(file_index, highest_index, shard_index)\n",
+                (
+                    "        file_name = _gen_file_name(file_index, highest_index, shard_index)\n"
+                    "        if self.fs.exists(self.fs.concat_path(self.path, file_name)):\n"
+                    "            continue\n"
+                ),
+            ),
+        ),
+        Witness("histories_on_storages", History((TensorEntry("a", (1,)),), (Save(), Save()), storage="safetensors")),
     ),
 )
