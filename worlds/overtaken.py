@@ -57,7 +57,7 @@ def run_overtaken(world: ExampleWorld, history: History, index: int, directory: 
         following.append(seen.following)
         hits.extend(seen.hits)
         between = between or seen.between
-    now = on_disk(directory, step.at)
+    now = on_disk(directory, step.at, history.storage)
     came = OperationOutcome(tuple(saved), tuple(hits), launched.schedule)
     if len(following) < len(saved) or between is None:
         alone = now.of(came, before)  # but for what the next step has changed
@@ -81,7 +81,7 @@ def _in_rank(history: History, index: int, directory: str, group_of: GroupOf, ra
         scenario, path = history.scenario(index + 1), f"{directory}/{following.at}"
         ended.append(run_rank(scenario, following.name, rank, path, [], group_of=group_of, call=call))
         if rank == 0:  # the coordinator, with whom every rank has ended
-            between.append(on_disk(directory, following.at))
+            between.append(on_disk(directory, following.at, history.storage))
 
     call = partial(save_with_kept, step.again, history.begins_job(index), meanwhile=meanwhile)
     path = f"{directory}/{step.at}"
