@@ -17,7 +17,6 @@ from campaign.size import size_of
 from campaign.smaller import smaller
 from properties.known_issues import KNOWN_ISSUES
 from strategies import scenarios
-from tests.planted_bugs import CORE_BUGS
 from worlds import (
     ChunkSharding,
     EnumerableSharding,
@@ -35,7 +34,7 @@ from worlds import (
     Tile,
     WriterOptions,
 )
-from worlds.plans import Box, Tiled, Validation
+from worlds.plans import Box, ChunkedShape, Item, MeshLayout, Split, Tiled, Validation
 from worlds.sequences import SaveSequence
 from worlds.windows import Window
 
@@ -53,10 +52,9 @@ LARGE = Scenario(
 
 
 def test_scenario_becomes_as_small_as_hypothesis_makes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bug = next(bug for bug in CORE_BUGS if bug.id == "a finish error swallowed")
     path, out = tmp_path / "large.json", tmp_path / "small.json"
     path.write_text(LARGE.to_json())
-    with bug.planted():
+    with plant(CATALOGUE["finish-error-swallowed"]):
         assert main(["minimize", str(path), "-o", str(out)]) == 0
         said = capsys.readouterr()
         small = Scenario.from_json(out.read_text())
@@ -192,3 +190,9 @@ def test_any_case_can_be_made_smaller_and_it_ends_in_time() -> None:
     found = minimized(case, lambda tiled: any(box.sizes[:1] == (7,) for box in tiled.boxes), seconds=60)
     assert found == Minimized(Tiled(boxes=(Box((), (7,)),)), whole=True)
     assert minimized(case, lambda tiled: True, seconds=-1) == Minimized(case, whole=False)
+
+
+def test_inputs_of_planning_that_may_not_be_legal_are_left_as_they_are() -> None:
+    """Two chunks, of which one is found, became none at all, by which the law itself divided."""
+    for case in (ChunkedShape((4, 2), 1, 2), Split(2, (Item("0"),)), MeshLayout((2,), (2, 1), (None, None))):
+        assert minimized(case, lambda _: True, seconds=60) == Minimized(case, whole=True)
