@@ -8,6 +8,7 @@ from ..bug import Bug, Change, Witness
 
 __all__ = ["FILE_FAILURES"]
 
+_BESIDE = "open(f'{path}.new' if 'w' in mode and self.fs.exists(path) else path, mode)"
 FILE_FAILURES = (
     Bug(
         "fsync-that-fails-taken-for-one-that-is-not-supported",
@@ -218,5 +219,14 @@ FILE_FAILURES = (
             "file_operations",
             Scenario(writer=WriterOptions(sync_files=True), file_faults=(FileFault("save", 0, "metadata.fsync"),)),
         ),
+    ),
+    Bug(
+        "file-of-fsspec-that-is-there-not-written",
+        "a file of fsspec that is there already not written over",
+        (
+            Change("_fsspec_filesystem:FileSystem.create_stream", "open(path, mode)", _BESIDE, until=(2, 15)),
+            Change("fsspec_filesystem:_FileSystem.create_stream", "open(path, mode)", _BESIDE, since=(2, 15)),
+        ),
+        Witness("file_operations", Scenario(entries=(TensorEntry("a"),), earlier="coordinated", storage="fsspec")),
     ),
 )

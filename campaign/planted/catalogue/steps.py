@@ -11,6 +11,7 @@ from ..bug import Bug, Change, Witness
 
 __all__ = ["STEPS"]
 
+_UPLOAD = Operation(api="async")
 STEPS = (
     Bug(
         "finish-error-swallowed",
@@ -209,5 +210,27 @@ STEPS = (
             ),
         ),
         Witness("metadata", Scenario((TensorEntry("a"),), save=Operation(2))),
+    ),
+    Bug(
+        "staged-where-the-last-upload-was",
+        "a state dict staged in the place of that of the upload before, whether or not it was written",
+        (
+            Change(
+                "staging:BlockingAsyncStager.stage",
+                "        return staged_state_dict",
+                (
+                    "        places = self.__class__.__dict__.get('places') or {}\n"
+                    "        setattr(self.__class__, 'places', places)\n"
+                    "        place = places.setdefault(dist.get_rank() if dist.is_initialized() else 0, {})\n"
+                    "        place.clear()\n"
+                    "        place.update(staged_state_dict)\n"
+                    "        return place"
+                ),
+            ),
+        ),
+        Witness(
+            "histories",
+            History((TensorEntry("a"),), (Save(operation=_UPLOAD, overtaken=True), Save("b", _UPLOAD))),
+        ),
     ),
 )
