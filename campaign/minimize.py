@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from worlds import plans
+
 from .fewer_ranks import by_fewer_ranks, renumbered
 from .otherwise import otherwise
 from .size import size_of
 from .smaller import smaller
 
-__all__ = ["SHARE_OF_DRAWN", "Minimized", "minimized"]
+__all__ = ["SHARE_OF_DRAWN", "Minimized", "can_be_minimized", "minimized"]
 
 SHARE_OF_DRAWN = 0.5
 """Of the time to make small what is found, so much is Hypothesis's at most, which shrinks what was drawn."""
@@ -30,6 +32,14 @@ class Minimized:
 
     case: Any
     whole: bool
+
+
+def can_be_minimized(case: Any) -> bool:
+    """Whether its class refuses what no strategy draws, so that whatever is smaller is a case of the law too.
+
+    The cases of planning do not: they are drawn so that they are legal, and some so that they are not.
+    """
+    return type(case).__module__ != plans.__name__
 
 
 def minimized(
