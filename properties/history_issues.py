@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from strategies.case_features import case_features
 from strategies.file_features import file_features
@@ -18,6 +18,7 @@ from worlds.outcome import OperationOutcome, Raised
 from worlds.run_history import run_history
 
 from .check import KNOWN_HITS
+from .history_issue import HistoryIssue
 from .judge_history import HistoryBreach, MemoryShows, UnderAnotherName, judge_history
 from .judge_killed import MixedCheckpoint
 from .judged import count_judged
@@ -25,6 +26,7 @@ from .known_issues import find_known_issue
 from .ledger import LedgerEntry, first_match
 from .oracle import mentions_fault
 from .side_by_side_issues import SIDE_BY_SIDE_ISSUES
+from .stored_history_issues import STORED_HISTORY_ISSUES
 from .violations import WrongBits
 
 __all__ = [
@@ -35,14 +37,6 @@ __all__ = [
     "find_history_breaches",
     "find_history_issue",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class HistoryIssue(LedgerEntry):
-    """As :class:`properties.known_issues.KnownIssue`, of a history."""
-
-    history: History
-    matches: Callable[[HistoryBreach], bool]
 
 
 def check_history(history: History, world: ExampleWorld) -> None:
@@ -96,8 +90,8 @@ def _beside_uncached(breach: HistoryBreach, others: Sequence[HistoryBreach]) -> 
 
 def find_history_issue(breach: HistoryBreach) -> LedgerEntry | None:
     """The entry for the breach, of this ledger or that of scenarios, if it is known for the installed torch."""
-    if breach.verdict is not None:
-        known = find_known_issue(breach.verdict)
+    for verdict in (breach.verdict, *breach.others):
+        known = None if verdict is None else find_known_issue(verdict)
         if known is not None:
             return known
     if breach.goes_without_caching and _saves_another_state(breach):
@@ -282,5 +276,5 @@ _ISSUES = (
     ),
 )
 
-HISTORY_ISSUES: dict[str, HistoryIssue] = {issue.id: issue for issue in _ISSUES}
+HISTORY_ISSUES: dict[str, HistoryIssue] = {issue.id: issue for issue in (*_ISSUES, *STORED_HISTORY_ISSUES)}
 """The entries by their id."""

@@ -46,6 +46,8 @@ class UnderAnotherName(Violation):
 class HistoryBreach:
     """A law is broken at ``step``: how, in one line. ``verdict`` is that on the step by itself, where it is that.
 
+    Of a load that may see one of several saves, and sees none, ``others`` are the verdicts for the rest of them.
+
     ``goes_without_caching`` says, if it was tried, that where no plans are cached it is not broken so, and until there
     in no way that is new; ``uncached`` is the same breach where it is broken so without caching too.
     """
@@ -57,6 +59,7 @@ class HistoryBreach:
     outcome: HistoryOutcome
     detail: tuple[str, ...] = ()
     verdict: Verdict | None = None
+    others: tuple[Verdict, ...] = ()
     goes_without_caching: bool = False
     uncached: HistoryBreach | None = None
 
@@ -76,8 +79,9 @@ _Found = Iterator[HistoryBreach]
 def judge_history(history: History, outcome: HistoryOutcome) -> tuple[HistoryBreach, ...]:
     """At each step the first law that is broken, if one is: so what is known of one step does not hide the next.
 
-    What may be seen of a checkpoint is not asked any more after a save that reports success and breaks a law. A pure
-    function. Raises ``ValueError`` for an outcome that cannot be one of this history.
+    What may be seen of a checkpoint is not asked any more after a save that reports success and breaks a law, or after
+    one of another checkpoint that has changed its files. A pure function. Raises ``ValueError`` for an outcome that
+    cannot be one of this history.
     """
     judge = _Judge(history, outcome)
     there = (index for index in history.order if index < len(outcome.steps))
@@ -102,6 +106,9 @@ class _Judge:
         if isinstance(step, Save) and not _is_to_be_refused(step, seen, sight) and not seen.failed_in_plan:
             returned = seen.operation.returned
             self._sights[step.at] = UNKNOWN if found and returned else sight.after(index, returned=returned)
+        if any(breach.kind is EarlierChanged for breach in found):
+            changed = {name.partition("/")[0] for name in seen.changed}
+            self._sights.update(dict.fromkeys(changed, UNKNOWN))
         return found
 
     def _breaches(self, index: int, step: Step, seen: StepOutcome, sight: Sight) -> _Found:
@@ -193,11 +200,13 @@ class _Judge:
         if frozenset() not in several:
             steps = " and ".join(str(save + 1) for save in sorted(verdicts))
             return self._breach(index, MixedCheckpoint, f"the load succeeds, and mixes steps {steps}", detail)
-        others = names_that_hold_others(scenarios, seen.operation)
-        if others:
-            told = f"the load succeeds, and holds under {', '.join(others)} what was saved under another name"
+        held = names_that_hold_others(scenarios, seen.operation)
+        if held:
+            told = f"the load succeeds, and holds under {', '.join(held)} what was saved under another name"
             return self._breach(index, UnderAnotherName, told, detail)
-        return self._of_verdict(index, verdicts[max(verdicts)])
+        last = max(verdicts)
+        others = tuple(verdict for save, verdict in verdicts.items() if save != last)
+        return replace(self._of_verdict(index, verdicts[last]), others=others)
 
 
 def _is_to_be_refused(step: Save, seen: StepOutcome, sight: Sight) -> bool:
@@ -241,8 +250,9 @@ def _differences(seen: StepOutcome, *, by_place: bool) -> Iterator[str]:
         here, there = dict(seen.contents), dict(seen.alone.contents)
         yield from (f"there is no file {name!r}" for name in there if name not in here)
         yield from (f"{name!r} is another file" for name in there if here.get(name, there[name]) != there[name])
-        written = [name.rpartition("/")[2] for name in seen.changed if ".metadata" not in name]
-        yield from (f"it writes {name!r}, too" for name in written if name not in there)
+        changed = [name.partition("/")[2] for name in seen.changed]
+        # What a failing save takes away is no more there than where nothing was.
+        yield from (f"it writes {name!r}, too" for name in changed if name in here and name not in there)
     if not seen.operation.returned:
         return
     one, other = alone.metadata, seen.metadata

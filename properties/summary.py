@@ -76,6 +76,7 @@ def feature_table(hits: Mapping[tuple[str, str], int]) -> Iterator[str]:
 _LIMITS = {
     "dtypes": "tensors of other dtypes than",
     "objects": "what is no tensor",
+    "by_many": "saves by several ranks",
     "options": "options of a writer other than",
     "uncoordinated": "saves with use_collectives=False",
     "stages": "async_save without a stager of its own",

@@ -7,7 +7,7 @@ from hypothesis import given
 from properties.choices import fewer, only_in
 from properties.history_issues import check_history
 from properties.sharding import sharded
-from strategies import histories
+from strategies import histories, stored_histories
 from worlds import ProcessWorld
 from worlds.example import ExampleWorld
 from worlds.histories import History
@@ -19,6 +19,15 @@ from worlds.histories import History
 @given(history=histories())
 def test_histories(shard: int, world: ExampleWorld, history: History) -> None:
     """A load sees exactly the old state, exactly the new, or fails by name; a save comes to what it does alone."""
+    check_history(history, world)
+
+
+@only_in("simulated", "processes")
+@sharded
+@fewer(10)
+@given(history=stored_histories())
+def test_histories_on_storages(shard: int, world: ExampleWorld, history: History) -> None:
+    """On other storages too, each of which may keep less of an earlier checkpoint apart than the file system does."""
     check_history(history, world)
 
 

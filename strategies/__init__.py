@@ -16,6 +16,7 @@ from .sequences import async_save_sequences, save_sequences
 from .side_by_side import saves_side_by_side
 from .states import fqns, nested_entries, object_entries, object_values, state_dicts, tensor_entries
 from .storages import storages, stored_scenarios
+from .stored_histories import stored_histories
 from .tensors import dtypes, ranks, tensor_shapes, world_sizes
 from .trainings import optimizers, parallelisms, training_layers, training_sides, trainings
 from .whole import scenarios
@@ -61,6 +62,7 @@ __all__ = [
     "schedules",
     "state_dicts",
     "storages",
+    "stored_histories",
     "stored_scenarios",
     "tensor_entries",
     "tensor_shapes",

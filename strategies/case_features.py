@@ -93,6 +93,9 @@ CASE_FEATURES: dict[str, tuple[str, ...]] = {
         "stager used again",
         "tensors used again",
         "plans kept",
+        "on fsspec",
+        "on safetensors",
+        "on consolidated",
     ),
     "ranks that die": (
         "in a save beside a checkpoint",
@@ -240,6 +243,8 @@ def _of_history(case: History) -> Iterator[tuple[str, str]]:
             found.append(f"save by async_save, overtaken by {_overtaking(step, case.steps[index + 1])}")
         if case.planner.enable_plan_caching and index and isinstance(step, Save):
             found.append("plans kept")
+        if case.storage != FILE_SYSTEM:
+            found.append(f"on {case.storage}")
         yield from (("step of a history", name) for name in found)
         if isinstance(step, Save):
             before.append(step)

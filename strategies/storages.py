@@ -21,10 +21,10 @@ from ._weighted import weighted
 from .features import features
 from .whole import Failing, scenarios, without_stateful
 
-__all__ = ["storages", "stored_scenarios"]
+__all__ = ["floating_entry", "storages", "stored_scenarios"]
 
 _FLOATING = {"int64": "float64", "uint64": "float64", "int16": "float16", "uint16": "bfloat16", "int8": "float8_e5m2"}
-_OF_SAFETENSORS = ("safetensors", "consolidated")
+_OF_SAFETENSORS = ("safetensors", "consolidated", "threaded", "whole", "whole_consolidated")
 _AT_LOAD = ("planner.load_bytes", "planner.resolve_tensor", "planner.commit_tensor")
 _WEIGHTS = {"safetensors": 2, "consolidated": 3}
 
@@ -125,9 +125,11 @@ def _contiguous(entry: Entry) -> Entry:
 
 
 def _floating(entry: Entry) -> Entry:
-    """The entry with a floating-point dtype in the place of any other, of as many bytes where that is possible."""
     if isinstance(entry, Nested):
         return replace(entry, entries=tuple(map(_floating, entry.entries)))
-    if not isinstance(entry, TensorEntry) or "float" in entry.dtype:
-        return entry
-    return of_dtype(entry, _FLOATING.get(entry.dtype, "float32"))
+    return floating_entry(entry) if isinstance(entry, TensorEntry) else entry
+
+
+def floating_entry(entry: TensorEntry) -> TensorEntry:
+    """The entry with a floating-point dtype in the place of any other, of as many bytes where that is possible."""
+    return entry if "float" in entry.dtype else of_dtype(entry, _FLOATING.get(entry.dtype, "float32"))

@@ -13,12 +13,10 @@ from pathlib import Path
 import pytest
 
 from campaign.cli import main
-from tests.planted_bugs import CORE_BUGS
 
-__all__ = ["DROPPED", "ROOT", "campaign", "fuzz", "plant_counter", "until", "workers_of"]
+__all__ = ["ROOT", "campaign", "fuzz", "plant_counter", "until", "workers_of"]
 
 ROOT = Path(__file__).parents[1]
-DROPPED = next(bug for bug in CORE_BUGS if bug.id == "a dropped write item")
 
 # Each process that has this counts, in a file, the scenarios that it begins to run, and does what else a test wants.
 COUNTING = """

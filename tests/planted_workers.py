@@ -6,26 +6,32 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from campaign.planted import plant as planting
-from tests.planted_bugs import Bug
+from campaign.planted.bug import Bug, Change, Witness
+from campaign.planted.catalogue import CATALOGUE
+from properties.ledger import torch_release
 
-__all__ = ["plant_in_processes"]
+__all__ = ["BLIND", "DROPPED", "plant_in_processes"]
+
+DROPPED = CATALOGUE["dropped-write-item"]
+BLIND = Bug(
+    "",
+    "plans are never found to differ",
+    (Change("planner_helpers:_compare_save_plans", "return False", "return True"),),
+    Witness("comparison", None),
+)
 
 
 def plant_in_processes(bugs: Sequence[Bug], directory: Path) -> Path:
     """Make ``directory`` one that plants the bugs in each Python process that has it in ``PYTHONPATH``."""
     lines = [Path(planting.__file__).read_text(encoding="utf-8"), "import sys"]
-    for index, bug in enumerate(bugs):
-        module, _, attribute = _place(bug.owner)
-        owner = f"sys.modules[{module!r}]" + (f".{attribute}" if attribute else "")
+    changes = [change for bug in bugs for change in bug.changes if change.is_for(torch_release())]
+    for index, change in enumerate(changes):
+        owner, name = change.target()
+        module = owner.__module__ if isinstance(owner, type) else owner.__name__
+        place = f"sys.modules[{module!r}]" + (f".{owner.__qualname__}" if isinstance(owner, type) else "")
         lines.append(f"import {module}")
-        lines.append(f"plant_{index} = planted({owner}, {bug.function!r}, {bug.old!r}, {bug.new!r})")
+        lines.append(f"plant_{index} = planted({place}, {name!r}, {change.old!r}, {change.new!r})")
         lines.append(f"plant_{index}.__enter__()")
     directory.mkdir(exist_ok=True)
     (directory / "sitecustomize.py").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return directory
-
-
-def _place(owner: object) -> tuple[str, str, str]:
-    if isinstance(owner, type):
-        return owner.__module__, ":", owner.__qualname__
-    return str(vars(owner)["__name__"]), "", ""

@@ -9,19 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
-from properties.choices import WORLDS
-from properties.sharding import SHARDS
-from worlds import SimulatedWorld
-
-__all__ = ["ci_examples", "shrunk"]
+__all__ = ["shrunk"]
 
 C = TypeVar("C")
 E = TypeVar("E", bound=AssertionError)
-
-
-def ci_examples(divisor: int = 1) -> int:
-    """How many examples the profile ``ci`` has of a law that is given that many times ``fewer`` than others."""
-    return SHARDS * (WORLDS[SimulatedWorld.name].examples["ci"] // divisor)
 
 
 def shrunk(

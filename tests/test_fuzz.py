@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from torch.distributed.checkpoint import planner_helpers
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 
 from campaign.cli import main
@@ -17,14 +16,15 @@ from campaign.folder import Folder
 from campaign.laws import Law
 from campaign.logs import Record
 from campaign.opened import OpenedWorlds
+from campaign.planted.bug import Bug, Change, Witness, plant
+from campaign.planted.catalogue import CATALOGUE
 from campaign.slot import Slot, read_slot
 from campaign.tally import Tally, how_often
 from campaign.unit import Unit
 from campaign.watch import Watch
 from properties.planning.breach import WrongItems, WrongRead
-from tests.campaigns import DROPPED, ROOT, fuzz
-from tests.planted_bugs import CORE_BUGS, Bug
-from tests.planted_workers import plant_in_processes
+from tests.campaigns import ROOT, fuzz
+from tests.planted_workers import BLIND, DROPPED, plant_in_processes
 from tests.script_runs import Plant, run_script
 from worlds import Operation, Outcome, Scenario, TensorEntry
 from worlds.codec import from_json
@@ -81,7 +81,7 @@ def test_planted_bug_is_found_once_kept_and_shown(
 def _check_replays(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", str(own)]) == 0
     assert capsys.readouterr().out.endswith(": fixed\nthe laws hold\n")
-    with DROPPED.planted():
+    with plant(DROPPED):
         for what in (own, own / "finding.json", own / "scenario.json"):
             assert main(["replay", str(what)]) == 1
             assert "still there\n" in capsys.readouterr().out
@@ -114,7 +114,7 @@ def test_rare_bug_is_found_shrunk_grouped_once_and_shown(
     """
     old = "target_tensor.copy_(tensor)"
     new = f"{old} if (tensor.dtype, tensor.dim()) != (torch.float64, 3) or tensor.size(0) < 2 else None"
-    rare = Bug("", FileSystemReader, "read_data", old, new, "", ())
+    rare = Bug("", "", (Change("filesystem:FileSystemReader.read_data", old, new),), Witness("round_trip", None))
     monkeypatch.setenv("PYTHONPATH", str(plant_in_processes([rare], tmp_path / "planted")))
     assert fuzz(into, "round_trip", "--units=1", "--max-examples=5000", "--max-time=1h") == 1
     tally = Folder(into).tally()
@@ -127,8 +127,8 @@ def test_rare_bug_is_found_shrunk_grouped_once_and_shown(
     [entry] = finding.read_case().entries
     assert (entry.dtype, entry.shape) == ("float64", (2, 1, 1))
     assert finding.script is not None
-    plant = Plant(f"{FileSystemReader.__module__}:FileSystemReader", "read_data", old, new)
-    for name, plants, status in (("with", [plant], 1), ("without", [], 0)):
+    forgetting = Plant(f"{FileSystemReader.__module__}:FileSystemReader", "read_data", old, new)
+    for name, plants, status in (("with", [forgetting], 1), ("without", [], 0)):
         (tmp_path / name).mkdir()
         run = run_script(finding.script, tmp_path / name, plants=plants)
         assert run.status == status, run.output
@@ -139,16 +139,16 @@ def test_replay_of_every_finding_gives_the_same_verdict_each_time(
     into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hundred times, in the world in which it was found: of what is lost, wrong, and waits for ever."""
-    laws = {"nothing": "round_trip", "save": "blame_at_save", "load": "blame_at_load"}
-    bugs = [bug for bug in CORE_BUGS if bug.failing in laws and not bug.mismatched]
+    laws = ("round_trip", "blame_at_save", "blame_at_load")
+    bugs = [bug for law in laws for bug in CATALOGUE.values() if bug.witness.law == law][::8]
     found = 0
     for number, bug in enumerate(bugs):
         with monkeypatch.context() as planting:
             planting.setenv("PYTHONPATH", str(plant_in_processes([bug], tmp_path / f"planted-{number}")))
             directory = into / str(number)
-            arguments = [laws[bug.failing], "--units=1", "--max-examples=100", "--max-time=10m"]
+            arguments = [bug.witness.law, "--units=1", "--max-examples=100", "--max-time=10m"]
             assert fuzz(directory, *arguments) in (0, 1)
-        with bug.planted(), OpenedWorlds() as opened:
+        with plant(bug), OpenedWorlds() as opened:
             for finding in Folder(directory).tally().findings.values():
                 found += 1
                 seen = Counter(see_again(finding, opened) for _ in range(100))
@@ -159,8 +159,10 @@ def test_replay_of_every_finding_gives_the_same_verdict_each_time(
 
 
 def _check_script(script: str, directory: Path) -> None:
-    plant = Plant(DROPPED.owner.__name__, DROPPED.function, DROPPED.old, DROPPED.new)
-    for name, plants, status in (("with", [plant], 1), ("without", [], 0)):
+    [change] = DROPPED.changes
+    owner, function = change.target()
+    dropping = Plant(owner.__name__, function, change.old, change.new)
+    for name, plants, status in (("with", [dropping], 1), ("without", [], 0)):
         (directory / name).mkdir()
         run = run_script(script, directory / name, plants=plants)
         assert run.status == status, run.output
@@ -171,8 +173,7 @@ def test_what_an_earlier_campaign_found_is_tried_first_and_is_not_new(
     into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["comparison", "--units=1", "--max-examples=60", f"--findings={tmp_path / 'kept'}"]
-    blind = Bug("", planner_helpers, "_compare_save_plans", "return False", "return True", "", ())
-    monkeypatch.setenv("PYTHONPATH", str(plant_in_processes([blind], tmp_path / "planted")))
+    monkeypatch.setenv("PYTHONPATH", str(plant_in_processes([BLIND], tmp_path / "planted")))
     assert fuzz(into, *arguments) == 1
     names = Folder(into).tally().findings
     assert len(names) == 2, "plans are taken for those that are not the same, and for placeholders"
@@ -199,8 +200,7 @@ def test_campaign_draws_the_same_with_any_number_of_workers(tmp_path: Path) -> N
 @pytest.mark.thorough
 def test_shards_together_are_one_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With findings too, which the second unit of the whole knows, and that of a shard does not."""
-    blind = Bug("", planner_helpers, "_compare_save_plans", "return False", "return True", "", ())
-    monkeypatch.setenv("PYTHONPATH", str(plant_in_processes([blind], tmp_path / "planted")))
+    monkeypatch.setenv("PYTHONPATH", str(plant_in_processes([BLIND], tmp_path / "planted")))
     arguments = ["comparison", "chunk_spec", "--max-examples=40"]
     assert fuzz(tmp_path / "whole", *arguments, "--units=3") == 1
     shards = [tmp_path / str(number) for number in (1, 2, 3)]
@@ -241,7 +241,7 @@ def test_finding_is_written_down_before_it_is_shrunk_and_only_its_group_is_raise
     with pytest.raises(WrongItems):
         watch(case=Box((1,), (1,)))
     found = watch.found(OpenedWorlds())
-    assert (found.case, found.shrunk) == (Box((1,), (1,)), True)
+    assert (found.case, found.shrunk) == (Box((0,), (1,)), True)  # which was not raised while Hypothesis shrank
     watch(case=Box((0,), (1,)))  # drawn again, and counted already
     with pytest.raises(WrongRead):
         watch(case=Box((2,), (1,)))
@@ -250,7 +250,8 @@ def test_finding_is_written_down_before_it_is_shrunk_and_only_its_group_is_raise
         watch(case=case)
     at = read_slot(tmp_path / "slot")
     assert at is not None
-    assert (at.case, at.pending["examples"], at.pending["shrinking"]) == (Box((2,), (1,)), 5, 2)
+    assert (at.case, at.pending["examples"]) == (Box((2,), (1,)), 5)
+    assert at.pending["shrinking"] > 2
     watch.flush()
     assert records[-1]["violations"] == {finding.id: 3, Finding.from_data(records[1]["finding"]).id: 2}
 

@@ -15,8 +15,8 @@ from campaign.cli import main
 from campaign.engine import Engine
 from campaign.finding import read_finding
 from campaign.folder import Folder, Plan
-from tests.campaigns import DROPPED, campaign, fuzz, plant_counter, until, workers_of
-from tests.planted_workers import plant_in_processes
+from tests.campaigns import campaign, fuzz, plant_counter, until, workers_of
+from tests.planted_workers import DROPPED, plant_in_processes
 
 
 @pytest.mark.thorough

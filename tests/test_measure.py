@@ -204,13 +204,16 @@ def test_torch_tests_that_pass_twice_without_the_bug_look_for_it(tmp_path: Path)
 
 
 def test_command_measures_a_bug_and_tells_of_it(tmp_path: Path) -> None:
-    done = run_python("-m", "campaign", "measure", BUG.id, "--law=read_items", f"--into={tmp_path}", seconds=600)
+    options = ["--law=read_items", "--random", f"--into={tmp_path}"]
+    done = run_python("-m", "campaign", "measure", BUG.id, *options, seconds=600)
     assert done.returncode == 0, done.stderr
     assert f"{BUG.id}, seed 0: found by read_items after " in done.stderr
-    (record,) = read_results(tmp_path)
+    assert f"{BUG.id}, seed 0, by chance: found by read_items after " in done.stderr
+    record, _ = read_results(tmp_path)
     assert record["state"] == "found"
     assert record["size"]["elements"] <= size_of(BUG.witness.case).elements + 4
-    assert "1 of 1 races found the bug, 1 of 1 bugs" in done.stdout
+    assert "\n1 of 1 races found the bug, 1 of 1 bugs" in done.stdout
+    assert "\nby chance: 1 of 1 races found the bug, 1 of 1 bugs" in done.stdout
     assert f"| {BUG.id} | 1/1 |" in (tmp_path / "measure.md").read_text()
     assert "<polyline" in (tmp_path / "found.svg").read_text()
 
@@ -218,6 +221,8 @@ def test_command_measures_a_bug_and_tells_of_it(tmp_path: Path) -> None:
 def test_command_lists_the_bugs_and_refuses_what_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["measure", "--list"]) == 0
     assert f"{BUG.id}: {BUG.title}\n" in capsys.readouterr().out
+    assert main(["measure", "--without-laws"]) == 2
+    assert "nobody looks for the bugs: give --random or --torch-tests" in capsys.readouterr().err
 
 
 def test_size_is_what_a_reader_counts() -> None:

@@ -17,7 +17,6 @@ from campaign.size import size_of
 from campaign.smaller import smaller
 from properties.known_issues import KNOWN_ISSUES
 from strategies import scenarios
-from tests.planted_bugs import CORE_BUGS
 from worlds import (
     ChunkSharding,
     EnumerableSharding,
@@ -35,7 +34,7 @@ from worlds import (
     Tile,
     WriterOptions,
 )
-from worlds.plans import Box, Plans, Tiled
+from worlds.plans import Box, ChunkedShape, Item, MeshLayout, Split, Tiled, Validation
 from worlds.sequences import SaveSequence
 from worlds.windows import Window
 
@@ -53,10 +52,9 @@ LARGE = Scenario(
 
 
 def test_scenario_becomes_as_small_as_hypothesis_makes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bug = next(bug for bug in CORE_BUGS if bug.id == "a finish error swallowed")
     path, out = tmp_path / "large.json", tmp_path / "small.json"
     path.write_text(LARGE.to_json())
-    with bug.planted():
+    with plant(CATALOGUE["finish-error-swallowed"]):
         assert main(["minimize", str(path), "-o", str(out)]) == 0
         said = capsys.readouterr()
         small = Scenario.from_json(out.read_text())
@@ -131,6 +129,23 @@ LEFT = {
             )
         ),
     ),
+    "overlaps-looked-for-among-neighbours-alone": (
+        Validation(
+            (
+                Tiled(
+                    (4, 3),
+                    (
+                        Box((0, 0), (1, 2)),
+                        Box((1, 1), (2, 1)),
+                        Box((1, 0), (3, 1)),
+                        Box((0, 2), (3, 1)),
+                        Box((1, 1), (2, 1)),
+                    ),
+                ),
+            )
+        ),
+        None,
+    ),
 }
 """What Hypothesis has come to with a planted bug, and what that comes to."""
 
@@ -152,7 +167,7 @@ def test_what_hypothesis_leaves_becomes_as_small_as_the_smallest_known(bug: str)
     with plant(CATALOGUE[bug]), OpenedWorlds() as worlds:
         found = minimized(case, breaks, seconds=600)
     assert found.whole
-    assert found.case == expected
+    assert expected in (None, found.case)
     size, known = size_of(found.case), size_of(witness.case)
     assert (size.ranks, size.entries, size.faults) == (known.ranks, known.entries, known.faults)
     assert size.elements <= known.elements + 4
@@ -177,7 +192,8 @@ def test_any_case_can_be_made_smaller_and_it_ends_in_time() -> None:
     assert minimized(case, lambda tiled: True, seconds=-1) == Minimized(case, whole=False)
 
 
-def test_what_does_not_refuse_illegal_values_is_left_as_it_is() -> None:
-    """A case of planning by no rank at all breaks its law in any torch, and would be the smallest."""
-    assert can_be_minimized(LARGE)
-    assert not can_be_minimized(Plans(2))
+def test_inputs_of_planning_that_may_not_be_legal_are_left_as_they_are() -> None:
+    """Two chunks, of which one is found, became none at all, by which the law itself divided."""
+    for case in (ChunkedShape((4, 2), 1, 2), Split(2, (Item("0"),)), MeshLayout((2,), (2, 1), (None, None))):
+        assert not can_be_minimized(case)
+        assert minimized(case, lambda _: True, seconds=60) == Minimized(case, whole=True)

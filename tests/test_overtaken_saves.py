@@ -124,6 +124,17 @@ def test_hang_is_the_save_s_that_is_overtaken(world: SimulatedWorld) -> None:
     assert "step 1: 2 ranks save to 'a', where nothing was to be seen" in str(breach.violation())
 
 
+def test_fault_of_a_rank_that_then_hangs_is_known_to_be_reached(either: ExampleWorld) -> None:
+    """What it raises never arrives, which is known; but it took what it had reached with it."""
+    fault = Fault("save", 1, "writer.storage_meta", error="Ununpicklable")
+    history = History((TensorEntry("a"),), (Save(operation=UPLOAD, faults=(fault,), overtaken=True), Load("a", TWO)))
+    [breach] = find_history_breaches(history, either)
+    known = find_history_issue(breach)
+    assert known is not None
+    assert known.id == "unpicklable-exception"
+    assert [hit.index for hit in breach.outcome.steps[0].operation.hits] == [0]
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_save_that_is_staged_over_is_known_and_others_are_not(threads: int, world: SimulatedWorld) -> None:
     """With several threads, files are not compared: then it shows in the load."""

@@ -17,13 +17,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from torch.distributed.checkpoint import planner_helpers
 
 from campaign.cli import main
 from campaign.folder import Folder
 from campaign.tally import Tally
-from tests.planted_bugs import Bug
-from tests.planted_workers import plant_in_processes
+from tests.planted_workers import BLIND, plant_in_processes
 
 ROOT = Path(__file__).parents[1]
 HAS_RAY = importlib.util.find_spec("ray") is not None
@@ -96,8 +94,7 @@ def _drawn(tally: Tally) -> object:
 
 @pytest.fixture(scope="module")
 def planted_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    blind = Bug("", planner_helpers, "_compare_save_plans", "return False", "return True", "", ())
-    return plant_in_processes([blind], tmp_path_factory.mktemp("planted"))
+    return plant_in_processes([BLIND], tmp_path_factory.mktemp("planted"))
 
 
 @needs_ray

@@ -13,14 +13,12 @@ from pathlib import Path
 
 import pytest
 from hypothesis.database import DirectoryBasedExampleDatabase
-from torch.distributed.checkpoint import planner_helpers
 
 from campaign.cli import main
 from campaign.finding import read_finding
 from campaign.folder import Folder
 from properties.databases import database_of
-from tests.planted_bugs import Bug
-from tests.planted_workers import plant_in_processes
+from tests.planted_workers import BLIND, plant_in_processes
 
 SERVER = shutil.which("redis-server")
 
@@ -57,8 +55,7 @@ def url(tmp_path: Path) -> Iterator[str]:
 def test_findings_are_shared_by_a_server(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    blind = Bug("", planner_helpers, "_compare_save_plans", "return False", "return True", "", ())
-    monkeypatch.setenv("PYTHONPATH", str(plant_in_processes([blind], tmp_path / "planted")))
+    monkeypatch.setenv("PYTHONPATH", str(plant_in_processes([BLIND], tmp_path / "planted")))
     arguments = ["comparison", "--units=1", "--max-examples=60", "--workers=1", "--seed=1", f"--findings={url}"]
     assert main(["fuzz", *arguments, "--into", str(tmp_path / "one")]) == 1
     names = Folder(tmp_path / "one").tally().findings

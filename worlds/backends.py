@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -18,7 +18,19 @@ from .reference import CHECKPOINTS, Checkpoint, ReferenceReader, ReferenceWriter
 from .safetensors_files import SUFFIX
 from .storages import Limits, Storage
 
-__all__ = ["FSSPEC", "SAFETENSORS_DTYPES", "Consolidated", "FileSystem", "Fsspec", "Memory", "Reference", "Safetensors"]
+__all__ = [
+    "FSSPEC",
+    "SAFETENSORS_DTYPES",
+    "Consolidated",
+    "FileSystem",
+    "Fsspec",
+    "Memory",
+    "Reference",
+    "Safetensors",
+    "Threaded",
+    "Whole",
+    "WholeConsolidated",
+]
 
 # Before torch 2.15 it had a name that begins with an underscore, which warns there.
 _MODULES = ("torch.distributed.checkpoint.fsspec_filesystem", "torch.distributed.checkpoint._fsspec_filesystem")
@@ -147,13 +159,14 @@ class Safetensors(FileSystem):
     files = None  # it asks for others than DCP's
     suffix = SUFFIX
     consolidates = False
+    is_distributed = True
 
     def make_writer(self, checkpoint_id: str, options: WriterOptions) -> dcp.StorageWriter:
         return HuggingFaceStorageWriter(
             checkpoint_id,
             fqn_to_index_mapping=dict(options.file_indices) or None,
             thread_count=options.thread_count,
-            save_distributed=True,
+            save_distributed=self.is_distributed,
             enable_consolidation=self.consolidates,
             thread_count_consolidation=options.thread_count,
         )
@@ -164,5 +177,25 @@ class Safetensors(FileSystem):
 
 class Consolidated(Safetensors):
     """Both, where the writer has made one file of those and the reader reads it."""
+
+    consolidates = True
+
+
+class Threaded(Safetensors):
+    """The same files, which the reader reads in two threads where there are several."""
+
+    def make_reader(self, checkpoint_id: str) -> dcp.StorageReader:
+        return HuggingFaceStorageReader(checkpoint_id, thread_count=2)
+
+
+class Whole(Safetensors):
+    """``HuggingFaceStorageWriter`` as it is by default, by which one rank saves all, with a list of what is where."""
+
+    limits = replace(Safetensors.limits, by_many=False)
+    is_distributed = False
+
+
+class WholeConsolidated(Whole):
+    """The same, with ``enable_consolidation``, where there is nothing to make one file of."""
 
     consolidates = True

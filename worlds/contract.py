@@ -204,6 +204,7 @@ LIMITS = {
     "processes": "One process reads what another has written. Where it does not: the simulated world alone.",
     "metadata": "A new reader reads what the save's metadata say, and with list_files each item is within its file. "
     "Where it keeps none: that is not judged.",
+    "by_many": "Any number of ranks saves together. Where not: one rank saves, and any number loads.",
 }
 """What depends on a declaration, by the field of :class:`worlds.storages.Limits`: what holds without it, and with."""
 

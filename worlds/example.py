@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from .launched import Launched
 from .operations import Schedule
@@ -50,6 +50,10 @@ class ExampleWorld(Protocol):
     @property
     def group_of(self) -> GroupOf:
         """In a rank, gives the process group of ranks, for which every rank of the world asks; picklable."""
+
+    @property
+    def report_in_rank(self) -> Callable[[Any], None]:
+        """In a rank, tells what :meth:`launch` is to say of it even if the rank never ends; picklable."""
 
     def launch(
         self,

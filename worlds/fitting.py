@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-from .entries import Entry, Nested, TensorEntry
-from .layouts import Layout
+from .entries import Entry, Nested, ObjectEntry, TensorEntry
+from .file_faults import FileFault
+from .histories import History, Save, Step
+from .layouts import Layout, Plain
 from .operations import Operation, WriterOptions
 from .scenario import Scenario
-from .storages import FILE_SYSTEM, SHIPPED, Limits, find_storage
+from .storages import FILE_SYSTEM, SHIPPED, Limits, Storage, find_storage
 
-__all__ = ["fitted", "of_dtype", "tensors_alone"]
+__all__ = ["fitted", "fitted_history", "of_dtype", "tensors_alone"]
 
 _ANY_DTYPE = "uint8"
 
@@ -28,16 +30,14 @@ def fitted(scenario: Scenario, storage: str) -> Scenario:
         scenario = replace(scenario, damages=())
     elif not limits.metadata:
         scenario = replace(scenario, damages=tuple(replace(damage, metadata=False) for damage in scenario.damages))
-    if found.files is None:
-        scenario = replace(scenario, file_faults=())
-    elif found.files == "fsspec":
-        faults = tuple(fault for fault in scenario.file_faults if fault.is_of_fsspec)
-        scenario = replace(scenario, file_faults=faults)
+    scenario = replace(scenario, file_faults=_file_faults(scenario.file_faults, found))
     if found.endpoint is None:
         scenario = replace(scenario, request_faults=())
     if not limits.objects:
         options = replace(scenario.planner, flatten_state_dict=True)  # without it, a dict is an object
         scenario = replace(scenario, entries=tensors_alone(scenario.entries), planner=options)
+    if not limits.by_many:
+        scenario = _saved_by_one(scenario)
     return replace(
         scenario,
         entries=tuple(_of_dtypes(entry, limits) for entry in scenario.entries),
@@ -46,6 +46,61 @@ def fitted(scenario: Scenario, storage: str) -> Scenario:
         writer=_writer(scenario.writer, limits),
         storage=storage,
     )
+
+
+def fitted_history(history: History, storage: str) -> History:
+    """The history on that storage, as above: its entries, options, calls and faults are what the storage takes."""
+    limits = find_storage(storage).limits
+    entries = history.entries if limits.objects else tensors_alone(history.entries)
+    fitting = (_of_dtypes(entry, limits) for entry in entries)
+    kept = tuple(entry for entry in fitting if isinstance(entry, TensorEntry | ObjectEntry))  # in a history, all are
+    keys = {entry.key for entry in kept}
+    steps = (replace(step, without=tuple(key for key in step.without if key in keys)) for step in history.steps)
+    return replace(
+        history,
+        entries=kept,
+        steps=tuple(_fitted_step(step, storage) for step in steps),
+        writer=_writer(history.writer, limits),
+        storage=storage,
+    )
+
+
+def _fitted_step(step: Step, storage: str) -> Step:
+    found = find_storage(storage)
+    step = replace(step, file_faults=_file_faults(step.file_faults, found))
+    if not isinstance(step, Save):
+        return replace(step, operation=_with_storage(step.operation, storage))
+    overwrite = step.overwrite or not found.limits.takes("overwrite")
+    return replace(step, operation=_save(_with_storage(step.operation, storage), found.limits), overwrite=overwrite)
+
+
+def _file_faults(faults: tuple[FileFault, ...], storage: Storage) -> tuple[FileFault, ...]:
+    if storage.files == "fsspec":
+        return tuple(fault for fault in faults if fault.is_of_fsspec)
+    return faults if storage.files == "system" else ()
+
+
+def _saved_by_one(scenario: Scenario) -> Scenario:
+    """The scenario with a save by its first rank alone, of all that any rank has."""
+    if scenario.save.world_size == 1:
+        return scenario
+    faults = tuple(fault for fault in scenario.faults if fault.operation == "load" or fault.rank == 0)
+    entries = tuple(map(_held_by_one, scenario.entries))
+    save = replace(
+        scenario.save, world_size=1, coordinator=0, members=(), schedule=replace(scenario.save.schedule, order=())
+    )
+    if not save.coordinated:
+        save = replace(save, api="current")  # or each rank would load what it has saved itself
+    return replace(scenario, entries=entries, save=save, faults=faults)
+
+
+def _held_by_one(entry: Entry) -> Entry:
+    if isinstance(entry, Nested):
+        return replace(entry, entries=tuple(map(_held_by_one, entry.entries)))
+    layout = entry.saved
+    if layout is None:
+        return entry
+    return replace(entry, saved=replace(layout, ranks=()) if isinstance(layout, Plain) else Plain())
 
 
 def _with_storage(operation: Operation, storage: str) -> Operation:

@@ -10,7 +10,7 @@ within go through the fault too, as they would with a storage that fails there.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any, Literal
 
@@ -25,7 +25,23 @@ from .outcome import Hit
 from .scenario import Scenario
 from .storages import Storage, find_storage
 
-__all__ = ["Injection"]
+__all__ = ["Hits", "Injection"]
+
+
+class Hits(list[Hit]):
+    """The faults that a rank reached; ``report`` is told of each at once, in case that the rank never ends."""
+
+    def __init__(self, report: Callable[[Hit], None]) -> None:
+        super().__init__()
+        self._report = report
+
+    def append(self, hit: Hit) -> None:
+        super().append(hit)
+        self._report(hit)
+
+    def extend(self, hits: Iterable[Hit]) -> None:
+        for hit in hits:
+            self.append(hit)
 
 
 class Injection:

@@ -13,12 +13,12 @@ from torch.distributed.checkpoint.metadata import Metadata
 from torch.distributed.checkpoint.staging import AsyncStager
 
 from . import calls
-from .extensions import registry
 from .histories import Again
 from .inject import Injection
 from .operations import Stager
 from .scenario import Scenario
 from .state import StateDict
+from .storages import find_storage
 from .values import tensor_bits
 
 __all__ = ["forget_kept", "load_with_kept", "save_with_kept"]
@@ -94,9 +94,10 @@ class _Kept:
         where = path if self._for_one_path else ""
         return self._get("writer", lambda: calls.make_writer(scenario, path), repr(scenario.writer), where)
 
-    def reader(self, _: Scenario, path: str) -> dcp.FileSystemReader:
+    def reader(self, scenario: Scenario, path: str) -> dcp.StorageReader:
         where = path if self._for_one_path else ""
-        return self._get("reader", lambda: dcp.FileSystemReader(path, _extension_registry=registry()), where)
+        storage = find_storage(scenario.storage)
+        return self._get("reader", lambda: storage.make_reader(storage.checkpoint_id(path)), where)
 
     def save_planner(self, scenario: Scenario) -> dcp.SavePlanner:
         options = replace(scenario.planner, allow_partial_load=False)

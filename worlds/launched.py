@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .outcome import Deadlocked, Died
 
@@ -16,8 +16,10 @@ T = TypeVar("T")
 class Launched(Generic[T]):
     """What each rank's body returned, or that it waits for ever or died; and a line for each time that one went on.
 
-    There are no such lines where the world does not decide who runs.
+    There are no such lines where the world does not decide who runs. ``reported`` is what ranks said on their way, by
+    :attr:`worlds.example.ExampleWorld.report_in_rank`.
     """
 
     ranks: tuple[T | Deadlocked | Died, ...]
     schedule: tuple[str, ...]
+    reported: tuple[Any, ...] = ()

@@ -33,11 +33,11 @@ class OnDisk:
         )
 
 
-def on_disk(directory: str, at: str) -> OnDisk:
-    """What is in the ``directory`` of all checkpoints, and at the checkpoint ``at``."""
+def on_disk(directory: str, at: str, storage: str) -> OnDisk:
+    """What is in the ``directory`` of all checkpoints, and at the checkpoint ``at``, all of them on that storage."""
     path = f"{directory}/{at}"
-    metadata, error = read_metadata(path)
-    return OnDisk(digests(directory), metadata, error, list_files(path), contents(path))
+    metadata, error = read_metadata(path, storage)
+    return OnDisk(digests(directory), metadata, error, list_files(path, storage), contents(path))
 
 
 def contents(path: str) -> tuple[tuple[str, str], ...]:

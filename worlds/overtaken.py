@@ -7,12 +7,14 @@ under way at once over one group is for :mod:`worlds.side_by_side`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
 from .digests import digests
 from .example import ExampleWorld
 from .histories import History, Save, StepOutcome
+from .inject import Hits
 from .kept import load_with_kept, save_with_kept
 from .on_disk import OnDisk, on_disk
 from .outcome import Deadlocked, Died, Hit, OperationOutcome, RankOutcome
@@ -23,11 +25,10 @@ __all__ = ["run_overtaken"]
 
 @dataclass(frozen=True)
 class _Seen:
-    """What a rank saw of the save and of the next step, with what it reached; and rank 0 what lay there in between."""
+    """What a rank saw of the save and of the next step; and rank 0 what lay there in between."""
 
     save: RankOutcome | None
     following: RankOutcome | None
-    hits: tuple[Hit, ...]
     between: OnDisk | None
 
 
@@ -37,7 +38,7 @@ def run_overtaken(world: ExampleWorld, history: History, index: int, directory: 
     begins, operation = history.begins_job(index), step.operation
     before = digests(directory)
     launched = world.launch(
-        partial(_in_rank, history, index, directory, world.group_of),
+        partial(_in_rank, history, index, directory, world.group_of, world.report_in_rank),
         operation.world_size,
         schedule=operation.schedule,
         distributed=operation.distributed,
@@ -45,7 +46,6 @@ def run_overtaken(world: ExampleWorld, history: History, index: int, directory: 
     )
     saved: list[RankOutcome] = []
     following: list[RankOutcome] = []
-    hits: list[Hit] = []
     between: OnDisk | None = None
     for seen in launched.ranks:
         if isinstance(seen, Deadlocked | Died):
@@ -55,10 +55,9 @@ def run_overtaken(world: ExampleWorld, history: History, index: int, directory: 
         assert seen.following is not None
         saved.append(seen.save)
         following.append(seen.following)
-        hits.extend(seen.hits)
         between = between or seen.between
-    now = on_disk(directory, step.at)
-    came = OperationOutcome(tuple(saved), tuple(hits), launched.schedule)
+    now = on_disk(directory, step.at, history.storage)
+    came = OperationOutcome(tuple(saved), launched.reported, launched.schedule)
     if len(following) < len(saved) or between is None:
         alone = now.of(came, before)  # but for what the next step has changed
         return [replace(alone, changed=tuple(name for name in alone.changed if name.startswith(f"{step.at}/")))]
@@ -68,10 +67,11 @@ def run_overtaken(world: ExampleWorld, history: History, index: int, directory: 
     ]
 
 
-def _in_rank(history: History, index: int, directory: str, group_of: GroupOf, rank: int) -> _Seen:
+def _in_rank(
+    history: History, index: int, directory: str, group_of: GroupOf, report: Callable[[Hit], None], rank: int
+) -> _Seen:
     step, following = history.steps[index : index + 2]
     assert isinstance(step, Save)
-    hits: list[Hit] = []
     ended: list[RankOutcome | None] = []
     between: list[OnDisk] = []
 
@@ -81,11 +81,11 @@ def _in_rank(history: History, index: int, directory: str, group_of: GroupOf, ra
         scenario, path = history.scenario(index + 1), f"{directory}/{following.at}"
         ended.append(run_rank(scenario, following.name, rank, path, [], group_of=group_of, call=call))
         if rank == 0:  # the coordinator, with whom every rank has ended
-            between.append(on_disk(directory, following.at))
+            between.append(on_disk(directory, following.at, history.storage))
 
     call = partial(save_with_kept, step.again, history.begins_job(index), meanwhile=meanwhile)
     path = f"{directory}/{step.at}"
-    saved = run_rank(history.scenario(index), "save", rank, path, hits, group_of=group_of, call=call)
+    saved = run_rank(history.scenario(index), "save", rank, path, Hits(report), group_of=group_of, call=call)
     if not ended:  # the call of async_save has failed
         meanwhile()
-    return _Seen(saved, ended[0], tuple(hits), between[0] if between else None)
+    return _Seen(saved, ended[0], between[0] if between else None)

@@ -46,13 +46,14 @@ def _step(world: ExampleWorld, history: History, index: int, directory: str) -> 
     path = f"{directory}/{step.at}"
     call = partial(save_with_kept if isinstance(step, Save) else load_with_kept, step.again, begins)
     operation = world.operate(history.scenario(index), step.name, path, fresh=begins, call=call)
-    return [on_disk(directory, step.at).of(operation, before)]
+    return [on_disk(directory, step.at, history.storage).of(operation, before)]
 
 
 def _alone(world: ExampleWorld, history: History, index: int, path: str) -> SaveAlone:
     with world.example():
         operation = world.operate(history.scenario(index), "save", path, fresh=True)
-        return SaveAlone(Outcome(operation, None, *read_metadata(path), list_files(path)), contents(path))
+        found = (*read_metadata(path, history.storage), list_files(path, history.storage))
+        return SaveAlone(Outcome(operation, None, *found), contents(path))
 
 
 def _itself(seen: StepOutcome) -> SaveAlone:

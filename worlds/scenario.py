@@ -212,6 +212,7 @@ class Scenario(Concise):
         of_dcp = name in SHIPPED and find_storage(name).files is not None
         require(self.earlier == "nothing" or of_dcp, "an earlier save is one to DCP's own files, or to those of fsspec")
         require(limits.uncoordinated or self.save.coordinated, f"{name} takes ranks that coordinate")
+        require(limits.by_many or self.save.world_size == 1, f"{name} is saved by one rank")
         staged = self.save.api == "async" and self.save.stager == "writer"
         require(limits.stages or not staged, f"the writer of {name} is no stager")
         for option in fields(self.writer):

@@ -34,6 +34,9 @@ SHIPPED = {
     SERVED: "worlds.served:Served",
     "safetensors": "worlds.backends:Safetensors",
     "consolidated": "worlds.backends:Consolidated",
+    "threaded": "worlds.backends:Threaded",
+    "whole": "worlds.backends:Whole",
+    "whole_consolidated": "worlds.backends:WholeConsolidated",
 }
 """The storages that come with this project, by name: the module and the class of each."""
 
@@ -56,6 +59,9 @@ class Limits:
     """Whether one process finds what another has saved."""
     metadata: bool = True
     """Whether a new reader reads the metadata that the save returned, which say in which file each item is."""
+
+    by_many: bool = True
+    """Whether several ranks save; any number of them loads."""
 
     def takes(self, option: str) -> bool:
         """Whether its writer has that option; one that ``FileSystemWriter`` has not only if it is listed."""

@@ -88,9 +88,20 @@ REASONS: tuple[Reason, ...] = (
         _all("staging", "_ReplicationStager._persist_state_dict", "_ReplicationStager._get_persisted_path"),
     ),
     _reason(
-        "loads states of optimizers of FSDP's first version, which no law draws",
+        "of FSDP's first version, which no law draws",
         _all("optimizer", "_gen_rank_device", "_create_colwise_spec", "_is_nested_tensor", "_alloc_tensor"),
         _all("optimizer", "_get_state_dict_2d_layout", "load_sharded_optimizer_state_dict"),
+        _in("_sharded_tensor_utils:_flatten_sharded_tensors.rewrite_dict", "if len(inner_st.local_shards()) != 1:"),
+        _all("utils", "_normalize_device_info"),
+        _all("state_dict", "_get_fsdp_process_group", "_verify_options.fsdp_state_dict_type_without_warning"),
+        _in(
+            "state_dict:_get_fqns",
+            "if i < len(obj_names) - 1 and obj_names[i + 1] == _FLAT_PARAM:",
+        ),
+        _in("state_dict:_verify_options", "if fsdp_modules:"),
+        _in("state_dict:_verify_state_dict", "for module in info.fsdp_modules:"),
+        _in("state_dict:_get_optim_state_dict", "if info.fsdp_modules:"),
+        _in("state_dict:_load_optim_state_dict", "for original_fqn, _ in model.named_parameters():"),
     ),
     _reason("as a command", _in("format_utils:(outside)", "class FormatMode(Enum):")),
     _reason(
@@ -102,33 +113,50 @@ REASONS: tuple[Reason, ...] = (
         _all("_traverse", "print_tensor", "_print_nested"),
         _all("utils", "_all_gather_keys", "_assert_same_keys", "_DistWrapper.get_rank"),
         _all("planner", "LoadPlanner.resolve_bytes"),
+        _all("_hf_utils", "_get_dtype"),
+        _all("state_dict", "_patch_model_state_dict", "_patch_optimizer_state_dict"),
+        _all("state_dict", "_patch_model_state_dict.state_dict_call", "_patch_model_state_dict.load_state_dict_call"),
+        _all("state_dict", "_patch_optimizer_state_dict.state_dict_call"),
+        _all("state_dict", "_patch_optimizer_state_dict.load_state_dict_call"),
+        _in("state_dict:_state_dict_fn", "call = functools.partial(getattr(obj.__class__, api), self=obj)"),
         _all("filesystem", "_StorageWriterTransforms.transform_save_stream.NoCloseWriter.writeable"),
         _all("_extension", "ZStandard.transform_to.Writer.writeable"),
     ),
     _reason(
-        "by an option of a writer or reader that is private: _extensions, _extension_registry",
-        _all("_extension", "ZStandard.is_available", "ZStandard.from_descriptor", "ZStandard.__init__"),
-        _all("_extension", "ZStandard.get_descriptor", "ZStandard.transform_to", "ZStandard.transform_from"),
+        "with pyzstd, or with neither, where zstandard is not installed, which this project asks for",
+        _in("_extension:ZStandard.from_descriptor", "if not ZStandard.is_available():"),
+        _in("_extension:ZStandard.__init__", "if not ZStandard.is_available():"),
+        _in("_extension:ZStandard.transform_to", "class Writer(io.RawIOBase):"),
+        _in("_extension:ZStandard.transform_from", "class Reader(io.RawIOBase):"),
         _all("_extension", "ZStandard.transform_to.Writer.__init__", "ZStandard.transform_to.Writer.write"),
         _all("_extension", "ZStandard.transform_to.Writer.flush", "ZStandard.transform_from.Reader.__init__"),
         _all("_extension", "ZStandard.transform_from.Reader.readable", "ZStandard.transform_from.Reader.readinto"),
-        _all("_extension", "ZStandard.transform_from.Reader.seekable", "ExtensionRegistry.register"),
-        _all("_extension", "ExtensionRegistry.from_descriptor_list.from_descriptor"),
-        _in(
-            "filesystem:_StorageWriterTransforms.transform_save_stream",
-            "transform_to = ex.transform_to(transform_to)",
-        ),
+        _all("_extension", "ZStandard.transform_from.Reader.seekable"),
+    ),
+    _reason(
+        "there is no other kind of extension",
         _in(
             "filesystem:_StorageReaderTransforms.transform_load_stream",
             "if isinstance(ex, StreamTransformExtension):",
         ),
-        _in("filesystem:FileSystemReader.read_data", "seekable = io.BytesIO(transform_from.read(-1))"),
+    ),
+    _reason(
+        "str.partition never gives None",
+        _in("_extension:ExtensionRegistry.from_descriptor_list.from_descriptor", "version = 0"),
+    ),
+    _reason(
+        "who calls it, nobody else being to, gives it what it asks for",
+        _in(
+            "_consolidate_hf_safetensors:_calculate_max_contiguous_elements",
+            "raise ValueError(",
+            'raise ValueError("Input lists cannot be empty")',
+        ),
     ),
     _reason(
         "who calls it has a Path already",
         *(
             _in(f"filesystem:FileSystem.{name}", "path = Path(path)")
-            for name in ("create_stream", "concat_path", "rename", "mkdir", "exists", "rm_file")
+            for name in ("create_stream", "concat_path", "rename", "mkdir", "exists", "rm_file", "ls")
         ),
     ),
     _reason(
@@ -144,7 +172,10 @@ REASONS: tuple[Reason, ...] = (
         _in(
             "utils:find_state_dict_object",
             """raise ValueError(f"Could not find FQN: '{index.fqn}'")""",
+            "raise ValueError(",
         ),
+        _in("utils:_find_shard", "raise ValueError("),
+        _in("utils:find_tensor_shard", "raise ValueError("),
         _in(
             "utils:_find_shard",
             """raise ValueError(f"Could not find shard at '{index.offset}' for FQN: '{index.fqn}'")""",
@@ -167,6 +198,12 @@ REASONS: tuple[Reason, ...] = (
         _in(
             "_async_process_executor:_ProcessGroupInitInfo.__init__.get_master_addr_and_port",
             'master_addr = os.environ.get("MASTER_ADDR")',
+        ),
+        _in(
+            "_async_process_executor:_AsyncCheckpointProcess._checkpointing_subprocess",
+            "if pg_init_info.use_prefix_store:",
+            "gc.disable()",
+            "del obj",
         ),
     ),
     _reason(

@@ -42,9 +42,7 @@ def prepare() -> None:
     """Set Hypothesis up as for a run of the profile ci; before the laws are imported, which go by it."""
     set_up_drawing()
     examples = WORLDS[SimulatedWorld.name].examples["ci"]
-    settings.register_profile(
-        "ci", COMMON, max_examples=examples, derandomize=True, database=None, report_multiple_bugs=False
-    )
+    settings.register_profile("ci", COMMON, max_examples=examples, derandomize=True, database=None)
     settings.load_profile("ci")
     limit_storages(shared=False)
     torch.set_num_threads(1)

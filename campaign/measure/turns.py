@@ -15,7 +15,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
 
-from hypothesis import seed
+from hypothesis import seed, settings
 from hypothesis.errors import HypothesisException
 
 from worlds.hygiene import quiet
@@ -202,7 +202,7 @@ class _Turns:
             self._runs += 1
             try:
                 self._law.judge(case, opened)
-            except Exception as error:
+            except AssertionError as error:
                 smallest = _broke(case, error)
                 return True
             return False
@@ -218,6 +218,8 @@ def _broke(case: Any, error: Exception) -> Broke:
 
 def _serve(law: Law, number: int, turns: _Turns, connection: Connection) -> None:
     turns.wait()
+    usual = law.function._hypothesis_internal_use_settings
+    law.function._hypothesis_internal_use_settings = settings(usual, database=None, report_multiple_bugs=False)
     with OpenedWorlds() as opened, quiet():
         law.function.hypothesis.inner_test = wraps(law.inner)(lambda **arguments: turns(**arguments))
         if turns.by_chance:

@@ -16,6 +16,7 @@ from worlds.entries import Nested, TensorEntry
 from worlds.histories import Load, Save, Step
 from worlds.outcome import OperationOutcome, Outcome
 from worlds.scenario import Scenario
+from worlds.storages import limits_of
 
 from .calls import call_code
 from .faults import fault_blocks
@@ -26,6 +27,7 @@ from .plan import Plan
 from .processes import exit_helpers, set_up
 from .state import state_block, state_helpers
 from .steps import can_count, found_of, target_of
+from .stored_history import write_stored_history_script
 from .text import Items, docstring, indented, joined, render
 from .write import may_fail, write_plan
 
@@ -50,6 +52,8 @@ def write_history_script(breach: HistoryBreach) -> str:
     mixes = breach.kind in (MixedCheckpoint, UnderAnotherName)
     if breach.history.is_overtaken(breach.step):
         return write_overtaken_script(breach)
+    if not limits_of(breach.history.storage).metadata:
+        return write_stored_history_script(breach)
     for step in breach.history.steps[: breach.step + 1]:
         if step.again or (step.without and not mixes):
             raise CannotWrite("there is no script for a history that uses something again, or leaves entries out, yet")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from properties.reach import REFUSAL
-from properties.violations import Disagreement, WrongException
+from properties.violations import Disagreement, UnexpectedFailure, WrongException
 from worlds.faults import Fault
+from worlds.outcome import Raised
 
 from .calls import call_code, function_name
 from .errors import error_repr
@@ -74,7 +75,11 @@ class _PlainRepr(str):
 
 
 def _shows_exceptions(plan: Plan) -> bool:
-    return plan.kind in (WrongException, Disagreement)
+    if plan.kind is not UnexpectedFailure:
+        return plan.kind in (WrongException, Disagreement)
+    # Where the right ranks are named, what is said of them is what is wrong.
+    seen = [rank.failures or () for rank in plan.outcome.ranks if isinstance(rank, Raised)]
+    return plan.stage is not None and {rank for failures in seen for rank, _ in failures} == set(plan.failing)
 
 
 def _exception_repr(plan: Plan, faults: tuple[int, ...]) -> str:

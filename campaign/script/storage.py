@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch.distributed.checkpoint as dcp
 
-from worlds.backends import Consolidated, FileSystem, Fsspec, Safetensors
+from worlds.backends import Consolidated, FileSystem, Fsspec, Safetensors, Threaded, Whole, WholeConsolidated
 from worlds.operations import WriterOptions
 from worlds.storages import find_storage
 
@@ -37,6 +37,9 @@ _ARGUMENTS: dict[type, tuple[str, ...]] = {
     Fsspec: (),
     Safetensors: ("save_distributed=True",),
     Consolidated: ("save_distributed=True", "enable_consolidation=True"),
+    Threaded: ("save_distributed=True",),
+    Whole: (),
+    WholeConsolidated: ("enable_consolidation=True",),
 }
 """What the writers of the storages that a script can have are given."""
 
@@ -49,5 +52,5 @@ def storage_class(name: str, side: Side) -> StorageClass:
             raise CannotWrite(f"a script needs torch alone, and the storage {name} is not torch's: replay it instead")
         raise CannotWrite(f"there is no script for a scenario on the storage {name!r} yet")
     if side == "reader":
-        return StorageClass(type(storage.make_reader(".")))
+        return StorageClass(type(storage.make_reader(".")), ("thread_count=2",) if type(storage) is Threaded else ())
     return StorageClass(type(storage.make_writer(".", WriterOptions())), _ARGUMENTS[type(storage)])

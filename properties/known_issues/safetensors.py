@@ -9,13 +9,14 @@ from dataclasses import replace
 from typing import Literal
 
 from worlds.entries import Entry, ObjectEntry, TensorEntry
+from worlds.faults import Fault
 from worlds.layouts import ChunkSharding, EnumerableSharding, Plain, Tile
 from worlds.operations import Operation, WriterOptions
 from worlds.outcome import ErrorRecord
 from worlds.scenario import Scenario
 
 from ..verdict import Breach, Verdict
-from ..violations import LostFailure, NotLoaded, UnexpectedFailure, WrongBits
+from ..violations import LostFailure, NotLoaded, NotRefused, UnexpectedFailure, WrongBits, WrongObject
 from .entry import KnownIssue, blamed, is_due
 
 __all__ = ["ISSUES", "says"]
@@ -163,7 +164,7 @@ def _is_consolidated(matches: Predicate) -> Predicate:
 
 
 def _of_safetensors(matches: Predicate) -> Predicate:
-    return _of(("safetensors", "consolidated"), matches)
+    return _of(("safetensors", "consolidated", "threaded", "whole", "whole_consolidated"), matches)
 
 
 def _halves_complex(verdict: Verdict, breach: Breach) -> bool:
@@ -198,6 +199,16 @@ def _mixes_with_parts(verdict: Verdict, breach: Breach) -> bool:
     """Whether a rank takes a part's file for the whole, where both lie in one directory."""
     together = verdict.scenario.save.api != "legacy"
     return together and says("read", r"^req MetadataIndex\(.* mismatch sizes ")(verdict, breach)
+
+
+def _lies_deeper(verdict: Verdict, breach: Breach) -> bool:
+    """Whether nothing that was saved is found at the checkpoint's path."""
+    load = verdict.outcome.load
+    if breach.operation != "load" or verdict.scenario.save.api != "legacy" or load is None:
+        return False
+    partial = verdict.scenario.planner.allow_partial_load and breach.kind in (NotLoaded, NotRefused, WrongObject)
+    never = breach.kind is LostFailure and not load.hits
+    return partial or never or says("plan", r"^Missing key in checkpoint state_dict: ")(verdict, breach)
 
 
 def _scenario(entry: Entry | None, storage: str = "safetensors", save: Operation | None = None) -> Scenario:
@@ -288,5 +299,22 @@ ISSUES = (
             _scenario(TensorEntry("a", (1,)), "consolidated"), writer=WriterOptions(file_indices=(("a", 1), ("b", 2)))
         ),
         matches=_is_consolidated(_makes_of_nothing),
+    ),
+    KnownIssue(
+        id="consolidated-without-distributed",
+        title="with enable_consolidation and without save_distributed, all goes to a directory below the path",
+        loses="a checkpoint that was reported as saved cannot be loaded at its path, where there is nothing",
+        scenario=_scenario(TensorEntry("a"), "whole_consolidated", Operation(api="legacy")),
+        matches=_of(("whole_consolidated",), _lies_deeper),
+    ),
+    KnownIssue(
+        id="safetensors-reader-threads",
+        title="HuggingFaceStorageReader(thread_count=2) loses what its threads raise, and only counts the files",
+        loses="a load by several threads that fails says nothing of the reason: a full memory, a disk, another shape",
+        scenario=replace(
+            _scenario(TensorEntry("a", (2,), saved=ChunkSharding(0, (0, 1))), "threaded", Operation(2)),
+            faults=(Fault("load", 0, "planner.resolve_tensor"),),
+        ),
+        matches=_of(("threaded",), says("read", r"^Not all files were processed: ")),
     ),
 )

@@ -11,22 +11,15 @@ from typing import Any, Literal
 import torch.distributed as dist
 
 from ..hygiene import forget_examples
-from ..outcome import Hit, RankOutcome
+from ..inject import Hits
+from ..outcome import RankOutcome
 from ..program import Call, run_rank
 from ..scenario import Scenario
 from ..state import StateDict
 from .rank import rank_reports
 from .sub_groups import sub_group_of
 
-__all__ = ["Hits", "call", "join", "operate"]
-
-
-class Hits(list[Hit]):
-    """The faults that a rank reached; the driver hears of each at once."""
-
-    def append(self, hit: Hit) -> None:
-        super().append(hit)
-        rank_reports(hit)
+__all__ = ["call", "join", "operate"]
 
 
 def join(store: str, rank: int, world_size: int, timeout: float) -> None:
@@ -53,7 +46,9 @@ def operate(
     if fresh:
         forget_examples()
     before = set(threading.enumerate())
-    outcome = run_rank(scenario, name, rank, path, Hits(), prepare=prepare, group_of=sub_group_of, call=call)
+    outcome = run_rank(
+        scenario, name, rank, path, Hits(rank_reports), prepare=prepare, group_of=sub_group_of, call=call
+    )
     _join_threads(before)
     return outcome
 

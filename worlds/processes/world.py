@@ -27,6 +27,7 @@ from ..scenario import Scenario
 from ..storages import require_shared
 from . import jobs
 from .pool import Answers, Pool
+from .rank import rank_reports
 from .spawner import Spawner
 from .sub_groups import sub_group_of
 
@@ -49,6 +50,7 @@ class ProcessWorld:
     name = "processes"
     group_of = staticmethod(sub_group_of)
     begin_in_rank = staticmethod(forget_examples)
+    report_in_rank = staticmethod(rank_reports)
 
     def __init__(
         self, *, max_processes: int = 56, timeout: float = 1800, survivors_timeout: float = 3, patience: float = 300
@@ -114,7 +116,7 @@ class ProcessWorld:
             (world_size, distributed), lambda rank: partial(jobs.call, body, rank, fresh=bool(fresh))
         )
         answers.raise_broken()
-        return Launched(tuple(answers.ranks[rank] for rank in range(world_size)), ())
+        return Launched(tuple(answers.ranks[rank] for rank in range(world_size)), (), answers.reached_in_order())
 
     def keeps(self, scenario: Scenario, name: Literal["save", "load"]) -> bool:
         """Whether the ranks that ran this operation are still there for the next one."""

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -62,6 +62,7 @@ class SimulatedWorld:
     def __init__(self) -> None:
         self._threads = RankThreads()
         self._contexts: dict[int, list[RankContext]] = {}
+        self._reported: list[Any] = []
         self._patches: list[Patch] = [
             *thread_patches(_enter_thread),
             *object_collective_patches(),
@@ -140,6 +141,10 @@ class SimulatedWorld:
         seen = [launched.ranks[operation.global_rank(rank)] for rank in range(operation.world_size)]
         return OperationOutcome(tuple(rank for rank in seen if rank is not None), tuple(hits), launched.schedule)
 
+    def report_in_rank(self, what: Any) -> None:
+        """In a rank, tells what :meth:`launch` is to say of it even if the rank never ends."""
+        self._reported.append(what)
+
     def launch(
         self,
         body: Callable[[int], T],
@@ -166,6 +171,7 @@ class SimulatedWorld:
         kept = self._contexts.pop(world_size, None) if distributed else None
         contexts = kept or [RankContext(rank, world_size) for rank in range(world_size)]
         exchange = Exchange()
+        self._reported = []
         results: dict[int, T] = {}
         errors: dict[int, BaseException] = {}
         tasks = [scheduler.add_rank(rank, context) for rank, context in enumerate(contexts)]
@@ -192,7 +198,8 @@ class SimulatedWorld:
         if distributed and all(context.is_pristine() for context in contexts):
             self._contexts[world_size] = contexts
         ranks = tuple(results[task.rank] if task.rank in results else _deadlocked(scheduler, task) for task in tasks)
-        return Launched(ranks, tuple(f"{name}: {waiting}" for name, waiting in scheduler.trace))
+        trace = tuple(f"{name}: {waiting}" for name, waiting in scheduler.trace)
+        return Launched(ranks, trace, tuple(self._reported))
 
 
 def _isolate_threads(enable: bool) -> None:

@@ -110,7 +110,7 @@ class TorchrunWorld:
         with quiet():
             answers = self._on_ranks(world_size, distributed, lambda rank: partial(jobs.call, body, rank))
         answers.raise_broken()
-        return Launched(tuple(answers.ranks[rank] for rank in range(world_size)), ())
+        return Launched(tuple(answers.ranks[rank] for rank in range(world_size)), (), answers.reached_in_order())
 
     def _run(self, scenario: Scenario, path: str) -> Outcome:
         require_shared(scenario.storage)

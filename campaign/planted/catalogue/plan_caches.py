@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from worlds import Fault, PlannerOptions, TensorEntry
+from worlds import Fault, Operation, PlannerOptions, Scenario, TensorEntry
 from worlds.histories import History, Save
 from worlds.plans import Box, Comparison, Item, Merge
+from worlds.side_by_side import SideBySide
 
 from ..bug import Bug, Change, Witness
 
@@ -84,5 +85,23 @@ PLAN_CACHES = (
             ),
         ),
         upstream="pytorch#176289",
+    ),
+    Bug(
+        "plans-that-are-kept-for-next-save-without-being-asked-to",
+        "plans that are kept for the next save without being asked to",
+        (
+            Change(
+                "default_planner:DefaultSavePlanner.__init__",
+                "self._enable_plan_caching = enable_plan_caching",
+                "self._enable_plan_caching = True",
+            ),
+        ),
+        Witness(
+            "side_by_side",
+            SideBySide(
+                Scenario(save=Operation(2, members=(0, 1)), load=Operation(2, members=(0, 1))),
+                Scenario(save=Operation(members=(1,)), load=Operation(members=(1,))),
+            ),
+        ),
     ),
 )

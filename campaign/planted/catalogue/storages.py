@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from worlds import ChunkSharding, Fault, Operation, Scenario, TensorEntry, WriterOptions
+from worlds import ChunkSharding, Damage, Fault, Operation, Scenario, TensorEntry, WriterOptions
+from worlds.histories import History, Save
 
 from ..bug import Bug, Change, Witness
 
 __all__ = ["STORAGES"]
 
 _BY_PATH = Operation(by_path=True)
+_OPEN_BY_FSSPEC = "with self.fs.open(path, mode) as stream:"
+_OPEN_WHAT_IS_THERE = (
+    'if "r" in mode and not self.fs.exists(path):\n        yield io.BytesIO()\n        return\n    ' + _OPEN_BY_FSSPEC
+)
 
 STORAGES = (
     Bug(
@@ -121,6 +126,121 @@ STORAGES = (
                 entries=(TensorEntry("a"), TensorEntry("b")),
                 writer=WriterOptions(file_indices=(("a", 1), ("b", 1))),
                 storage="safetensors",
+            ),
+        ),
+    ),
+    Bug(
+        "parts-put-into-one-file-at-beginning-of-their-tensor",
+        "parts put into one file at the beginning of their tensor",
+        (Change("_consolidate_hf_safetensors:_write_sub_tensor_to_file_optimized", "idx + offset for", "idx for"),),
+        Witness(
+            "round_trip_on_storages",
+            Scenario(
+                entries=(TensorEntry("a", (2,), saved=ChunkSharding(0, (0, 1))),),
+                save=Operation(2, api="legacy"),
+                load=Operation(2),
+                storage="consolidated",
+            ),
+        ),
+    ),
+    Bug(
+        "file-of-safetensors-that-cannot-be-opened-passed-over",
+        "a file of safetensors that cannot be opened passed over",
+        (
+            Change(
+                "hf_storage:HuggingFaceStorageReader.read_metadata",
+                "    for safetensor_file in safetensors_files:\n",
+                "    def opens(file):\n"
+                "        try:\n"
+                "            return safe_open(file, framework='pt') is not None\n"
+                "        except Exception:\n"
+                "            return False\n"
+                "    for safetensor_file in filter(opens, safetensors_files):\n",
+            ),
+        ),
+        Witness(
+            "damage",
+            Scenario(entries=(TensorEntry("a", loaded=None),), damages=(Damage("truncated"),), storage="safetensors"),
+        ),
+    ),
+    Bug(
+        "file-of-safetensors-that-is-left-over-held-against-checkpoint",
+        "a file of safetensors that is left over held against the checkpoint",
+        (
+            Change(
+                "hf_storage:HuggingFaceStorageReader.read_metadata",
+                "storage_data[metadata_index] = _HFStorageInfo(",
+                "if 'shard-' in getattr(storage_data.get(metadata_index), 'relative_path', ''):\n"
+                "                    if 'shard-' in safetensor_file:\n"
+                "                        raise ValueError('files of another checkpoint')\n"
+                "                storage_data[metadata_index] = _HFStorageInfo(",
+            ),
+        ),
+        Witness(
+            "damage",
+            Scenario(entries=(TensorEntry("a"),), damages=(Damage("left over"),), storage="safetensors"),
+        ),
+    ),
+    Bug(
+        "file-that-fsspec-does-not-find-taken-for-empty-one",
+        "a file that fsspec does not find taken for an empty one",
+        (
+            Change("_fsspec_filesystem:FileSystem.create_stream", _OPEN_BY_FSSPEC, _OPEN_WHAT_IS_THERE, until=(2, 15)),
+            Change("fsspec_filesystem:_FileSystem.create_stream", _OPEN_BY_FSSPEC, _OPEN_WHAT_IS_THERE, since=(2, 15)),
+        ),
+        Witness("damage", Scenario(entries=(TensorEntry("a"),), damages=(Damage("missing"),), storage="fsspec")),
+    ),
+    Bug(
+        "file-of-safetensors-that-is-there-not-written",
+        "a file of safetensors that is there already not written over",
+        (
+            Change(
+                "hf_storage:HuggingFaceStorageWriter.write_data",
+                "        file_name = _gen_file_name(file_index, highest_index, shard_index)\n",
+                (
+                    "        file_name = _gen_file_name(file_index, highest_index, shard_index)\n"
+                    "        if self.fs.exists(self.fs.concat_path(self.path, file_name)):\n"
+                    "            continue\n"
+                ),
+            ),
+        ),
+        Witness("histories_on_storages", History((TensorEntry("a", (1,)),), (Save(), Save()), storage="safetensors")),
+    ),
+    Bug(
+        "first-item-of-each-file-alone-read-by-threads",
+        "of the items in a file of safetensors, the first one read alone where threads read",
+        (
+            Change(
+                "hf_storage:HuggingFaceStorageReader.read_data",
+                "file_queue.put((file_name, reqs))",
+                "file_queue.put((file_name, reqs[:1]))",
+            ),
+        ),
+        Witness(
+            "round_trip_on_storages",
+            Scenario(
+                entries=tuple(TensorEntry(name, (2,), saved=ChunkSharding(0, (0, 1))) for name in ("a", "b")),
+                save=Operation(2),
+                storage="threaded",
+            ),
+        ),
+    ),
+    Bug(
+        "whole-state-dict-without-its-last-file",
+        "a state dict that one rank saves to several files of safetensors without the last of them",
+        (
+            Change(
+                "hf_storage:HuggingFaceStorageWriter.write_data",
+                "for file_index, write_items in buckets.items():",
+                "for file_index, write_items in list(buckets.items())[: None if self.save_distributed else 1]:",
+            ),
+        ),
+        Witness(
+            "round_trip_on_storages",
+            Scenario(
+                entries=(TensorEntry("a", (1,)), TensorEntry("b", (1,))),
+                writer=WriterOptions(file_indices=(("a", 1), ("b", 2))),
+                storage="whole",
             ),
         ),
     ),

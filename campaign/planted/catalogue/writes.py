@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from worlds import ChunkSharding, ObjectEntry, Operation, Plain, Scenario, Schedule, TensorEntry, WriterOptions
+from worlds import (
+    ChunkSharding,
+    Fault,
+    FileFault,
+    ObjectEntry,
+    Operation,
+    Plain,
+    Scenario,
+    Schedule,
+    TensorEntry,
+    WriterOptions,
+)
 from worlds.histories import History, Save
 from worlds.plans import Box, Item, Split
 from worlds.rebuilding import Rebuilding
@@ -248,5 +259,37 @@ WRITES = (
             ),
         ),
         Witness("round_trip", Scenario((TensorEntry("a"), TensorEntry("b")))),
+    ),
+    Bug(
+        "metadata-taken-away-before-it-is-known-whether-there-is-room",
+        "metadata taken away before it is known whether there is room",
+        (
+            Change(
+                "filesystem:_FileSystemWriter.prepare_local_plan",
+                "self.fs.mkdir(self.path)",
+                "if (self.path / '.metadata').exists() and self.overwrite and self.rank == 0:\n"
+                "        (self.path / '.metadata').unlink()\n"
+                "    self.fs.mkdir(self.path)",
+            ),
+        ),
+        Witness(
+            "histories",
+            History((TensorEntry("a"),), (Save(), Save(faults=(Fault("save", 0, "planner.create_global_plan"),)))),
+        ),
+    ),
+    Bug(
+        "failure-to-remove-older-metadata-passed-over",
+        "a failure to remove the older metadata passed over",
+        (
+            Change(
+                "filesystem:_FileSystemWriter.finish",
+                "self.fs.rm_file(metadata_path)",
+                "try:\n            self.fs.rm_file(metadata_path)\n        except OSError:\n            pass",
+            ),
+        ),
+        Witness(
+            "histories",
+            History((TensorEntry("a"),), (Save(), Save(file_faults=(FileFault("save", 0, "metadata.remove"),)))),
+        ),
     ),
 )

@@ -1,0 +1,169 @@
+"""Known issues of histories on files of safetensors, of which no metadata say what belongs to a checkpoint."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from worlds.entries import TensorEntry
+from worlds.faults import Fault
+from worlds.histories import History, Load, Save
+from worlds.layouts import ChunkSharding
+from worlds.operations import Operation
+from worlds.outcome import OperationOutcome, Raised
+from worlds.safetensors_files import SUFFIX
+
+from .history_issue import HistoryIssue
+from .history_states import saves_seen
+from .judge_history import HistoryBreach, MemoryShows
+from .judge_killed import EarlierChanged, NeitherOldNorNew
+from .violations import LostFailure, NotLoaded, NotRefused, UnexpectedFailure, WrongBits, WrongObject
+
+__all__ = ["STORED_HISTORY_ISSUES"]
+
+_OF_SAFETENSORS = ("safetensors", "consolidated")
+
+
+def _saves_there(breach: HistoryBreach) -> Iterator[int]:
+    """The places of the saves to the checkpoint of that step that had ended before, in their order."""
+    history = breach.history
+    for index in history.order[: history.order.index(breach.step)]:
+        step = history.steps[index]
+        if isinstance(step, Save) and step.at == history.steps[breach.step].at:
+            yield index
+
+
+def _left_over(breach: HistoryBreach) -> set[str]:
+    """The files that are there from a save before the last one, by their names."""
+    steps, at = breach.outcome.steps, breach.history.steps[breach.step].at
+    saves = list(_saves_there(breach))
+    if isinstance(breach.history.steps[breach.step], Save):
+        saves.append(breach.step)
+    written = {name: index for index in saves for name in steps[index].changed}
+    there = (name for name, _ in steps[breach.step].contents if name.endswith(SUFFIX))
+    return {name for name in there if written.get(f"{at}/{name}", saves[-1]) != saves[-1]}
+
+
+def _is_all_of_some_save(breach: HistoryBreach) -> bool:
+    """Whether each element that was loaded was saved there by some save."""
+    candidates = {save: breach.history.read_of(breach.step, save) for save in _saves_there(breach)}
+    found = saves_seen(candidates, breach.outcome.steps[breach.step].operation)
+    return all(frozenset() not in counted for counted in found.values())
+
+
+def _shows_what_was_left(breach: HistoryBreach) -> bool:
+    """Whether such files are read: at a load, or as one file is made of all, which may also fail on them."""
+    if breach.history.storage not in _OF_SAFETENSORS or not _left_over(breach):
+        return False
+    makes_one = breach.history.storage == "consolidated"
+    seen = breach.outcome.steps[breach.step].operation
+    if isinstance(breach.history.steps[breach.step], Save):
+        # A part that a failed save has left has no end, or no header.
+        unreadable = _fails(seen, "write", r"unpack requires a buffer|MemoryError")
+        return breach.kind is MemoryShows and makes_one and (seen.returned or unreadable)
+    if makes_one and breach.kind is UnexpectedFailure:
+        return _fails(seen, "read", "mismatch sizes ")
+    return breach.kind in (WrongBits, NotRefused) and _is_all_of_some_save(breach)
+
+
+def _fails(seen: OperationOutcome, phase: str, says: str) -> bool:
+    """Whether every rank says that some failed in that phase, each of them so."""
+    return all(
+        isinstance(rank, Raised)
+        and rank.phase == phase
+        and all(re.search(says, f"{error.type}: {error.message}") for _, error in rank.failures or ())
+        for rank in seen.ranks
+    )
+
+
+def _takes_for_a_checkpoint(breach: HistoryBreach) -> bool:
+    """Whether what a failed save has left is loaded in part: some of what was to be saved, or nothing at all."""
+    saves = list(_saves_there(breach))
+    if breach.history.storage not in _OF_SAFETENSORS or isinstance(breach.history.steps[breach.step], Save):
+        return False
+    if not saves or breach.outcome.steps[saves[-1]].operation.returned:
+        return False
+    seen = breach.outcome.steps[breach.step]
+    if breach.kind is NotLoaded or (breach.kind is LostFailure and not seen.operation.hits):
+        return True
+    nothing = not any(name.endswith(SUFFIX) and "/" not in name for name, _ in seen.contents)
+    return nothing and breach.kind in (NeitherOldNorNew, WrongObject)
+
+
+def _takes_its_whole_for_a_part(breach: HistoryBreach) -> bool:
+    """Whether the coordinator fails to make one file, since one that was made before lies beside the parts."""
+    step, seen = breach.history.steps[breach.step], breach.outcome.steps[breach.step]
+    if breach.history.storage != "consolidated" or step.operation.api == "legacy" or not list(_saves_there(breach)):
+        return False
+    coordinator = step.operation.coordinator
+    alone = all(
+        {who for who, _ in rank.failures or ()} == {coordinator}
+        for rank in seen.operation.ranks
+        if isinstance(rank, Raised)
+    )
+    return alone and _fails(seen.operation, "write", "^ValueError: No DCP custom metadata found")
+
+
+def _is_put_elsewhere(breach: HistoryBreach) -> bool:
+    """Whether the one file goes, or fails to go, to where the writer that is used again has saved first."""
+    history, step = breach.history, breach.history.steps[breach.step]
+    if history.storage != "consolidated" or step.operation.api == "legacy" or not isinstance(step, Save):
+        return False
+    first = _first_place(history, breach.step)
+    if first == step.at:
+        return False
+    seen = breach.outcome.steps[breach.step]
+    if breach.kind is EarlierChanged:
+        return all(name.startswith((f"{step.at}/", f"{first}/model")) for name in seen.changed)
+    return breach.kind is MemoryShows and not any(name.startswith("model-") for name, _ in seen.contents)
+
+
+def _first_place(history: History, number: int) -> str:
+    """Where the writer of that save was first to save; one without ``checkpoint_id`` is used by itself."""
+    for index in range(number, -1, -1):
+        step = history.steps[index]
+        if isinstance(step, Save) and step.operation.api != "legacy":
+            place = step.at
+            if "writer" not in step.again:
+                break
+        if history.begins_job(index):
+            break
+    return place
+
+
+_HALVES = ChunkSharding(0, (0, 1))
+STORED_HISTORY_ISSUES = (
+    HistoryIssue(
+        id="safetensors-left-over",
+        title="HuggingFaceStorageReader reads files that a save over an earlier checkpoint has not written",
+        loses="after a save by fewer ranks, or of fewer tensors, to the same path, weights of another step are loaded",
+        history=History((TensorEntry("a"),), (Save(), Save(without=("a",)), Load()), storage="safetensors"),
+        matches=_shows_what_was_left,
+    ),
+    HistoryIssue(
+        id="safetensors-unfinished",
+        title="HuggingFaceStorageReader takes what a failed save has left for a checkpoint, whatever is missing",
+        loses="a load of it reports success with a part of the weights, or with allow_partial_load with none",
+        history=History(
+            (TensorEntry("a", (2,), saved=_HALVES),),
+            (Save(operation=Operation(2), faults=(Fault("save", 0, "writer.write_data"),)), Load()),
+            storage="safetensors",
+        ),
+        matches=_takes_for_a_checkpoint,
+    ),
+    HistoryIssue(
+        id="consolidated-over-itself",
+        title="with enable_consolidation and checkpoint_id, a save over an earlier one takes its whole for a part",
+        loses="the second save to one path fails, when all is written, and so does every later one",
+        history=History((TensorEntry("a", (1,)),), (Save(), Save()), storage="consolidated"),
+        matches=_takes_its_whole_for_a_part,
+    ),
+    HistoryIssue(
+        id="consolidated-into-the-first",
+        title="with enable_consolidation, a writer that is used again puts the one file where it has saved first",
+        loses="the second checkpoint lacks its file, and that of the first silently holds the second's weights",
+        history=History((TensorEntry("a", (1,)),), (Save(), Save("b", again=("writer",))), storage="consolidated"),
+        matches=_is_put_elsewhere,
+    ),
+)
+"""The entries of this module."""

@@ -1,0 +1,76 @@
+"""Strategies for histories on other storages than the file system."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from worlds.entries import TensorEntry
+from worlds.fitting import fitted_history
+from worlds.histories import History, Save, Step
+
+from ._reused import reused
+from ._telling import tell
+from ._weighted import weighted
+from .case_features import case_features
+from .histories import histories
+from .storages import floating_entry
+
+__all__ = ["stored_histories"]
+
+_OF_SAFETENSORS = ("safetensors", "consolidated")
+_OPEN = ("fsspec", "safetensors", "consolidated")
+"""Those whose files with data lie open below a checkpoint's path, where ranks save together."""
+_WEIGHTS = {"safetensors": 2}
+
+
+@reused
+def _storages() -> SearchStrategy[str]:
+    return weighted(*((_WEIGHTS.get(name, 1), st.just(name)) for name in _OPEN))
+
+
+@st.composite
+def stored_histories(
+    draw: DrawFn, *, names: SearchStrategy[str] | None = None, max_world_size: int = 3, max_steps: int = 6
+) -> History:
+    """As :func:`strategies.histories`, on a storage of those ``names``; by default any but the file system.
+
+    What that does not support gives way to the nearest that it does. As in :func:`strategies.stored_scenarios`, files
+    of safetensors mostly get tensors alone, and where they are made one, floating-point ones, some in each save, and
+    saves without ``checkpoint_id``: all else fails in released torch, at the first step. Shrinks as
+    :func:`strategies.histories`.
+    """
+    storage = draw(_storages() if names is None else names, label="storage")
+    anything = draw(st.sampled_from((False,) * 9 + (True,)), label="anything, if safetensors")
+    legacy = draw(st.sampled_from((True, True, True, False)), label="without checkpoint_id, if consolidated")
+    history = draw(histories(max_world_size=max_world_size, max_steps=max_steps), label="history")
+    history = fitted_history(history, storage)
+    if storage in _OF_SAFETENSORS and not anything:
+        history = _of_tensors(history)
+    if storage == "consolidated" and not anything:
+        entries = tuple(floating_entry(entry) for entry in history.entries if isinstance(entry, TensorEntry))
+        steps = tuple(_with_some(step, len(entries)) for step in history.steps)
+        history = replace(history, entries=entries, steps=tuple(map(_without_id, steps)) if legacy else steps)
+    tell(case_features(history))
+    return history
+
+
+def _of_tensors(history: History) -> History:
+    entries = tuple(entry for entry in history.entries if isinstance(entry, TensorEntry))
+    keys = {entry.key for entry in entries}
+    steps = (replace(step, without=tuple(key for key in step.without if key in keys)) for step in history.steps)
+    return replace(history, entries=entries, steps=tuple(steps))
+
+
+def _with_some(step: Step, entries: int) -> Step:
+    """The step; if it is of none of the entries, one of all."""
+    return replace(step, without=()) if len(step.without) >= entries else step
+
+
+def _without_id(step: Step) -> Step:
+    if not isinstance(step, Save):
+        return step
+    operation = replace(step.operation, api="legacy", stager="writer")
+    return replace(step, operation=operation, overtaken=False)

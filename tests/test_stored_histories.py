@@ -1,0 +1,192 @@
+"""Histories on other storages than the file system: as data, as drawn, as run, as judged, and what is known of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import Phase, find, given, settings
+from hypothesis import strategies as st
+
+from properties.history_issues import HISTORY_ISSUES, find_history_breaches, find_history_issue
+from properties.judge_history import judge_history
+from strategies import histories, stored_histories
+from worlds import (
+    ChunkSharding,
+    Fault,
+    InvalidScenario,
+    MeshSharding,
+    ObjectEntry,
+    Operation,
+    Shard,
+    SimulatedWorld,
+    TensorEntry,
+    WriterOptions,
+)
+from worlds.digests import digests
+from worlds.example import ExampleWorld
+from worlds.file_faults import FileFault
+from worlds.fitting import fitted_history
+from worlds.histories import History, Load, Save
+from worlds.outcome import Returned
+from worlds.run_history import run_history
+
+TWO, WITHOUT_ID = Operation(2), Operation(2, api="legacy")
+ENTRIES = (TensorEntry("a", (4,), saved=ChunkSharding(0, (0, 1))), TensorEntry("b", (3,)))
+OPEN = ("fsspec", "safetensors", "consolidated")
+
+
+@pytest.fixture(params=["simulated", "processes"])
+def either(request: pytest.FixtureRequest) -> ExampleWorld:
+    """Each of the two worlds in turn."""
+    world: ExampleWorld = request.getfixturevalue(request.param)
+    return world
+
+
+def long_history(storage: str) -> History:
+    """All that the storages can: over, elsewhere, by other ranks, of a save that fails, overtaken, in part."""
+    return fitted_history(
+        History(
+            ENTRIES,
+            (
+                Save("a", WITHOUT_ID),
+                Load("a", Operation(3)),
+                Save("a", WITHOUT_ID),
+                Load("a", TWO, without=("b",), again=("planner", "reader")),
+                Save("a", WITHOUT_ID, faults=(Fault("save", 1, "planner.create_local_plan"),)),
+                Load("a", Operation(distributed=False)),
+                Save("b", WITHOUT_ID, again=("planner",)),
+                Load("b", TWO, partial=True),
+            ),
+        ),
+        storage,
+    )
+
+
+@pytest.mark.parametrize("storage", OPEN)
+def test_long_history_comes_to_what_the_model_says(storage: str, either: ExampleWorld) -> None:
+    history = long_history(storage)
+    outcome = run_history(either, history)
+    breaches = judge_history(history, outcome)
+    assert breaches == (), breaches[0].violation()
+    ended = [all(isinstance(rank, Returned) for rank in step.operation.ranks) for step in outcome.steps]
+    assert ended == [True, True, True, True, False, True, True, True]
+
+
+def test_save_that_is_overtaken_comes_to_what_it_does_alone(either: ExampleWorld) -> None:
+    entries = (TensorEntry("a", (4,), saved=MeshSharding((2,), (Shard(0),))), ENTRIES[1])
+    steps = (Save("a", Operation(2, api="async"), overtaken=True), Save("b", TWO), Load("a", TWO), Load("b", TWO))
+    for storage in ("fsspec", "safetensors"):
+        history = History(entries, steps, storage=storage)
+        assert judge_history(history, run_history(either, history)) == ()
+
+
+@pytest.mark.parametrize("storage", OPEN)
+def test_two_runs_are_equal(storage: str, world: SimulatedWorld) -> None:
+    history = long_history(storage)
+    assert run_history(world, history) == run_history(world, history)
+
+
+@pytest.mark.parametrize(
+    ("history", "says"),
+    [
+        (History((), (Save(overwrite=False),)), "safetensors has no option overwrite"),
+        (History((), (Load(file_faults=(FileFault("load", 0, "data.open"),)),)), "does not ask for its files as DCP"),
+        (History((TensorEntry("a", dtype="complex128"),), (Save(),)), "safetensors cannot hold 'a'"),
+        (History((), (Save(),), WriterOptions(single_file_per_rank=False)), "has no option single_file_per_rank"),
+    ],
+)
+def test_what_the_storage_does_not_support_is_no_history(history: History, says: str) -> None:
+    with pytest.raises(InvalidScenario, match=says):
+        replace(history, storage="safetensors")
+    assert fitted_history(history, "safetensors").storage == "safetensors", "the nearest one is"
+
+
+def test_storage_that_keeps_its_files_elsewhere_has_no_history() -> None:
+    for storage in ("memory", "reference", "somewhere:else"):
+        with pytest.raises(InvalidScenario, match=f"^{storage} has no files below its path"):
+            History(storage=storage)
+
+
+@pytest.mark.parametrize("storage", OPEN)
+def test_any_history_fits_a_storage_once(storage: str) -> None:
+    @settings(max_examples=50, database=None)
+    @given(history=histories())
+    def draw(history: History) -> None:
+        once = fitted_history(history, storage)
+        assert fitted_history(once, storage) == once
+        assert fitted_history(history, "file_system") == history
+
+    draw()
+
+
+@pytest.mark.parametrize("storage", OPEN)
+def test_shrinks_to_one_save_on_that_storage(storage: str) -> None:
+    few = settings(database=None, max_examples=100)
+    smallest = find(stored_histories(names=st.just(storage)), lambda _: True, settings=few)
+    by = replace(smallest.steps[0].operation, api="current")
+    assert (smallest.entries, len(smallest.steps), by) == ((TensorEntry("a"),), 1, Operation())
+
+
+def test_load_after_a_save_by_fewer_ranks_is_drawn() -> None:
+    def by_fewer(history: History) -> bool:
+        steps = [(step.name, step.at, step.operation.world_size) for step in history.steps]
+        return any(
+            [name for name, _, _ in steps[start : start + 3]] == ["save", "save", "load"]
+            and len({at for _, at, _ in steps[start : start + 3]}) == 1
+            and steps[start][2] > steps[start + 1][2]
+            for start in range(len(steps) - 2)
+        )
+
+    some = settings(database=None, max_examples=1000, phases=[Phase.generate])
+    find(stored_histories(names=st.just("safetensors")), by_fewer, settings=some)
+
+
+def test_files_that_say_the_same_in_another_order_are_equal(tmp_path: Path) -> None:
+    for place, header in enumerate((b'{"__metadata__":{"a":"1","b":"2"}}', b'{"__metadata__":{"b":"2","a":"1"}}')):
+        content = len(header).to_bytes(8, "little") + header
+        tmp_path.joinpath(f"{place}.safetensors").write_bytes(content)
+        tmp_path.joinpath(f"object-{place}.safetensors").write_bytes(b"an object" + content)
+    found = digests(str(tmp_path))
+    assert found["0.safetensors"] == found["1.safetensors"]
+    assert found["object-0.safetensors"] == found["object-1.safetensors"] != found["0.safetensors"]
+
+
+def test_what_a_failing_save_takes_away_is_not_what_it_writes(world: SimulatedWorld) -> None:
+    """Found by the law itself: fsspec removes a file that it could not write, also one that was there before."""
+    fails = Save(operation=TWO, file_faults=tuple(FileFault("save", rank, "data.write") for rank in (0, 1)))
+    history = History(ENTRIES, (Save(operation=TWO), fails), storage="fsspec")
+    assert judge_history(history, run_history(world, history)) == ()
+
+
+def _known(history: History, world: SimulatedWorld) -> list[str | None]:
+    found = (find_history_issue(breach) for breach in find_history_breaches(history, world))
+    return [None if issue is None else issue.id for issue in found]
+
+
+def test_files_left_over_are_known_in_whatever_order_they_are_read(world: SimulatedWorld) -> None:
+    """Which of two files is read last is the file system's: by one rank after two, all is right or it is known."""
+    steps = (Save("a", TWO), Save("a"), Load("a"))
+    history = History((TensorEntry("a", (2,), saved=ChunkSharding(0, (0, 1))),), steps, storage="safetensors")
+    assert _known(history, world) in ([], ["safetensors-left-over"])
+
+
+def test_wrong_bits_without_files_left_over_are_new(world: SimulatedWorld) -> None:
+    issue = HISTORY_ISSUES["safetensors-left-over"]
+    (breach,) = find_history_breaches(issue.history, world)
+    steps = list(breach.outcome.steps)
+    steps[1] = replace(steps[1], changed=steps[0].changed)
+    assert find_history_issue(replace(breach, outcome=replace(breach.outcome, steps=tuple(steps)))) is None
+
+
+def test_one_of_several_saves_that_may_be_seen_may_show_a_known_issue(world: SimulatedWorld) -> None:
+    """Found by the law itself: what is loaded is the first save, of which a scalar is written as zero."""
+    steps = (Save(operation=Operation(api="legacy")), Save(operation=Operation(api="legacy"), without=("a",)), Load())
+    history = History((TensorEntry("a"),), steps, storage="consolidated")
+    assert _known(history, world) == ["consolidated-nothing", "consolidated-scalars"]
+
+
+def test_objects_make_a_file_unreadable_in_any_step(world: SimulatedWorld) -> None:
+    history = History((ObjectEntry("a", "text"),), (Save(), Load()), storage="safetensors")
+    assert _known(history, world) == ["safetensors-with-objects"]
