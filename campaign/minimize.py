@@ -20,7 +20,7 @@ from .otherwise import otherwise
 from .size import size_of
 from .smaller import smaller
 
-__all__ = ["SHARE_OF_DRAWN", "Minimized", "minimized"]
+__all__ = ["SHARE_OF_DRAWN", "Minimized", "can_be_minimized", "minimized"]
 
 _ONLY_AS_DRAWN = (
     plans.ChunkedShape,
@@ -49,6 +49,11 @@ class Minimized:
     whole: bool
 
 
+def can_be_minimized(case: Any) -> bool:
+    """Whether what is smaller is a case of its law too; most inputs of planning functions stay as they are drawn."""
+    return not isinstance(case, _ONLY_AS_DRAWN)
+
+
 def minimized(
     case: Any,
     shows: Callable[[Any], bool],
@@ -62,7 +67,7 @@ def minimized(
     what is left out of one part, or one value made plainer; and where none of these shows it, less of the first three
     with one value in it otherwise. Most inputs of planning functions are left as they are.
     """
-    if isinstance(case, _ONLY_AS_DRAWN):
+    if not can_be_minimized(case):
         return Minimized(case, whole=True)
     end = clock() + seconds
     tried = {repr(case)}

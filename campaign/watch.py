@@ -21,7 +21,7 @@ from .finding import sighted
 from .grouping import Group, group_of
 from .laws import Law
 from .logs import Record
-from .minimize import SHARE_OF_DRAWN, minimized
+from .minimize import SHARE_OF_DRAWN, can_be_minimized, minimized
 from .opened import OpenedWorlds
 from .slot import At, Slot
 from .unit import Unit
@@ -120,6 +120,8 @@ class Watch:
         return found
 
     def _minimized(self, found: Broken, opened: OpenedWorlds) -> Broken:
+        if not can_be_minimized(found.case):
+            return replace(found, shrunk=not self._cut)
         smallest = found
 
         def shows(case: Any) -> bool:

@@ -29,7 +29,7 @@ from worlds.hygiene import quiet
 from .finding import Finding, describe, see_again
 from .grouping import group_of
 from .logs import Log, Record
-from .minimize import minimized
+from .minimize import Minimized, can_be_minimized, minimized
 from .opened import OpenedWorlds
 from .pool import sweep
 from .slot import Slot
@@ -140,7 +140,8 @@ class Worker:
             error = None if self.stopped else broken_by(case)
             return error is not None and group_of(law.name, error).id == finding.id
 
-        found = minimized(finding.read_case(), shows, seconds=seconds)
+        case = finding.read_case()
+        found = minimized(case, shows, seconds=seconds) if can_be_minimized(case) else Minimized(case, whole=False)
         error = broken_by(found.case)
         if error is not None and group_of(law.name, error).id == finding.id:
             shrunk = found.whole and not self.stopped

@@ -61,18 +61,23 @@ def chunk_sharding_specs(*, dims: int, world_size: int, max_chunks: int | None =
     return st.builds(ChunkSharding, dim, _placements(world_size, most))
 
 
+_KINDS = (*["in turn"] * 3, *["anywhere"] * 2, *["in turn, in any order"] * 3)
+_AS_MANY_AS_RANKS = 16
+"""Where they are placed in turn, all but one in so many are as many chunks as there are ranks."""
+
+
 @reused
 @st.composite
 def _placements(draw: DrawFn, world_size: int, most: int) -> tuple[int, ...]:
-    # The list is drawn even where it is not used: Hypothesis takes what has the fewest draws for the simplest.
-    anywhere = draw(st.lists(ranks(world_size=world_size), min_size=1, max_size=most), label="placements")
-    kinds = ("anywhere", "each rank once", "each rank once, in any order") if world_size <= most else ("anywhere",)
-    kind = draw(favouring(st.sampled_from(kinds)), label="kind of placements")
+    # How many there are means the same for any world: two chunks on two ranks become two on one, and not one.
+    place = draw(st.integers(0, _AS_MANY_AS_RANKS * most - 1), label="how many chunks")
+    kind = draw(favouring(st.sampled_from(_KINDS), whole=_KINDS.index("anywhere")), label="kind of placements")
     if kind == "anywhere":
-        return tuple(anywhere)
-    if kind == "each rank once":
-        return tuple(range(world_size))
-    return tuple(draw(st.permutations(range(world_size)), label="order"))
+        some = st.tuples(*[ranks(world_size=world_size)] * (place % most + 1))
+        return draw(some, label="placements")
+    count = place + 1 if place < most else min(world_size, most)
+    order = range(world_size) if kind == "in turn" else draw(st.permutations(range(world_size)), label="order")
+    return tuple(order[chunk % world_size] for chunk in range(count))
 
 
 _Holder = tuple[Literal["ShardedTensor", "Checkpointable", "CheckpointableTensor"], bool]

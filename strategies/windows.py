@@ -26,11 +26,16 @@ def windows(draw: DrawFn, *, max_world_size: int = 4, max_dims: int = 3) -> Wind
     """
     world_size = draw(world_sizes(max_size=max_world_size), label="ranks that save")
     readers = within_limit(max_world_size)
-    rows = draw(st.lists(st.integers(1, 3), min_size=1, max_size=readers).map(tuple), label="rows of each rank")
+    # Which of the rows are read by nobody, but lie before the window, shrinks towards all but the last: so a rank that
+    # reads goes, and what is read by the others stays where it is.
+    reading = draw(st.sampled_from((*range(1, readers), *[readers] * 4 * readers)), label="ranks that load, at most")
+    drawn = draw(st.lists(st.integers(1, 3), min_size=1, max_size=readers).map(tuple), label="rows of each rank")
+    above, rows = sum(drawn[:-reading]), drawn[-reading:]
     width = draw(st.lists(st.integers(1, 4), max_size=max_dims - 1).map(tuple), label="width")
     sizes = (sum(rows), *width)
     around = st.tuples(*(st.tuples(st.integers(0, 3), st.integers(0, 3)) for _ in sizes))
     margins = draw(around, label="elements before and behind it, by dim")
+    margins = ((margins[0][0] + above, margins[0][1]), *margins[1:])
     shape = tuple(before + size + behind for size, (before, behind) in zip(sizes, margins, strict=True))
     saved = draw(
         st.just(Window().saved)

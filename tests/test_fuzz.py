@@ -26,7 +26,7 @@ from properties.planning.breach import WrongItems, WrongRead
 from tests.campaigns import ROOT, fuzz
 from tests.planted_workers import BLIND, DROPPED, plant_in_processes
 from tests.script_runs import Plant, run_script
-from worlds import Outcome, Scenario, TensorEntry
+from worlds import Operation, Outcome, Scenario, TensorEntry
 from worlds.codec import from_json
 from worlds.histories import History, Save
 from worlds.plans import Box
@@ -254,6 +254,22 @@ def test_finding_is_written_down_before_it_is_shrunk_and_only_its_group_is_raise
     assert at.pending["shrinking"] > 2
     watch.flush()
     assert records[-1]["violations"] == {finding.id: 3, Finding.from_data(records[1]["finding"]).id: 2}
+
+
+def test_what_hypothesis_leaves_is_minimized_as_long_as_it_is_of_the_group(tmp_path: Path) -> None:
+    def inner(case: Scenario) -> None:
+        if case.entries:
+            raise WrongItems("1 is lost") if case.save.world_size > 1 else WrongRead("1 is read twice")
+
+    records: list[Record] = []
+    law = Law("scenarios", "properties.test_scenarios", None, inner)
+    watch = Watch(law, Unit("scenarios-0", "scenarios", 5, 60), Slot(tmp_path / "slot"), records.append, set())
+    with pytest.raises(WrongItems):
+        watch(case=Scenario((TensorEntry("a", (2,)), TensorEntry("b")), Operation(3), Operation(2)))
+    found = watch.found(OpenedWorlds())
+    assert (found.case, found.shrunk) == (Scenario((TensorEntry("a"),), Operation(2)), True)
+    watch.flush()
+    assert records[-1]["shrinking"] > 3
 
 
 @pytest.mark.parametrize(

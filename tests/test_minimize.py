@@ -9,7 +9,7 @@ from hypothesis import given, settings
 
 from campaign.cli import main
 from campaign.laws import all_laws
-from campaign.minimize import Minimized, minimized
+from campaign.minimize import Minimized, can_be_minimized, minimized
 from campaign.opened import OpenedWorlds
 from campaign.planted.bug import plant
 from campaign.planted.catalogue import CATALOGUE
@@ -195,4 +195,5 @@ def test_any_case_can_be_made_smaller_and_it_ends_in_time() -> None:
 def test_inputs_of_planning_that_may_not_be_legal_are_left_as_they_are() -> None:
     """Two chunks, of which one is found, became none at all, by which the law itself divided."""
     for case in (ChunkedShape((4, 2), 1, 2), Split(2, (Item("0"),)), MeshLayout((2,), (2, 1), (None, None))):
+        assert not can_be_minimized(case)
         assert minimized(case, lambda _: True, seconds=60) == Minimized(case, whole=True)

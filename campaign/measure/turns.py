@@ -21,7 +21,7 @@ from hypothesis.errors import HypothesisException
 from worlds.hygiene import quiet
 
 from ..laws import Law
-from ..minimize import SHARE_OF_DRAWN, minimized
+from ..minimize import SHARE_OF_DRAWN, can_be_minimized, minimized
 from ..opened import OpenedWorlds
 from ..pool import sweep
 from ..unit import seed_of
@@ -193,6 +193,8 @@ class _Turns:
         """What is left of it. Where Hypothesis has come to its end, that is made smaller which it ran last."""
         found = self._last if whole else self._smallest
         assert found is not None
+        if not can_be_minimized(found.case):
+            return Shrunk(found.case, found.headline, runs=self._runs, whole=whole)
         smallest = found
 
         def shows(case: Any) -> bool:

@@ -19,7 +19,7 @@ from ..asked import seconds_of
 from ..cases import data_of
 from ..files import write_text
 from ..finding import Finding
-from ..minimize import minimized
+from ..minimize import can_be_minimized, minimized
 from ..opened import OpenedWorlds
 from ..replay import Answer, again, sight
 from ..reproduce import script_of_case, script_of_entry
@@ -116,6 +116,8 @@ def minimize(what: str, output: str | None, max_time: str, world: str) -> int:
     if isinstance(about, LedgerEntry):
         raise Refused(f"{what} is an entry of the ledger, whose case is minimal")
     case = about.read_case() if isinstance(about, Finding) else about
+    if not can_be_minimized(case):
+        raise Refused(f"{what} is a case of planning, of which nobody but Hypothesis knows what is legal")
     with OpenedWorlds(world) as worlds:
         wanted = sight(about, case, worlds)
         if not wanted:
