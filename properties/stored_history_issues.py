@@ -33,15 +33,21 @@ def _saves_there(breach: HistoryBreach) -> Iterator[int]:
             yield index
 
 
-def _left_over(breach: HistoryBreach) -> set[str]:
-    """The files that are there from a save before the last one, by their names."""
+def _left_over(breach: HistoryBreach) -> dict[str, int]:
+    """The files that are there from a save before the last one, by their names, each with the place of that save."""
     steps, at = breach.outcome.steps, breach.history.steps[breach.step].at
     saves = list(_saves_there(breach))
     if isinstance(breach.history.steps[breach.step], Save):
         saves.append(breach.step)
     written = {name: index for index in saves for name in steps[index].changed}
     there = (name for name, _ in steps[breach.step].contents if name.endswith(SUFFIX))
-    return {name for name in there if written.get(f"{at}/{name}", saves[-1]) != saves[-1]}
+    left = {name: written.get(f"{at}/{name}", saves[-1]) for name in there} if saves else {}
+    return {name: save for name, save in left.items() if save != saves[-1]}
+
+
+def _has_objects(history: History, save: int) -> bool:
+    """Whether what it saved is no tensor alone, so that nothing can read its files."""
+    return any(unit.tensor is None for unit in history.scenario(save).units("save"))
 
 
 def _is_all_of_some_save(breach: HistoryBreach) -> bool:
@@ -53,7 +59,8 @@ def _is_all_of_some_save(breach: HistoryBreach) -> bool:
 
 def _shows_what_was_left(breach: HistoryBreach) -> bool:
     """Whether such files are read: at a load, or as one file is made of all, which may also fail on them."""
-    if breach.history.storage not in _OF_SAFETENSORS or not _left_over(breach):
+    left = _left_over(breach) if breach.history.storage in _OF_SAFETENSORS else {}
+    if not left:
         return False
     makes_one = breach.history.storage == "consolidated"
     seen = breach.outcome.steps[breach.step].operation
@@ -61,6 +68,8 @@ def _shows_what_was_left(breach: HistoryBreach) -> bool:
         # A part that a failed save has left has no end, or no header.
         unreadable = _fails(seen, "write", r"unpack requires a buffer|MemoryError")
         return breach.kind is MemoryShows and makes_one and (seen.returned or unreadable)
+    if breach.kind is UnexpectedFailure and _fails(seen, "plan", "Error while deserializing header"):
+        return any(_has_objects(breach.history, save) for save in left.values())
     if makes_one and breach.kind is UnexpectedFailure:
         return _fails(seen, "read", "mismatch sizes ")
     return breach.kind in (WrongBits, NotRefused) and _is_all_of_some_save(breach)

@@ -190,3 +190,14 @@ def test_one_of_several_saves_that_may_be_seen_may_show_a_known_issue(world: Sim
 def test_objects_make_a_file_unreadable_in_any_step(world: SimulatedWorld) -> None:
     history = History((ObjectEntry("a", "text"),), (Save(), Load()), storage="safetensors")
     assert _known(history, world) == ["safetensors-with-objects"]
+
+
+def test_unreadable_file_that_is_left_over_is_known(world: SimulatedWorld) -> None:
+    """An earlier save has written it, of an object that the last one leaves out."""
+    history = History((ObjectEntry("j"),), (Save(), Save(without=("j",)), Load()), storage="safetensors")
+    [breach] = find_history_breaches(history, world)
+    known = find_history_issue(breach)
+    assert known is not None
+    assert known.id == "safetensors-left-over"
+    tensors = replace(history, entries=(TensorEntry("j"),))
+    assert find_history_issue(replace(breach, history=tensors)) is None
