@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from properties import judge
+from properties import judge, test_no_deadlock
 from properties.known_issues import find_known_issue
 from properties.known_issues.entry import operation_outcome
 from worlds import (
@@ -288,3 +289,15 @@ def test_list_that_is_replaced_is_told_even_at_the_same_address() -> None:
     [seen] = state.observe()
     assert isinstance(seen, ContainerState)
     assert not seen.in_place
+
+
+def test_thread_whose_failure_is_lost_may_hide_behind_the_next_one_of_its_rank(world: SimulatedWorld) -> None:
+    """It is known, but that the rank is blamed; in another order of threads it is blamed for the first."""
+    scenario = Scenario(
+        entries=(TensorEntry("a"),),
+        save=Operation(2, schedule=Schedule(threads_first=True)),
+        writer=WriterOptions(thread_count=2),
+        faults=(Fault("save", 0, "planner.resolve_data"), Fault("save", 0, "writer.write_data", through="future")),
+    )
+    law: Any = test_no_deadlock.test_order_of_ranks
+    law.hypothesis.inner_test(shard=0, world=world, scenario=scenario)

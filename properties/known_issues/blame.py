@@ -15,7 +15,7 @@ from ..violations import LostFailure, PassedFailure, UnexpectedFailure, WrongExc
 from .alone import ends_alone
 from .entry import KnownIssue, blamed
 
-__all__ = ["ISSUES"]
+__all__ = ["ISSUES", "fails_after_lost_thread"]
 
 
 def _loses_second_thread(verdict: Verdict, breach: Breach) -> bool:
@@ -23,7 +23,7 @@ def _loses_second_thread(verdict: Verdict, breach: Breach) -> bool:
     if breach.operation != "save" or scenario.writer.thread_count < 2:
         return False
     if breach.kind in (UnexpectedFailure, WrongException, WrongRanks, PassedFailure):
-        return _fails_after_lost_thread(scenario, outcome)
+        return fails_after_lost_thread(scenario, outcome)
     if breach.kind is not LostFailure:
         return False
     named = {rank for seen in outcome.ranks if isinstance(seen, Raised) for rank, _ in seen.failures or ()}
@@ -32,7 +32,7 @@ def _loses_second_thread(verdict: Verdict, breach: Breach) -> bool:
     return bool(lost) and all(_is_of_second_thread(scenario, hit) for hit in lost)
 
 
-def _fails_after_lost_thread(scenario: Scenario, outcome: OperationOutcome) -> bool:
+def fails_after_lost_thread(scenario: Scenario, outcome: OperationOutcome) -> bool:
     """Whether a save went on after it had lost what a thread raised, and failed of what was reached next alone."""
     named = blamed(outcome, "write")
     told = [hit for hit in outcome.hits if _is_blamed(scenario, hit, named)]
