@@ -27,6 +27,8 @@ from worlds import ChunkSharding, Fault, Nested, ObjectEntry, Operation, Scenari
 from worlds.layouts import Plain
 from worlds.outcome import Deadlocked, Raised, Returned, TensorState
 from worlds.parts import Box
+from worlds.routes import Route, from_torch_save
+from worlds.run_route import run_route
 from worlds.simulated.groups import group_patches
 from worlds.values import poison_bytes
 
@@ -259,3 +261,13 @@ def _resources_after(world: SimulatedWorld, drawn: list[Scenario]) -> tuple[int,
         world.run(scenario)
     gc.collect()
     return threading.active_count(), len(list(Path("/proc/self/fd").iterdir())), len(gc.get_objects())
+
+
+def test_rank_that_waits_for_ever_does_whatever_dcp_makes_of_its_end(world: SimulatedWorld) -> None:
+    """Without collectives it is told at once that its load has failed, by what the rank is ended with here."""
+    route = Route(
+        from_torch_save(Scenario((TensorEntry("a"),), load=Operation(members=(1,), no_dist=True))), "broadcast"
+    )
+    outcome = run_route(world, route)
+    assert outcome.load is not None
+    assert [type(rank) for rank in outcome.load.ranks] == [Deadlocked]
