@@ -91,6 +91,16 @@ def _is_due_to(kind: str, *, metadata: bool = False) -> Callable[[Verdict], bool
     return matches
 
 
+def _is_older(verdict: Verdict) -> bool:
+    """Whether a file is of the earlier save, or a file and the metadata too, which then agree with each other."""
+    if _is_due_to("stale")(verdict):
+        return True
+    of_metadata = {damage.kind for damage in verdict.scenario.damages if damage.metadata}
+    return of_metadata == {"stale"} and any(
+        damage.kind == "stale" and not damage.metadata for damage in verdict.scenario.damages
+    )
+
+
 def _is_of_safetensors(verdict: Verdict) -> SafetensorsDamage | None:
     return None if verdict.outcome.places is None else SafetensorsDamage.of(verdict.scenario, verdict.outcome)
 
@@ -156,7 +166,7 @@ _ISSUES = (
         title="a file of an earlier save of the same state is loaded as if it were of this one",
         loses="a job goes on with weights that are in part of another step, where a storage brings back an older file",
         scenario=Scenario(_ONE, damages=(Damage("stale"),)),
-        matches=_is_due_to("stale"),
+        matches=_is_older,
     ),
     DamageIssue(
         id="swapped-files",

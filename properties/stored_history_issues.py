@@ -69,7 +69,8 @@ def _shows_what_was_left(breach: HistoryBreach) -> bool:
         unreadable = _fails(seen, "write", r"unpack requires a buffer|MemoryError")
         return breach.kind is MemoryShows and makes_one and (seen.returned or unreadable)
     if breach.kind is UnexpectedFailure and _fails(seen, "plan", "Error while deserializing header"):
-        return any(_has_objects(breach.history, save) for save in left.values())
+        saves = breach.outcome.steps
+        return any(_has_objects(breach.history, save) or not saves[save].operation.returned for save in left.values())
     if makes_one and breach.kind is UnexpectedFailure:
         return _fails(seen, "read", "mismatch sizes ")
     return breach.kind in (WrongBits, NotRefused) and _is_all_of_some_save(breach)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from strategies import histories, rebuildings
+from strategies import histories, rebuildings, stored_histories
+from strategies.case_features import case_features
 from tests.test_case_features import check_features
 from tests.test_strategies import count, sample
 from worlds.histories import History, Save
@@ -16,6 +17,9 @@ from worlds.rebuilding import Rebuilding
 pytestmark = pytest.mark.thorough
 
 _IN_PLAN = {"planner.create_global_plan", "writer.prepare_global_plan", "writer.prepare_local_plan"}
+
+
+ON_STORAGES = ("on fsspec", "on safetensors", "on consolidated")
 
 
 def _jobs(history: History) -> Iterator[list[Save]]:
@@ -48,9 +52,16 @@ def test_histories_are_of_long_jobs_and_of_several() -> None:
     floors = {"two saves in a job": 150, "world sizes": 75, "plan kept": 20, "plan that failed": 6}
     floors |= {"stager again": 25, "stager and tensors again": 15}
     drawn = sample(histories())
-    check_features("step of a history", drawn)
+    check_features("step of a history", drawn, but=ON_STORAGES)
     counts = count(drawn, _of_history)
     assert {corner: counts[corner] for corner, least in floors.items() if counts[corner] < least} == {}
+
+
+def test_histories_go_to_each_storage_with_files() -> None:
+    counts = count(sample(stored_histories()), case_features)
+    assert {
+        name: counts["step of a history", name] for name in ON_STORAGES if counts["step of a history", name] < 30
+    } == {}
 
 
 def _of_rebuilding(rebuilding: Rebuilding) -> Iterator[str]:

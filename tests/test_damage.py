@@ -392,3 +392,12 @@ def test_script_of_damage_that_is_seen_is_refused_in_one_line(world: SimulatedWo
     with pytest.raises(CannotWrite, match="no script yet for damage to a checkpoint, but for one") as caught:
         write_script(judge(scenario, world.run(scenario)))
     assert "\n" not in str(caught.value)
+
+
+def test_older_file_is_known_where_the_metadata_are_as_old(world: SimulatedWorld) -> None:
+    """They differ where an item has another length, and passed for altered ones."""
+    damages = (Damage("stale"), Damage("stale", metadata=True))
+    scenario = Scenario((ObjectEntry("a", b"", form="BytesIO"),), damages=damages)
+    known = find_damage_issue(judge(scenario, world.run(scenario)))
+    assert known is not None
+    assert known.id == "stale-file"

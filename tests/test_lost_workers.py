@@ -103,7 +103,7 @@ def test_finding_is_not_lost_when_whoever_shrinks_it_is_killed(
     for name in sightings:
         finding = read_finding(into / "findings" / name)
         assert finding == tally.findings[name]
-        assert finding.script is not None
+        assert finding.script is not None or finding.no_script.endswith(" yet"), "what is not shrunk may have none"
     assert len(tally.findings[first].read_case().entries) == 1
     assert 0 < tally.examples + tally.shrinking <= ran + 2
 

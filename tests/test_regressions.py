@@ -44,6 +44,13 @@ _REFUSED_BY_A_THREAD = Scenario(
     writer=WriterOptions(thread_count=2),
     storage="safetensors",
 )
+_OLDER_METADATA = Scenario(
+    entries=(TensorEntry("a", (1,), loaded=ChunkSharding(0, (0,), memory="meta")),),
+    save=Operation(2),
+    load=Operation(2),
+    file_faults=(FileFault("load", 1, "metadata.open"),),
+    earlier="uncoordinated",
+)
 _UNCOORDINATED = Operation(3, api="uncoordinated", schedule=Schedule((0, 2, 1)))
 
 SCENARIOS = {
@@ -213,6 +220,13 @@ SCENARIOS = {
         writer=WriterOptions(False, extensions=("deflated", "inverted")),
         file_faults=(FileFault("load", 0, "data.read", "EACCES"), FileFault("load", 1, "data.read", "short")),
         earlier="uncoordinated",
+    ),
+    # The ledger knew of those that take older metadata of their own alone, and not beside one that rightly refuses.
+    "a rank takes older metadata, and another one refuses its shard": _OLDER_METADATA,
+    "a rank takes older metadata, and refuses its shard": replace(
+        _OLDER_METADATA,
+        entries=(TensorEntry("a", (1,), loaded=ChunkSharding(0, (0, 1), memory="meta")),),
+        file_faults=(FileFault("load", 0, "metadata.open"),),
     ),
     # The ledger knew of the rank that is blamed for the shape, and not of the one that is left with it.
     "a 0-d target on meta is replaced on a rank beside its mesh, which refuses another": Scenario(

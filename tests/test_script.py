@@ -108,7 +108,8 @@ def _scripts(world: SimulatedWorld, processes: ProcessWorld) -> Iterator[tuple[s
     for damage in DAMAGE_ISSUES.values():
         yield damage.id, write_script(verdict_of(damage.scenario, world))
     for real in REAL_ISSUES.values():
-        yield real.id, write_issue_script(real, processes)
+        if real.is_of(torch_release()):
+            yield real.id, write_issue_script(real, processes)
     for planning in PLANNING_ISSUES.values():
         yield planning.id, write_planning_script(planning)
     for number, killed in enumerate(KILLED):

@@ -201,3 +201,10 @@ def test_unreadable_file_that_is_left_over_is_known(world: SimulatedWorld) -> No
     assert known.id == "safetensors-left-over"
     tensors = replace(history, entries=(TensorEntry("j"),))
     assert find_history_issue(replace(breach, history=tensors)) is None
+
+
+def test_empty_file_that_a_failed_save_has_left_is_known(world: SimulatedWorld) -> None:
+    fails = Save(operation=TWO, faults=(Fault("save", 1, "planner.resolve_data"),))
+    steps = (fails, Load(operation=TWO), Save(operation=TWO, without=("layers.0.weight",)), Load(operation=TWO))
+    history = History((TensorEntry("layers.0.weight"), TensorEntry("a")), steps, storage="safetensors")
+    assert "safetensors-left-over" in _known(history, world)

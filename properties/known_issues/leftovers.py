@@ -11,7 +11,7 @@ from worlds.scenario import Scenario
 from ..file_reach import told_hits
 from ..verdict import Breach, Verdict
 from ..violations import WrongBits, WrongException, WrongObject, WrongRanks
-from .entry import FAILED, KnownIssue, operation_outcome
+from .entry import FAILED, KnownIssue, is_due, operation_outcome
 
 __all__ = ["ISSUES"]
 
@@ -19,7 +19,10 @@ _OTHERWISE = (*FAILED, WrongException, WrongRanks)
 
 
 def _reads_its_own(verdict: Verdict, breach: Breach) -> bool:
-    """Whether ranks that failed to read the metadata of the whole, and do not say so, are all who went on or fail."""
+    """Whether ranks that failed to read the metadata of the whole, and do not say so, are all who went on or fail.
+
+    But for those who rightly refuse something.
+    """
     scenario = verdict.scenario
     if breach.operation != "load" or breach.kind not in _OTHERWISE or not scenario.save.coordinated:
         return False
@@ -32,7 +35,7 @@ def _reads_its_own(verdict: Verdict, breach: Breach) -> bool:
     went_on = {fault.rank for fault in struck if fault.call.startswith("metadata.")}
     for seen in outcome.ranks:
         for rank, error in (seen.failures or ()) if isinstance(seen, Raised) else ():
-            if rank not in failing:
+            if rank not in failing and not is_due(scenario, "load", rank, error):
                 return False
             if "rank local metadata read failed" in error.message:
                 went_on.discard(rank)
