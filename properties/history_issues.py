@@ -182,11 +182,13 @@ def _is_staged_over(history: History, index: int) -> bool:
 
 
 def _has_what_was_staged_later(breach: HistoryBreach) -> bool:
-    """Whether such a save reports success and has written something else, or a load reads that."""
+    """Whether such a save, which returns or fails as it is made to, has written something else, or a load reads it."""
     history, step = breach.history, breach.history.steps[breach.step]
     if isinstance(step, Save):
-        returned = breach.outcome.steps[breach.step].operation.returned
-        return breach.kind is MemoryShows and returned and _is_staged_over(history, breach.step)
+        seen = breach.outcome.steps[breach.step].operation
+        return (
+            breach.kind is MemoryShows and (seen.returned or bool(seen.hits)) and _is_staged_over(history, breach.step)
+        )
     ended = history.order[: history.order.index(breach.step)]
     saves = [index for index in ended if isinstance(history.steps[index], Save) and history.steps[index].at == step.at]
     return breach.kind is WrongBits and bool(saves) and _is_staged_over(history, saves[-1])

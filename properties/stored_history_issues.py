@@ -45,9 +45,11 @@ def _left_over(breach: HistoryBreach) -> dict[str, int]:
     return {name: save for name, save in left.items() if save != saves[-1]}
 
 
-def _has_objects(history: History, save: int) -> bool:
-    """Whether what it saved is no tensor alone, so that nothing can read its files."""
-    return any(unit.tensor is None for unit in history.scenario(save).units("save"))
+def _is_unreadable(breach: HistoryBreach, save: int) -> bool:
+    """Whether it has saved what is no tensor, of which nothing can read the file, or has failed, and be that lost."""
+    outcome = breach.outcome.steps[save].operation
+    objects = any(unit.tensor is None for unit in breach.history.scenario(save).units("save"))
+    return objects or not outcome.returned or bool(outcome.hits)
 
 
 def _is_all_of_some_save(breach: HistoryBreach) -> bool:
@@ -69,8 +71,7 @@ def _shows_what_was_left(breach: HistoryBreach) -> bool:
         unreadable = _fails(seen, "write", r"unpack requires a buffer|MemoryError")
         return breach.kind is MemoryShows and makes_one and (seen.returned or unreadable)
     if breach.kind is UnexpectedFailure and _fails(seen, "plan", "Error while deserializing header"):
-        saves = breach.outcome.steps
-        return any(_has_objects(breach.history, save) or not saves[save].operation.returned for save in left.values())
+        return any(_is_unreadable(breach, save) for save in left.values())
     if makes_one and breach.kind is UnexpectedFailure:
         return _fails(seen, "read", "mismatch sizes ")
     return breach.kind in (WrongBits, NotRefused) and _is_all_of_some_save(breach)

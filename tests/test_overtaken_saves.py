@@ -151,6 +151,17 @@ def test_save_that_is_staged_over_is_known_and_others_are_not(threads: int, worl
     assert find_history_issue(replace(breach, history=new)) is None
 
 
+def test_save_that_is_staged_over_is_known_where_another_rank_fails(world: SimulatedWorld) -> None:
+    issue = HISTORY_ISSUES["staged-over-an-upload"]
+    one, other = (
+        replace(step, operation=replace(step.operation, members=(), world_size=2)) for step in issue.history.steps
+    )
+    assert isinstance(one, Save)
+    fails = replace(one, faults=(Fault("save", 1, "planner.resolve_data"),))
+    history = replace(issue.history, entries=(TensorEntry("a"), TensorEntry("b")), steps=(fails, other))
+    assert [find_history_issue(breach) for breach in find_history_breaches(history, world)] == [issue]
+
+
 def test_save_that_is_overtaken_at_its_place_is_over_what_was_later(world: SimulatedWorld) -> None:
     """Found by the law itself: a directory that is there by then need not be made, and metadata are removed."""
     for call, returned in (("directory.mkdir", True), ("metadata.remove", False)):

@@ -117,6 +117,12 @@ SCENARIOS = {
     "a consolidated scalar is loaded into a tensor on the meta device": Scenario(
         entries=(TensorEntry("a", loaded=Plain(memory="meta")),), save=Operation(api="legacy"), storage="consolidated"
     ),
+    "nothing is found at the path, and a tensor on the meta device holds what was in memory": Scenario(
+        entries=(TensorEntry("a", loaded=Plain(memory="meta")),),
+        save=Operation(api="legacy"),
+        planner=PlannerOptions(allow_partial_load=True),
+        storage="whole_consolidated",
+    ),
     # The name of the entry is in the exception's class, so that the fault passed for a refusal.
     "what a rank raises has the refused name in it": Scenario(
         entries=(ObjectEntry("c", loaded=None), TensorEntry("c", saved=None)),

@@ -19,6 +19,7 @@ from worlds import (
     MeshSharding,
     ObjectEntry,
     Operation,
+    Schedule,
     Shard,
     SimulatedWorld,
     TensorEntry,
@@ -203,8 +204,11 @@ def test_unreadable_file_that_is_left_over_is_known(world: SimulatedWorld) -> No
     assert find_history_issue(replace(breach, history=tensors)) is None
 
 
-def test_empty_file_that_a_failed_save_has_left_is_known(world: SimulatedWorld) -> None:
-    fails = Save(operation=TWO, faults=(Fault("save", 1, "planner.resolve_data"),))
+@pytest.mark.parametrize("lost", [False, True], ids=["told", "lost in a thread"])
+def test_empty_file_that_a_failed_save_has_left_is_known(lost: bool, world: SimulatedWorld) -> None:
+    begun = replace(TWO, schedule=Schedule(threads_first=lost))
+    fails = Save(operation=begun, faults=(Fault("save", 1, "planner.resolve_data"),))
     steps = (fails, Load(operation=TWO), Save(operation=TWO, without=("layers.0.weight",)), Load(operation=TWO))
     history = History((TensorEntry("layers.0.weight"), TensorEntry("a")), steps, storage="safetensors")
+    history = replace(history, writer=WriterOptions(thread_count=1 + lost))
     assert "safetensors-left-over" in _known(history, world)

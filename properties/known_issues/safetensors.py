@@ -201,12 +201,23 @@ def _mixes_with_parts(verdict: Verdict, breach: Breach) -> bool:
     return together and says("read", r"^req MetadataIndex\(.* mismatch sizes ")(verdict, breach)
 
 
+def _is_what_was_in_memory(verdict: Verdict, breach: Breach) -> bool:
+    """Whether it is in a tensor that the load has made in the place of one on the meta device."""
+    name = ".".join(map(str, breach.path))
+    return breach.kind is WrongBits and any(
+        leaf.fqn == name and leaf.entry.loaded is not None and leaf.entry.loaded.memory == "meta"
+        for leaf in verdict.scenario.leaves("load")
+    )
+
+
 def _lies_deeper(verdict: Verdict, breach: Breach) -> bool:
     """Whether nothing that was saved is found at the checkpoint's path."""
     load = verdict.outcome.load
     if breach.operation != "load" or verdict.scenario.save.api != "legacy" or load is None:
         return False
-    partial = verdict.scenario.planner.allow_partial_load and breach.kind in (NotLoaded, NotRefused, WrongObject)
+    partial = verdict.scenario.planner.allow_partial_load and (
+        breach.kind in (NotLoaded, NotRefused, WrongObject) or _is_what_was_in_memory(verdict, breach)
+    )
     never = breach.kind is LostFailure and not load.hits
     return partial or never or says("plan", r"^Missing key in checkpoint state_dict: ")(verdict, breach)
 
