@@ -1,4 +1,4 @@
-"""Bugs in the torch of processes that a test starts, as the workers of a campaign."""
+"""Planted bugs of the catalogue, and any in the torch of processes that a test starts, as the workers of a campaign."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from campaign.planted.bug import Bug, Change, Witness
 from campaign.planted.catalogue import CATALOGUE
 from properties.ledger import torch_release
 
-__all__ = ["BLIND", "DROPPED", "plant_in_processes"]
+__all__ = ["BLIND", "DROPPED", "OF_THIS_TORCH", "plant_in_processes"]
+
+OF_THIS_TORCH = [bug for bug in CATALOGUE.values() if bug.applies_to(torch_release())]
 
 DROPPED = CATALOGUE["dropped-write-item"]
 BLIND = Bug(

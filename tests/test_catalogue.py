@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,20 +19,11 @@ from campaign.planted.catalogue import CATALOGUE
 from campaign.planted.plant import DoesNotApply, planted
 from campaign.seen import look
 from properties import judge
-from properties.ledger import torch_release
 from properties.violations import WrongObject
+from tests.planted_workers import OF_THIS_TORCH
 from worlds import Nested, Scenario, SimulatedWorld
-from worlds.hygiene import quiet
 
 ROOT = Path(__file__).parents[1]
-RELEASE = torch_release()
-OF_THIS_TORCH = [bug for bug in CATALOGUE.values() if bug.applies_to(RELEASE)]
-
-
-@pytest.fixture(scope="module")
-def opened() -> Iterator[OpenedWorlds]:
-    with OpenedWorlds() as made, quiet():
-        yield made
 
 
 @pytest.mark.thorough

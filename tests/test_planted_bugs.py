@@ -5,7 +5,6 @@ In ``ci`` that is tried with one bug for each law, the first of the catalogue; a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,21 +18,13 @@ from campaign.opened import OpenedWorlds
 from campaign.planted.bug import Bug, plant
 from campaign.planted.catalogue import CATALOGUE
 from campaign.seen import look
-from properties.ledger import torch_release
+from tests.planted_workers import OF_THIS_TORCH
 from worlds.concise import pretty
-from worlds.hygiene import quiet
 
-OF_THIS_TORCH = [bug for bug in CATALOGUE.values() if bug.applies_to(torch_release())]
 ONE_OF_EACH_LAW = [*{bug.witness.law: bug for bug in reversed(OF_THIS_TORCH)}.values()]
 
 SEEN_OTHERWISE = {"rows-of-chunk-rounded-down"}
 """Whose smallest cases may show something else than the witness: a row too few is in the way, or is not read."""
-
-
-@pytest.fixture(scope="module")
-def opened() -> Iterator[OpenedWorlds]:
-    with OpenedWorlds() as made, quiet():
-        yield made
 
 
 @pytest.mark.thorough

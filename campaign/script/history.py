@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
@@ -25,6 +25,7 @@ from .known import CannotWrite, check_known
 from .overtaken import write_overtaken_script
 from .plan import Plan
 from .processes import exit_helpers, set_up
+from .saved_step import SavedStep
 from .state import state_block, state_helpers
 from .steps import can_count, found_of, target_of
 from .stored_history import write_stored_history_script
@@ -83,29 +84,6 @@ def _of_no_step(scenario: Scenario) -> Scenario:
     return replace(scenario, entries=tuple(entries))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Step(Plan):
-    """A save of values that are all the number of the step."""
-
-    number: int
-    job: int
-
-    @property
-    def fill(self) -> str:
-        """The step."""
-        return str(self.number)
-
-    @property
-    def ranks(self) -> int:
-        """Those of the job."""
-        return self.job
-
-    @property
-    def compares_content(self) -> bool:
-        """But for the step, it does not matter."""
-        return False
-
-
 def _write_mixture(breach: HistoryBreach) -> str:
     history = breach.history
     *saves, load = history.steps[: breach.step + 1]
@@ -144,13 +122,13 @@ def _check_names(breach: HistoryBreach) -> None:
         raise CannotWrite("there is no script yet for names that are mixed but of what one save alone has saved")
 
 
-def _step(scenario: Scenario, number: int, ranks: int) -> _Step:
+def _step(scenario: Scenario, number: int, ranks: int) -> SavedStep:
     bare = _of_no_step(scenario)
     check_known(bare)
     for entry in bare.entries:
         if isinstance(entry, Nested) or (isinstance(entry, TensorEntry) and not can_count(entry.dtype)):
             raise CannotWrite("there is no script yet for a mixture in containers, or of such a dtype")
-    return _Step(Verdict(bare, Outcome(OperationOutcome(())), expected(bare)), number=number, job=ranks)
+    return SavedStep(Verdict(bare, Outcome(OperationOutcome(())), expected(bare)), number=number, job=ranks)
 
 
 def _load(reading: Scenario, ranks: int, compare: str) -> list[str]:

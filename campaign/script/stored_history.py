@@ -23,8 +23,8 @@ from .faults import fault_blocks
 from .imports import import_block
 from .known import CannotWrite, check_known
 from .places import key_literal
-from .plan import Plan
 from .processes import exit_helpers, set_up
+from .saved_step import SavedStep
 from .state import state_block, state_helpers
 from .steps import can_count, found_of
 from .storage import storage_class
@@ -47,32 +47,15 @@ if any(file.read_bytes() != content for file, content in files.items()):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Step(Plan):
-    """A save of values that are all the number of the step, to a path below that of the script."""
+class _Step(SavedStep):
+    """One to a path below that of the script."""
 
-    number: int
     at: str
-    job: int
-
-    @property
-    def fill(self) -> str:
-        """The step."""
-        return str(self.number)
-
-    @property
-    def ranks(self) -> int:
-        """Those of the job."""
-        return self.job
 
     @property
     def path(self) -> str:
         """That of the checkpoint."""
         return f'f"{{path}}/{self.at}"'
-
-    @property
-    def compares_content(self) -> bool:
-        """But for the step, it does not matter."""
-        return False
 
 
 def write_stored_history_script(breach: HistoryBreach) -> str:
