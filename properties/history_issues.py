@@ -18,7 +18,7 @@ from worlds.outcome import OperationOutcome, Raised
 from worlds.run_history import run_history
 
 from .check import KNOWN_HITS
-from .history_issue import HistoryIssue
+from .history_entry import HistoryIssue
 from .judge_history import HistoryBreach, MemoryShows, UnderAnotherName, judge_history
 from .judge_killed import MixedCheckpoint
 from .judged import count_judged
@@ -185,10 +185,10 @@ def _has_what_was_staged_later(breach: HistoryBreach) -> bool:
     """Whether such a save, which returns or fails as it is made to, has written something else, or a load reads it."""
     history, step = breach.history, breach.history.steps[breach.step]
     if isinstance(step, Save):
-        seen = breach.outcome.steps[breach.step].operation
-        return (
-            breach.kind is MemoryShows and (seen.returned or bool(seen.hits)) and _is_staged_over(history, breach.step)
-        )
+        seen, made = breach.outcome.steps[breach.step].operation, {fault.rank for fault in step.all_faults}
+        blamed = {who for rank in seen.ranks if isinstance(rank, Raised) for who, _ in rank.failures or ()}
+        as_made = seen.returned or (bool(blamed) and blamed <= made)
+        return breach.kind is MemoryShows and as_made and _is_staged_over(history, breach.step)
     ended = history.order[: history.order.index(breach.step)]
     saves = [index for index in ended if isinstance(history.steps[index], Save) and history.steps[index].at == step.at]
     return breach.kind is WrongBits and bool(saves) and _is_staged_over(history, saves[-1])

@@ -12,16 +12,15 @@ from worlds.layouts import ChunkSharding
 from worlds.operations import Operation
 from worlds.outcome import OperationOutcome, Raised
 from worlds.safetensors_files import SUFFIX
+from worlds.storages import SAFETENSORS
 
-from .history_issue import HistoryIssue
+from .history_entry import HistoryIssue
 from .history_states import saves_seen
 from .judge_history import HistoryBreach, MemoryShows
 from .judge_killed import EarlierChanged, NeitherOldNorNew
 from .violations import LostFailure, NotLoaded, NotRefused, UnexpectedFailure, WrongBits, WrongObject
 
 __all__ = ["STORED_HISTORY_ISSUES"]
-
-_OF_SAFETENSORS = ("safetensors", "consolidated")
 
 
 def _saves_there(breach: HistoryBreach) -> Iterator[int]:
@@ -61,7 +60,7 @@ def _is_all_of_some_save(breach: HistoryBreach) -> bool:
 
 def _shows_what_was_left(breach: HistoryBreach) -> bool:
     """Whether such files are read: at a load, or as one file is made of all, which may also fail on them."""
-    left = _left_over(breach) if breach.history.storage in _OF_SAFETENSORS else {}
+    left = _left_over(breach) if breach.history.storage in SAFETENSORS else {}
     if not left:
         return False
     makes_one = breach.history.storage == "consolidated"
@@ -90,12 +89,14 @@ def _fails(seen: OperationOutcome, phase: str, says: str) -> bool:
 def _takes_for_a_checkpoint(breach: HistoryBreach) -> bool:
     """Whether what a failed save has left is loaded in part: some of what was to be saved, or nothing at all."""
     saves = list(_saves_there(breach))
-    if breach.history.storage not in _OF_SAFETENSORS or isinstance(breach.history.steps[breach.step], Save):
+    if breach.history.storage not in SAFETENSORS or isinstance(breach.history.steps[breach.step], Save):
         return False
     if not saves or breach.outcome.steps[saves[-1]].operation.returned:
         return False
     seen = breach.outcome.steps[breach.step]
-    if breach.kind is NotLoaded or (breach.kind is LostFailure and not seen.operation.hits):
+    # Of several saves that have failed it may be any that is seen in part.
+    kinds = {breach.kind, *(verdict.breach.kind for verdict in breach.others if verdict.breach is not None)}
+    if NotLoaded in kinds or (breach.kind is LostFailure and not seen.operation.hits):
         return True
     nothing = not any(name.endswith(SUFFIX) and "/" not in name for name, _ in seen.contents)
     return nothing and breach.kind in (NeitherOldNorNew, WrongObject)

@@ -12,7 +12,7 @@ from worlds.faults import Fault
 from worlds.fitting import fitted, of_dtype, tensors_alone
 from worlds.layouts import MeshSharding, Plain
 from worlds.scenario import Scenario
-from worlds.storages import SHIPPED
+from worlds.storages import SAFETENSORS, SHIPPED
 
 from ._bounds import within_storages
 from ._reused import reused
@@ -24,7 +24,6 @@ from .whole import Failing, scenarios, without_stateful
 __all__ = ["floating_entry", "storages", "stored_scenarios"]
 
 _FLOATING = {"int64": "float64", "uint64": "float64", "int16": "float16", "uint16": "bfloat16", "int8": "float8_e5m2"}
-_OF_SAFETENSORS = ("safetensors", "consolidated", "threaded", "whole", "whole_consolidated")
 _AT_LOAD = ("planner.load_bytes", "planner.resolve_tensor", "planner.commit_tensor")
 _WEIGHTS = {"safetensors": 2, "consolidated": 3}
 
@@ -82,16 +81,16 @@ def stored_scenarios(
     if inside:
         scenario = replace(scenario, faults=_within(scenario.faults, at_load))
     scenario = fitted(scenario, storage)
-    if storage in _OF_SAFETENSORS and not anything:
+    if storage in SAFETENSORS and not anything:
         scenario = replace(scenario, entries=tensors_alone(scenario.entries))
-    if storage in _OF_SAFETENSORS and contiguous:
+    if storage in SAFETENSORS and contiguous:
         scenario = replace(scenario, entries=tuple(map(_contiguous, scenario.entries)))
     if storage == "consolidated" and floating:
         scenario = replace(scenario, entries=tuple(map(_floating, scenario.entries)))
     if storage == "consolidated" and legacy and not anything:
         save = replace(scenario.save, api="legacy", stager="writer")
         scenario = replace(scenario, entries=tuple(map(without_stateful, scenario.entries)), save=save)
-    if storage in _OF_SAFETENSORS and count:
+    if storage in SAFETENSORS and count:
         indices = _file_indices(scenario, count, unsaved=unsaved)
         scenario = replace(scenario, writer=replace(scenario.writer, file_indices=indices))
     tell(features(scenario))

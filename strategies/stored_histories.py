@@ -10,6 +10,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from worlds.entries import TensorEntry
 from worlds.fitting import fitted_history
 from worlds.histories import History, Save, Step
+from worlds.storages import SAFETENSORS
 
 from ._reused import reused
 from ._telling import tell
@@ -20,7 +21,6 @@ from .storages import floating_entry
 
 __all__ = ["stored_histories"]
 
-_OF_SAFETENSORS = ("safetensors", "consolidated")
 _OPEN = ("fsspec", "safetensors", "consolidated")
 """Those whose files with data lie open below a checkpoint's path, where ranks save together."""
 _WEIGHTS = {"safetensors": 2}
@@ -47,7 +47,7 @@ def stored_histories(
     legacy = draw(st.sampled_from((True, True, True, False)), label="without checkpoint_id, if consolidated")
     history = draw(histories(max_world_size=max_world_size, max_steps=max_steps), label="history")
     history = fitted_history(history, storage)
-    if storage in _OF_SAFETENSORS and not anything:
+    if storage in SAFETENSORS and not anything:
         history = _of_tensors(history)
     if storage == "consolidated" and not anything:
         entries = tuple(floating_entry(entry) for entry in history.entries if isinstance(entry, TensorEntry))

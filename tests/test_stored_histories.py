@@ -204,6 +204,14 @@ def test_unreadable_file_that_is_left_over_is_known(world: SimulatedWorld) -> No
     assert find_history_issue(replace(breach, history=tensors)) is None
 
 
+def test_part_of_any_of_several_saves_that_have_failed_is_known(world: SimulatedWorld) -> None:
+    """It was compared with the last of them, of which it is no part."""
+    fails = Save(operation=TWO, faults=(Fault("save", 1, "writer.write_data"),))
+    steps = (fails, Save(operation=Operation(api="async", stager="default")), Load())
+    history = History((TensorEntry("a", (2,), saved=ChunkSharding(0, (1, 0))),), steps, storage="safetensors")
+    assert _known(history, world)[-1] == "safetensors-unfinished"
+
+
 @pytest.mark.parametrize("lost", [False, True], ids=["told", "lost in a thread"])
 def test_empty_file_that_a_failed_save_has_left_is_known(lost: bool, world: SimulatedWorld) -> None:
     begun = replace(TWO, schedule=Schedule(threads_first=lost))

@@ -18,7 +18,17 @@ from .outcome import FileRecord
 if TYPE_CHECKING:
     from torch.distributed.checkpoint import StorageReader, StorageWriter
 
-__all__ = ["FILE_SYSTEM", "SERVED", "SHIPPED", "Limits", "Storage", "find_storage", "limits_of", "require_shared"]
+__all__ = [
+    "FILE_SYSTEM",
+    "SAFETENSORS",
+    "SERVED",
+    "SHIPPED",
+    "Limits",
+    "Storage",
+    "find_storage",
+    "limits_of",
+    "require_shared",
+]
 
 FILE_SYSTEM = "file_system"
 """The storage of a scenario that names none."""
@@ -39,6 +49,9 @@ SHIPPED = {
     "whole_consolidated": "worlds.backends:WholeConsolidated",
 }
 """The storages that come with this project, by name: the module and the class of each."""
+
+SAFETENSORS = ("safetensors", "consolidated", "threaded", "whole", "whole_consolidated")
+"""Those of them that are files of safetensors."""
 
 
 @dataclass(frozen=True, kw_only=True)

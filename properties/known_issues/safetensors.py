@@ -14,6 +14,7 @@ from worlds.layouts import ChunkSharding, EnumerableSharding, Plain, Tile
 from worlds.operations import Operation, WriterOptions
 from worlds.outcome import ErrorRecord
 from worlds.scenario import Scenario
+from worlds.storages import SAFETENSORS
 
 from ..verdict import Breach, Verdict
 from ..violations import LostFailure, NotLoaded, NotRefused, UnexpectedFailure, WrongBits, WrongObject
@@ -164,7 +165,7 @@ def _is_consolidated(matches: Predicate) -> Predicate:
 
 
 def _of_safetensors(matches: Predicate) -> Predicate:
-    return _of(("safetensors", "consolidated", "threaded", "whole", "whole_consolidated"), matches)
+    return _of(SAFETENSORS, matches)
 
 
 def _halves_complex(verdict: Verdict, breach: Breach) -> bool:

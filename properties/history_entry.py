@@ -1,4 +1,4 @@
-"""What an entry of the ledger on histories is."""
+"""What an entry of the ledger on histories says."""
 
 from __future__ import annotations
 
