@@ -57,7 +57,7 @@ _DISTRIBUTED = {
         "_EmptyStateDictLoadPlanner",
         "_validate_global_plan",
     ),
-    "checkpoint.filesystem": ("_split_by_size_and_type",),
+    "checkpoint.filesystem": ("SerializationFormat", "_split_by_size_and_type"),
     "checkpoint.format_utils": (
         "BroadcastingTorchSaveReader",
         "DynamicMetaLoadPlanner",
