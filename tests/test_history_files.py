@@ -32,14 +32,14 @@ def _load(*faults: FileFault) -> Load:
 LONG = History(
     ENTRIES,
     (
-        _save(*(FileFault("save", rank, "directory.mkdir", "EACCES") for rank in (0, 1))),  # where nothing is
+        _save(*(FileFault("save", rank, "directory.mkdir", "EPERM") for rank in (0, 1))),  # where nothing is
         _load(),
         _save(),
         _save(FileFault("save", 1, "metadata.exists")),  # and so in its plan
         _load(),
         _save(*(FileFault("save", rank, "directory.mkdir") for rank in (0, 1))),  # where something is
         _load(FileFault("load", 1, "metadata.open")),
-        _save(FileFault("save", 0, "metadata.remove", "EACCES")),
+        _save(FileFault("save", 0, "metadata.remove", "EPERM")),
         _save(FileFault("save", 0, "data.write", "short"), FileFault("save", 1, "data.write", "short")),
         _load(FileFault("load", 0, "data.read"), FileFault("load", 1, "data.close")),
         _load(),
