@@ -85,6 +85,7 @@ SAYS = {
     "consolidated-over-itself": ["ValueError: No DCP custom metadata found in safetensors file."],
     "consolidated-into-the-first": ["a save to another path has changed what was saved first"],
     "safetensors-one-shard-a-rank": ["a[0]: saved c2cd503c, loaded 3d32afc3"],
+    "file-system-safetensors": ["UnpicklingError", "Weights only load failed"],
     "safetensors-not-contiguous": ["ValueError: You are trying to save a non contiguous tensor: `a`"],
     "safetensors-lazy-bits": ["a[]: saved c2cd503c, loaded c2cd50bc"],
     "safetensors-with-objects": ["global metadata read failed: Error while deserializing header"],
