@@ -7,8 +7,10 @@ import shutil
 from typing import Any
 
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.filesystem import SerializationFormat
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
 
-__all__ = ["Dropping", "Incomplete", "Local", "Mistaken", "Unready"]
+__all__ = ["Dropping", "Incomplete", "Local", "Mistaken", "OfAnotherFormat", "Unready"]
 
 
 class Local:
@@ -50,6 +52,16 @@ class Incomplete:
 
     def make_reader(self, checkpoint_id: str) -> Any:
         return dcp.FileSystemReader(checkpoint_id)
+
+
+class OfAnotherFormat(Local):
+    """Files of the file system writer in its other format, read by torch's reader of that format."""
+
+    def make_writer(self, checkpoint_id: str) -> Any:
+        return dcp.FileSystemWriter(checkpoint_id, serialization_format=SerializationFormat.SAFETENSORS)
+
+    def make_reader(self, checkpoint_id: str) -> Any:
+        return HuggingFaceStorageReader(checkpoint_id)
 
 
 class Mistaken(Local):

@@ -16,6 +16,7 @@ import torch
 from hypothesis import given, settings
 
 from campaign.script import CannotWrite, write_script
+from campaign.script.history import write_history_script
 from campaign.script.killed import write_killed_script
 from campaign.script.ledgers import REAL_ISSUES, write_issue_script
 from campaign.script.planning import write_planning_script
@@ -24,6 +25,7 @@ from campaign.script.training import write_training_script
 from campaign.script.values import from_bits, tensor_code
 from properties import judge
 from properties.damage_issues import DAMAGE_ISSUES
+from properties.history_issues import find_history_breaches
 from properties.judge import judge_default_metadata
 from properties.known_issues import KNOWN_ISSUES, KnownIssue
 from properties.ledger import torch_release
@@ -32,10 +34,12 @@ from properties.verdict import Breach, Verdict
 from properties.violations import Violation
 from strategies import scenarios, tensor_entries
 from tests.script_bugs import BUGS, Bug, planted_here
+from tests.script_files import CALLS, FAIL, MIXED, ONE, PARTLY
 from tests.script_runs import command_of
 from tests.script_texts import EVERYTHING, KILLED, broken, check_text, mixture
 from worlds import (
     Fault,
+    FileFault,
     ObjectEntry,
     Operation,
     ProcessWorld,
@@ -45,6 +49,7 @@ from worlds import (
     TensorEntry,
 )
 from worlds.errors import ERRORS
+from worlds.file_faults import file_errors
 from worlds.outcome import MetadataRecord
 from worlds.parts import Box
 from worlds.program import default_metadata
@@ -68,7 +73,7 @@ def test_known_issue_has_a_short_script(issue: KnownIssue, world: SimulatedWorld
     check_text(script)
     assert issue.title.split()[0] in script
     assert issue.upstream is None or issue.upstream in script
-    assert len(script.splitlines()) < 100
+    assert len(script.splitlines()) < 120
 
 
 @pytest.mark.thorough
@@ -124,9 +129,19 @@ def _scripts(world: SimulatedWorld, processes: ProcessWorld) -> Iterator[tuple[s
         for fault in faults:
             scenario = Scenario(save=Operation(3), faults=(fault,))
             yield f"{name}-{fault.through}", write_script(verdict_of(scenario, world))
+    yield from _scripts_of_files(world)
     for bug in BUGS:
         with planted_here(bug):
             yield bug.id.replace(" ", "-"), write_script(verdict_of(bug.scenario, world))
+
+
+def _scripts_of_files(world: SimulatedWorld) -> Iterator[tuple[str, str]]:
+    each = [(FileFault(of, 0, call, error),) for of, call in CALLS for error in file_errors(call)]
+    failing = [replace(ONE, file_faults=faults) for faults in (*each, *PARTLY) if faults[0].error != "lost"]
+    for number, scenario in enumerate((*failing, *FAIL.values())):
+        yield f"files-{number}", write_script(verdict_of(scenario, world))
+    for number, history in enumerate(MIXED.values()):
+        yield f"history-{number}", write_history_script(find_history_breaches(history, world)[-1])
 
 
 @pytest.mark.thorough

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 import worlds
 from campaign.script import CannotWrite, write_script
 from properties import judge
-from properties.known_issues import KNOWN_ISSUES, KnownIssue, find_known_issue
-from properties.known_issues.safetensors import ISSUES
+from properties.known_issues import KNOWN_ISSUES, KnownIssue, find_known_issue, formatted, safetensors
 from properties.verdict import Verdict
+from properties.violations import BadStorageIndex
 from strategies import limit_storages, scenarios, stored_scenarios
 from strategies.features import features
 from tests.script_runs import run_script
@@ -41,7 +41,7 @@ from worlds import (
 from worlds.fitting import fitted
 from worlds.outcome import ErrorRecord, OperationOutcome, Outcome, Raised, Returned
 from worlds.reference import CHECKPOINTS
-from worlds.storages import SHIPPED, find_storage, limits_of
+from worlds.storages import FORMATTED, SHIPPED, find_storage, limits_of
 
 HALVES = ChunkSharding(0, (0, 1))
 STATE = (
@@ -52,6 +52,7 @@ SAVED = Scenario(STATE, Operation(2, api="legacy"), Operation(2))
 COORDINATED_BY_1 = Operation(2, coordinator=1, api="legacy")
 EACH = pytest.mark.parametrize("storage", SHIPPED)
 BY_NAME = WriterOptions(file_indices=(("a", 1),))
+ISSUES = (*safetensors.ISSUES, *formatted.ISSUES)
 FEW = settings(database=None, max_examples=200)
 
 
@@ -183,6 +184,8 @@ def test_state_is_loaded_as_it_was_saved(storage: str, world: SimulatedWorld, pr
     scenario = fitted(SAVED, storage)
     if storage == "whole_consolidated":  # see consolidated-without-distributed
         scenario = replace(scenario, save=Operation())
+    if storage == FORMATTED:  # see file-system-safetensors
+        scenario = replace(scenario, entries=(ObjectEntry("o"), TensorEntry("empty", (0,))))
     for where in worlds_for(storage, world, processes):
         outcome = where.run(scenario)
         assert judge(scenario, outcome)
@@ -232,6 +235,37 @@ def test_object_beside_tensors_is_all_that_is_excused() -> None:
     verdict = judge(scenario, Outcome(OperationOutcome((Returned(()),)), OperationOutcome((failed,))))
     assert not verdict
     assert find_known_issue(verdict) is None
+
+
+def test_no_reader_of_torch_reads_safetensors_of_the_file_system_writer(world: SimulatedWorld) -> None:
+    """What is no tensor is read; and where a whole state dict of such is not, that is new."""
+    issue = KNOWN_ISSUES["file-system-safetensors"]
+    read_by_another = replace(issue.scenario, storage="tests.own_storages:OfAnotherFormat")
+    load = world.run(read_by_another).load
+    assert load is not None
+    (seen,) = load.ranks
+    assert isinstance(seen, Raised)
+    assert [error.message for _, error in seen.failures or ()] == ["Missing key in checkpoint state_dict: a."]
+    verdict = verdict_of(issue.scenario, world)
+    assert find_known_issue(verdict) is issue
+    objects = replace(issue.scenario, entries=(ObjectEntry("a"),))
+    assert verdict_of(objects, world)
+    assert find_known_issue(replace(verdict, scenario=objects)) is None
+
+
+def test_two_tensors_in_one_place_are_known_where_objects_are_not(world: SimulatedWorld) -> None:
+    """An index in which an object and a tensor overlap is new."""
+    issue = KNOWN_ISSUES["file-system-safetensors"]
+    entries = (TensorEntry("a", (2,)), TensorEntry("b", (2,)), ObjectEntry("o", b"some bytes"))
+    verdict = verdict_of(replace(issue.scenario, entries=entries), world)
+    assert verdict.breach is not None
+    assert verdict.breach.kind is BadStorageIndex
+    assert find_known_issue(verdict) is issue
+    metadata = verdict.outcome.metadata
+    assert metadata is not None
+    at_once = tuple(replace(record, start=0) for record in metadata.storage)
+    other = replace(verdict.outcome, metadata=replace(metadata, storage=at_once))
+    assert find_known_issue(judge(verdict.scenario, other)) is None
 
 
 def test_known_issue_beside_a_fault_is_known(world: SimulatedWorld) -> None:

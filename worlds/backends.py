@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.filesystem import SerializationFormat
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
 from .extensions import make_extensions, registry
@@ -23,6 +24,7 @@ __all__ = [
     "SAFETENSORS_DTYPES",
     "Consolidated",
     "FileSystem",
+    "Formatted",
     "Fsspec",
     "Memory",
     "Reference",
@@ -81,6 +83,18 @@ class FileSystem(Storage):
         taken = {name: getattr(options, name) for name in names}
         extensions = make_extensions(taken.pop("extensions"))
         return {**taken, "_extensions": extensions}
+
+
+class Formatted(FileSystem):
+    """The same with ``serialization_format=SerializationFormat.SAFETENSORS``: what each file has of tensors is such."""
+
+    limits = Limits(dtypes=SAFETENSORS_DTYPES)
+    suffix = None  # no reader of torch's reads a tensor of them, damaged or not
+
+    def make_writer(self, checkpoint_id: str, options: WriterOptions) -> dcp.StorageWriter:
+        return dcp.FileSystemWriter(
+            checkpoint_id, **self._options(options), serialization_format=SerializationFormat.SAFETENSORS
+        )
 
 
 class Fsspec(FileSystem):

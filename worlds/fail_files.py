@@ -24,9 +24,9 @@ from torch.distributed.checkpoint.filesystem import FileSystem
 from .errors import RAISES_NOTHING
 from .file_faults import FileFault
 
-__all__ = ["FailingFiles", "files_of"]
+__all__ = ["BUFFERS", "FailingFiles", "files_of"]
 
-_BUFFERS = {"data": 256, "metadata": io.DEFAULT_BUFFER_SIZE}
+BUFFERS = {"data": 256, "metadata": io.DEFAULT_BUFFER_SIZE}
 """The sizes of files' buffers, in bytes.
 
 Of those with data, so small that a small tensor takes several writes, as a large one does. Of the metadata, as usual:
@@ -122,7 +122,7 @@ class FailingFiles:
         if not isinstance(stream, io.BufferedReader | io.BufferedWriter):
             return _FailingFile(stream, partial(self._strike_of, kind))
         file = _FailingFile(stream.raw, lambda _: None)
-        buffered: Any = type(stream)(file, _BUFFERS[kind])
+        buffered: Any = type(stream)(file, BUFFERS[kind])
         # Only now, since a buffer that is made looks at its file, which nobody counts.
         file.strike = partial(self._strike_of, kind)
         return buffered

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FILE_SYSTEM",
+    "FORMATTED",
     "SAFETENSORS",
     "SERVED",
     "SHIPPED",
@@ -36,6 +37,9 @@ FILE_SYSTEM = "file_system"
 SERVED = "served"
 """The one on a server of HTTP."""
 
+FORMATTED = "file_system_safetensors"
+"""The same with the option for another format, of which no reader of torch's reads a tensor."""
+
 SHIPPED = {
     FILE_SYSTEM: "worlds.backends:FileSystem",
     "fsspec": "worlds.backends:Fsspec",
@@ -47,11 +51,12 @@ SHIPPED = {
     "threaded": "worlds.backends:Threaded",
     "whole": "worlds.backends:Whole",
     "whole_consolidated": "worlds.backends:WholeConsolidated",
+    FORMATTED: "worlds.backends:Formatted",
 }
 """The storages that come with this project, by name: the module and the class of each."""
 
 SAFETENSORS = ("safetensors", "consolidated", "threaded", "whole", "whole_consolidated")
-"""Those of them that are files of safetensors."""
+"""Those of them that are files of safetensors, by the writer and the reader that torch has for those."""
 
 
 @dataclass(frozen=True, kw_only=True)

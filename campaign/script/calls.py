@@ -9,7 +9,7 @@ from worlds.storages import FILE_SYSTEM
 
 from .extensions import extension_arguments
 from .faults import failing_class
-from .files import failing_reader
+from .files import file_faults, on_failing_files
 from .known import CannotWrite
 from .plan import EarlierSave, Name, Plan
 from .races import late_writer
@@ -133,9 +133,14 @@ def _storage(plan: Plan, name: Name) -> Code | None:
     failing = failing_class(plan, name, "writer" if name == "save" else "reader")
     # Where it is to stage as well, async_save must be given it: for a path alone, it takes a DefaultStager.
     stages = name == "save" and plan.scenario.save.api == "async" and plan.scenario.save.stager == "writer"
-    failing = (late_writer(plan) if name == "save" else failing_reader(plan)) or failing
-    is_taken = plan.scenario.storage == FILE_SYSTEM and failing is None and not options and not stages
-    return None if is_taken else Items(f"{failing or kind.name}(", (_path(plan, name), *options))
+    failing = (late_writer(plan) if name == "save" else None) or failing
+    files = file_faults(plan, name)
+    if any(fault.call.endswith(".fsync") for fault in files) and not plan.scenario.writer.sync_files:
+        options.append("sync_files=False")
+    is_taken = plan.scenario.storage == FILE_SYSTEM and failing is None and not options and not stages and not files
+    if is_taken:
+        return None
+    return on_failing_files(plan, name, Items(f"{failing or kind.name}(", (_path(plan, name), *options)))
 
 
 def _path(plan: Plan, name: Name) -> str:

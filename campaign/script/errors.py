@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from worlds.errors import make_error
 from worlds.faults import Fault
 from worlds.file_faults import FileFault
 from worlds.request_faults import RequestFault
 
 from .known import CannotWrite
 
-__all__ = ["error_class", "error_expression", "error_repr", "fault_message"]
+__all__ = ["error_class", "error_expression", "error_repr", "fault_message", "file_error_repr"]
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,13 @@ def error_repr(fault: Fault) -> str:
     if fault.error == "Huge":
         raise CannotWrite("there is no script that compares the exception Huge yet")
     return _SHOWN.get(fault.error, _error(fault).expression).format(f"'{fault_message(fault)}'").replace("dcp.", "")
+
+
+def file_error_repr(fault: FileFault) -> str:
+    """The ``repr`` of what the system raises; raises :class:`CannotWrite` where DCP or torch say something else."""
+    if fault.call == "data.write" or (fault.operation == "load" and fault.call.startswith("metadata.")):
+        raise CannotWrite(f"there is no script that compares the exception of {fault.call} yet")
+    return repr(make_error(fault.error, fault_message(fault)))
 
 
 def _error(fault: Fault) -> _Error:

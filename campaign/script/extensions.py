@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worlds.operations import Extension
-from worlds.storages import FILE_SYSTEM
+from worlds.storages import FILE_SYSTEM, FORMATTED
 
 from .plan import Name, Plan
 
@@ -73,4 +73,5 @@ def extension_arguments(plan: Plan, name: Name) -> list[str]:
 
 
 def _takes_registry(plan: Plan) -> bool:
-    return plan.last == "load" and not plan.scenario.writer.known_to_torch and plan.scenario.storage == FILE_SYSTEM
+    takes = plan.scenario.storage in (FILE_SYSTEM, FORMATTED)
+    return plan.last == "load" and takes and not plan.scenario.writer.known_to_torch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -19,17 +19,19 @@ from worlds.scenario import Scenario
 from worlds.storages import limits_of
 
 from .calls import call_code
+from .earlier import earlier_plan
 from .faults import fault_blocks
+from .files import file_blocks, file_faults, new_directory, on_failing_files
 from .imports import import_block
 from .known import CannotWrite, check_known
 from .overtaken import write_overtaken_script
-from .plan import Plan
+from .plan import Name, Plan
 from .processes import exit_helpers, set_up
 from .saved_step import SavedStep
 from .state import state_block, state_helpers
 from .steps import can_count, found_of, target_of
 from .stored_history import write_stored_history_script
-from .text import Items, docstring, indented, joined, render
+from .text import Items, docstring, headed, indented, joined, render
 from .write import may_fail, write_plan
 
 __all__ = ["write_history_script"]
@@ -60,13 +62,14 @@ def write_history_script(breach: HistoryBreach) -> str:
             raise CannotWrite("there is no script for a history that uses something again, or leaves entries out, yet")
         if isinstance(step, Save) and step.overtaken:
             raise CannotWrite("there is no script for a history in which a save is overtaken yet")
-        if step.file_faults:
-            raise CannotWrite("there is no script for a history in which an operation on a file fails yet")
     return _write_mixture(breach) if mixes else write_plan(_plan_of_save(breach))
 
 
 def _plan_of_save(breach: HistoryBreach) -> Plan:
-    """That of the last save; those before it in its job come first, each with a path of its own."""
+    """That of the last save; those before it in its job come first.
+
+    Each has a path of its own; or all have one, where it matters for an operation on a file that something is there.
+    """
     history, last = breach.history, breach.step
     first = next(index for index in range(last, -1, -1) if history.begins_job(index))
     seen = breach.outcome.steps[last]
@@ -75,7 +78,11 @@ def _plan_of_save(breach: HistoryBreach) -> Plan:
     if not all(isinstance(step, Save) for step in history.steps[first:last]) or verdict is None or verdict:
         raise CannotWrite("there is no script yet for a step of a history that is no save, or breaks no law by itself")
     before = tuple(_of_no_step(history.scenario(index)) for index in range(first, last))
-    return Plan(replace(verdict, scenario=_of_no_step(verdict.scenario)), find_history_issue(breach), before)
+    bare = replace(verdict, scenario=_of_no_step(verdict.scenario))
+    is_over = any(step.at == history.steps[last].at for step in history.steps[first:last])
+    if bare.scenario.earlier != "nothing" and not is_over:  # but over a save of another job
+        before = (*earlier_plan(bare).before, *before)
+    return Plan(bare, find_history_issue(breach), before)
 
 
 def _of_no_step(scenario: Scenario) -> Scenario:
@@ -92,13 +99,14 @@ def _write_mixture(breach: HistoryBreach) -> str:
     if breach.kind is UnderAnotherName:
         _check_names(breach)
     steps = [_step(history.scenario(index), index + 1, ranks) for index in range(len(saves))]
-    reading = history.scenario(breach.step)
+    reading = _Reading(_bare(history.scenario(breach.step)), number=breach.step + 1, job=ranks)
     helpers = dict.fromkeys(block for step in steps for block in (*fault_blocks(step), *state_helpers(step)))
     body = joined(
         [
+            *file_blocks([*steps, reading]),
             *helpers,
             *exit_helpers(steps[0]),
-            "\n".join(set_up(steps[0])),
+            "\n".join([*set_up(steps[0]), *new_directory(steps)]),
             *("\n".join(may_fail(step, [*state_block(step, "save"), call_code(step, "save")])) for step in steps),
             "\n".join(_load(reading, ranks, _COMPARE if breach.kind is MixedCheckpoint else _COMPARE_NAMES)),
         ]
@@ -122,18 +130,34 @@ def _check_names(breach: HistoryBreach) -> None:
         raise CannotWrite("there is no script yet for names that are mixed but of what one save alone has saved")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Reading(SavedStep):
+    """The load at the end."""
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        """It alone."""
+        return ("load",)
+
+
 def _step(scenario: Scenario, number: int, ranks: int) -> SavedStep:
+    return SavedStep(_bare(scenario), number=number, job=ranks)
+
+
+def _bare(scenario: Scenario) -> Verdict:
     bare = _of_no_step(scenario)
     check_known(bare)
     for entry in bare.entries:
         if isinstance(entry, Nested) or (isinstance(entry, TensorEntry) and not can_count(entry.dtype)):
             raise CannotWrite("there is no script yet for a mixture in containers, or of such a dtype")
-    return SavedStep(Verdict(bare, Outcome(OperationOutcome(())), expected(bare)), number=number, job=ranks)
+    return Verdict(bare, Outcome(OperationOutcome(())), expected(bare))
 
 
-def _load(reading: Scenario, ranks: int, compare: str) -> list[str]:
+def _load(reading: Plan, ranks: int, compare: str) -> list[str]:
     leaves = reading.leaves("load")
-    arguments = ("loaded", "checkpoint_id=path", *(("no_dist=True",) if ranks > 1 else ()))
+    reader = on_failing_files(reading, "load", "dcp.FileSystemReader(path)") if file_faults(reading, "load") else None
+    given = () if reader is None else (headed("storage_reader=", reader),)
+    arguments = ("loaded", "checkpoint_id=path", *given, *(("no_dist=True",) if ranks > 1 else ()))
     lines = [
         render(Items("loaded = {", tuple(map(target_of, leaves)))),
         render(Items("dcp.load(", arguments)),

@@ -16,6 +16,7 @@ _STANDARD = (
     "atexit",
     "collections",
     "concurrent.futures",
+    "contextlib",
     "dataclasses",
     "datetime",
     "errno",
@@ -57,7 +58,7 @@ _DISTRIBUTED = {
         "_EmptyStateDictLoadPlanner",
         "_validate_global_plan",
     ),
-    "checkpoint.filesystem": ("_split_by_size_and_type",),
+    "checkpoint.filesystem": ("FileSystem", "SerializationFormat", "_split_by_size_and_type"),
     "checkpoint.format_utils": (
         "BroadcastingTorchSaveReader",
         "DynamicMetaLoadPlanner",

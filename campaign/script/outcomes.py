@@ -5,10 +5,11 @@ from __future__ import annotations
 from properties.reach import REFUSAL
 from properties.violations import Disagreement, UnexpectedFailure, WrongException
 from worlds.faults import Fault
+from worlds.file_faults import FileFault
 from worlds.outcome import Raised
 
 from .calls import call_code, function_name
-from .errors import error_repr
+from .errors import error_repr, file_error_repr
 from .known import CannotWrite
 from .plan import Plan
 from .processes import on_its_ranks
@@ -87,8 +88,10 @@ def _exception_repr(plan: Plan, faults: tuple[int, ...]) -> str:
     if hit == REFUSAL:
         raise CannotWrite("there is no script that compares what DCP says of what it refuses yet")
     fault = plan.scenario.all_faults[hit]
+    if isinstance(fault, FileFault):
+        return file_error_repr(fault)
     if not isinstance(fault, Fault):
-        raise CannotWrite("there is no script that compares the exception of an operation on files yet")
+        raise CannotWrite("there is no script that compares the exception of a request yet")
     if fault.hook == "reader.read_metadata" and plan.kind is WrongException:
         raise CannotWrite("there is no script that compares the exception of read_metadata yet")
     return error_repr(fault)

@@ -36,6 +36,8 @@ from worlds.routes import Way
 from worlds.scenario import Scenario
 from worlds.state_tree import Leaf, children
 
+from .known import CannotWrite
+
 __all__ = ["EarlierSave", "Name", "Plan"]
 
 Name = Literal["save", "load"]
@@ -242,7 +244,11 @@ class Plan:
         later = stages[stages.index(self.stage) + 1 :]
         parts = [faults for stage in later for faults in (*stage.certain.values(), *stage.possible.values())]
         places = {index for faults in parts for index in faults}
-        return [self.scenario.faults[index] for index in sorted(places & self._reached)]
+        reached = [self.scenario.all_faults[index] for index in sorted(places & self._reached)]
+        at_hooks = [fault for fault in reached if isinstance(fault, Fault)]
+        if len(at_hooks) < len(reached):
+            raise CannotWrite("there is no script for an operation on files after something has failed yet")
+        return at_hooks
 
     @property
     def compares_outcome(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from worlds.outcome import Raised, RankOutcome
 
 from .faults import failing_class
+from .files import file_faults
 from .known import CannotWrite
 from .plan import Plan
 from .storage import storage_class
@@ -23,11 +24,13 @@ class LateThread(threading.Thread):
     """Which thread of the writer comes first is a race. Here it is never the new one."""
 
     def start(self):
-        pass
+        if "_write_files" not in self.name:  # it is none of the writer
+            super().start()
 
-    def join(self):
-        super().start()
-        super().join()'''
+    def join(self, timeout=None):
+        if self.ident is None:
+            super().start()
+        super().join(timeout)'''
 
 _LATE_UPLOAD = '''\
 class LateWriter({base}):
@@ -102,7 +105,8 @@ def _finds_a_checkpoint(seen: RankOutcome) -> bool:
 
 def _orders_threads(plan: Plan) -> bool:
     """Whether the order of the writer's threads decides on the outcome."""
-    return plan.scenario.writer.thread_count > 1 and any(fault.place.per_item for fault in plan.faults("save"))
+    places = [fault.place for fault in plan.faults("save")] + [fault.place for fault in file_faults(plan, "save")]
+    return plan.scenario.writer.thread_count > 1 and any(place.per_item for place in places)
 
 
 def thread_classes(plan: Plan) -> list[str]:

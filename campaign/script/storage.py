@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch.distributed.checkpoint as dcp
 
-from worlds.backends import Consolidated, FileSystem, Fsspec, Safetensors, Threaded, Whole, WholeConsolidated
+from worlds.backends import Consolidated, FileSystem, Formatted, Fsspec, Safetensors, Threaded, Whole, WholeConsolidated
 from worlds.operations import WriterOptions
 from worlds.storages import find_storage
 
@@ -34,6 +34,7 @@ class StorageClass:
 
 _ARGUMENTS: dict[type, tuple[str, ...]] = {
     FileSystem: (),
+    Formatted: ("serialization_format=SerializationFormat.SAFETENSORS",),
     Fsspec: (),
     Safetensors: ("save_distributed=True",),
     Consolidated: ("save_distributed=True", "enable_consolidation=True"),

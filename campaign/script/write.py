@@ -12,13 +12,14 @@ from .damage import damage_lines, damage_plan, unless_it_raises
 from .earlier import earlier_plan
 from .extensions import extension_blocks
 from .faults import fault_blocks
-from .files import file_blocks, power_lines
+from .files import file_blocks, file_faults, new_directory
 from .header import header
 from .imports import import_block
 from .known import CannotWrite, check_known
 from .metadata import checks_metadata, metadata_checks
 from .outcomes import compared_call, watchdog
 from .plan import EarlierSave, Name, Plan
+from .power import power_blocks, power_lines
 from .processes import exit_helpers, group_lines, on_its_ranks, set_up
 from .races import late_writer_class, thread_classes, thread_order
 from .state import content_block, state_block, state_helpers
@@ -50,7 +51,8 @@ def write_plan(plan: Plan) -> str:
     for scenario in (plan.scenario, *plan.before):
         check_known(scenario)
     blocks = [
-        *file_blocks(plan),
+        *power_blocks(plan),
+        *file_blocks([plan, *plan.earlier]),
         *_fault_blocks(plan),
         *thread_classes(plan),
         *late_writer_class(plan),
@@ -59,7 +61,7 @@ def write_plan(plan: Plan) -> str:
         *content_helpers(plan),
         *watchdog(plan),
         *exit_helpers(plan),
-        _statements([*set_up(plan), *_meshes(plan)]),
+        _statements([*set_up(plan), *new_directory([plan, *plan.earlier]), *_meshes(plan)]),
         _statements(content_block(plan)),
         *(_statements(_earlier_save(save)) for save in plan.earlier),
         *(_statements(_operation(plan, name)) for name in plan.names),
@@ -99,7 +101,7 @@ def _earlier_save(save: EarlierSave) -> list[str]:
 
 def may_fail(save: Plan, lines: list[str]) -> list[str]:
     """The statements of a save before the one that matters, in which ranks are to fail if they do in ``save``."""
-    if not save.faults("save"):
+    if not save.faults("save") and not file_faults(save, "save"):
         return lines
     return ["try:", *indented(lines), *_FAILED.splitlines()]
 

@@ -22,6 +22,7 @@ from . import (
     durability,
     extensions,
     foreign,
+    formatted,
     leftovers,
     loading,
     planning,
@@ -49,6 +50,7 @@ KNOWN_ISSUES: dict[str, KnownIssue] = {
         extensions,
         leftovers,
         safetensors,
+        formatted,
     )
     for issue in module.ISSUES
 }

@@ -21,7 +21,10 @@ from ..oracle import names_fault, names_refusal
 from ..verdict import Breach, Verdict
 from .entry import FAILED, operation_outcome, saved_tensors
 
-__all__ = ["ends_alone", "overshoots"]
+__all__ = ["NOT_CONTIGUOUS", "ends_alone", "has_gaps", "overshoots"]
+
+NOT_CONTIGUOUS = "You are trying to save a non contiguous tensor"
+"""What safetensors says of one."""
 
 DEFAULT_STAGERS: tuple[Stager, ...] = ("default", "shared", "background", "shared background")
 """Those of ``async_save`` that are a ``DefaultStager``."""
@@ -139,6 +142,11 @@ def overshoots(entry: TensorEntry) -> bool:
     return -(-size // chunks) * (chunks - 1) > size
 
 
+def has_gaps(entry: TensorEntry) -> bool:
+    """Whether a tensor is not contiguous as it is saved."""
+    return entry.saved is not None and entry.saved.memory in ("transposed", "strided", "expanded")
+
+
 _CAUSES = (
     _Cause("staging-sharded-tensor", "torch function 'data_ptr'", _is("ShardedTensor"), stagers=DEFAULT_STAGERS),
     _Cause("staging-dtensor-view", "copy_() on an invalid python storage", _is("DTensor")),
@@ -151,6 +159,7 @@ _CAUSES = (
         "\"fill_cpu\" not implemented for 'BComplex32'",
         lambda entry: entry.dtype == "bcomplex32",
     ),
+    _Cause("safetensors-not-contiguous", NOT_CONTIGUOUS, has_gaps, apis=("uncoordinated",)),
     # A copy of the tensor is made, which torch itself finds wrong.
     _Cause("chunk-behind-the-end", "and length 0 exceeds tensor dim", overshoots),
     _Cause("chunk-behind-the-end", "has out of bounds chunk", overshoots, apis=("uncoordinated",)),

@@ -3,51 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from worlds.entries import ObjectEntry
 from worlds.operations import WriterOptions
-from worlds.outcome import ErrorRecord, OperationOutcome, Raised
 from worlds.scenario import Scenario
 
-from ..file_reach import told_hits
-from ..oracle import names_fault
 from ..verdict import Breach, Verdict
-from ..violations import WrongException, WrongRanks
-from .entry import FAILED, KnownIssue, operation_outcome
+from .entry import KnownIssue
+from .unreadable import cannot_load
 
 __all__ = ["ISSUES"]
 
 
 def _cannot_undo(text: str, scenarios: Callable[[Scenario], bool]) -> Callable[[Verdict, Breach], bool]:
-    """A predicate: in a load of such a scenario, each rank that fails says that, but for those made to fail.
-
-    Whoever was made to fail, and came to that, is named; a short read raises nothing.
-    """
-
-    def matches(verdict: Verdict, breach: Breach) -> bool:
-        scenario = verdict.scenario
-        if breach.operation != "load" or breach.kind not in (*FAILED, WrongException, WrongRanks):
-            return False
-        outcome = operation_outcome(verdict, breach)
-        failures = dict(_failures(outcome))
-        struck = {hit.index: scenario.all_faults[hit.index].rank for hit in told_hits(scenario, outcome.hits)}
-        made = {rank for index, rank in struck.items() if _is_told(scenario, index, failures.get(rank))}
-        said = {rank for rank, error in failures.items() if re.search(text, error.message)}
-        return bool(said) and failures.keys() == said | made and made >= set(struck.values()) and scenarios(scenario)
-
-    return matches
-
-
-def _failures(outcome: OperationOutcome) -> Iterator[tuple[int, ErrorRecord]]:
-    """Who failed of what: as all are told, or, where nobody is, as each rank raised it."""
-    for rank, seen in enumerate(outcome.ranks):
-        if isinstance(seen, Raised):
-            yield from ((rank, seen.error),) if seen.failures is None else seen.failures
-
-
-def _is_told(scenario: Scenario, index: int, error: ErrorRecord | None) -> bool:
-    return error is not None and names_fault(scenario, index, error)
+    return cannot_load(lambda error: re.search(text, error.message) is not None, scenarios)
 
 
 def _are_undone_wrongly(scenario: Scenario) -> bool:

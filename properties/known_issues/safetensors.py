@@ -14,15 +14,17 @@ from worlds.layouts import ChunkSharding, EnumerableSharding, Plain, Tile
 from worlds.operations import Operation, WriterOptions
 from worlds.outcome import ErrorRecord
 from worlds.scenario import Scenario
-from worlds.storages import SAFETENSORS
+from worlds.storages import FORMATTED, SAFETENSORS
 
 from ..verdict import Breach, Verdict
-from ..violations import LostFailure, NotLoaded, NotRefused, UnexpectedFailure, WrongBits, WrongObject
+from ..violations import BadStorageIndex, LostFailure, NotLoaded, NotRefused, UnexpectedFailure, WrongBits, WrongObject
+from .alone import NOT_CONTIGUOUS, ends_alone, has_gaps
 from .entry import KnownIssue, blamed, is_due
 
 __all__ = ["ISSUES", "says"]
 
 Predicate = Callable[[Verdict, Breach], bool]
+_is_refused_alone: Predicate = ends_alone("safetensors-not-contiguous")
 
 
 def _fails(verdict: Verdict, breach: Breach, phase: str, by: Callable[[ErrorRecord], bool]) -> bool:
@@ -67,6 +69,8 @@ def _has_several_shards(entry: TensorEntry) -> bool:
 
 
 def _loses_shards(verdict: Verdict, breach: Breach) -> bool:
+    if breach.kind is BadStorageIndex:
+        return breach.fact == "not in the file" and _lies_behind_the_end(verdict)
     wrong = _wrong_tensor(verdict, breach)
     if wrong is not None:
         return _has_several_shards(wrong)
@@ -79,6 +83,16 @@ def _loses_shards(verdict: Verdict, breach: Breach) -> bool:
         return said is not None and said["name"] in names
 
     return _fails(verdict, breach, "plan", misses)
+
+
+def _lies_behind_the_end(verdict: Verdict) -> bool:
+    """Whether, by the index, tensors with several shards on a rank reach further than their file, and they alone."""
+    metadata, sizes = verdict.outcome.metadata, {file.name: file.size for file in verdict.outcome.files or ()}
+    if verdict.scenario.storage != FORMATTED or metadata is None:
+        return False
+    tensors = _tensors(verdict)
+    beyond = {record.fqn for record in metadata.storage if record.start + record.length > sizes.get(record.file, -1)}
+    return all(name in tensors and _has_several_shards(tensors[name]) for name in beyond)
 
 
 def _is_never_handed_any(verdict: Verdict, breach: Breach) -> bool:
@@ -127,16 +141,19 @@ def _reaches_the_end(entry: TensorEntry) -> bool:
 def _is_not_contiguous(verdict: Verdict, breach: Breach) -> bool:
     """Whether such a tensor is refused; or was by a thread of a writer with several, which nobody is told.
 
-    See ``second-writer-thread``: the thread's file is empty, and neither who loads nor who makes one file can read it.
+    See ``second-writer-thread``: the thread's file is empty, and neither who loads nor who makes one file can read it;
+    where there is an index, it has none of what was to be there.
     """
-    if says("write", "You are trying to save a non contiguous tensor")(verdict, breach):
+    if says("write", NOT_CONTIGUOUS)(verdict, breach) or _is_refused_alone(verdict, breach):
         return True
-    layouts = [entry.saved for entry in _tensors(verdict).values()]
-    strided = any(layout is not None and layout.memory in ("transposed", "strided", "expanded") for layout in layouts)
-    if not strided or verdict.scenario.writer.thread_count < 2:
+    scenario = verdict.scenario
+    if not any(map(has_gaps, _tensors(verdict).values())) or scenario.writer.thread_count < 2:
         return False
-    if verdict.scenario.storage == "consolidated":
+    if scenario.storage == "consolidated":
         return says("write", "unpack requires a buffer of 8 bytes")(verdict, breach)
+    if scenario.storage == FORMATTED:
+        lacking = breach.kind is BadStorageIndex and breach.fact == "no entry"
+        return lacking or says("read", r"^MetadataIndex\(fqn=")(verdict, breach)
     left_empty = any(file.size == 0 for file in verdict.outcome.files or ())
     unreadable = says("plan", "global metadata read failed: Error while deserializing header: header too small")
     return left_empty and unreadable(verdict, breach)
@@ -233,10 +250,10 @@ _TWO_SHARDS = EnumerableSharding((Tile(0, (0,), (1,)), Tile(0, (1,), (1,))))
 ISSUES = (
     KnownIssue(
         id="safetensors-one-shard-a-rank",
-        title="HuggingFaceStorageWriter writes one shard of a tensor for each rank, and drops the others",
+        title="what writes files of safetensors writes one shard of a tensor for each rank, and drops the others",
         loses="the other shards are silently not in the checkpoint, and are not loaded",
         scenario=_scenario(TensorEntry("a", (2,), saved=_TWO_SHARDS)),
-        matches=_of_safetensors(_loses_shards),
+        matches=_of((*SAFETENSORS, FORMATTED), _loses_shards),
     ),
     KnownIssue(
         id="safetensors-size-by-shards",
@@ -248,10 +265,10 @@ ISSUES = (
     ),
     KnownIssue(
         id="safetensors-not-contiguous",
-        title="HuggingFaceStorageWriter cannot save a tensor that is not contiguous",
+        title="what writes files of safetensors cannot save a tensor that is not contiguous",
         loses="a transposed or strided tensor, which DCP's own files take, cannot be saved",
         scenario=_scenario(TensorEntry("a", (2, 2), saved=Plain(memory="transposed"))),
-        matches=_of_safetensors(_is_not_contiguous),
+        matches=_of((*SAFETENSORS, FORMATTED), _is_not_contiguous),
     ),
     KnownIssue(
         id="safetensors-lazy-bits",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from worlds import ChunkSharding, Damage, Fault, Operation, Scenario, TensorEntry, WriterOptions
+from worlds import ChunkSharding, Damage, Fault, ObjectEntry, Operation, Scenario, TensorEntry, WriterOptions
 from worlds.histories import History, Save
+from worlds.storages import FORMATTED
 
 from ..bug import Bug, Change, Witness
 
@@ -42,6 +43,12 @@ STORAGES = (
             "round_trip",
             Scenario(entries=(TensorEntry("a"),), save=Operation(api="async", stager="default", by_path=True)),
         ),
+    ),
+    Bug(
+        "object-measured-as-tensor-in-files-of-another-format",
+        "an object measured as a tensor in files of another format",
+        (Change("filesystem:_write_item", "data, io.BytesIO\n    ):", "data, bytes\n    ):"),),
+        Witness("round_trip_on_storages", Scenario(entries=(ObjectEntry("a"),), storage=FORMATTED)),
     ),
     Bug(
         "stream-of-fsspec-that-swallows-what-is-raised-as-it-is-read",
