@@ -110,7 +110,8 @@ def _misses_a_file(verdict: Verdict) -> bool:
     if damage is None or not damage.gone or damage.is_other_header:
         return False
     missing = any(each.kind == "missing" for each in verdict.scenario.damages)
-    return missing and any(file.after is None for file in damage.files)
+    # Where two had changed places before one was removed, what is gone was in the other.
+    return missing and any(file.after is None and "/" not in file.file for file in verdict.outcome.damaged)
 
 
 def _takes_part_for_whole(verdict: Verdict) -> bool:

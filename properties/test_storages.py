@@ -13,7 +13,7 @@ from worlds import Scenario
 
 @on_storages
 @sharded
-@fewer(3)
+@fewer(2)
 @given(scenario=stored_scenarios(failing="nothing"))
 def test_round_trip_on_storages(shard: int, world: World, scenario: Scenario) -> None:
     """What is saved without a failure is what is loaded, and the metadata of it tell the truth."""

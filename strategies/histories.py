@@ -175,12 +175,20 @@ def _usuals(largest: int, caching: bool) -> SearchStrategy[_Usual]:
 @reused
 @st.composite
 def _moves(draw: DrawFn, usual: _Usual, keys: tuple[Key, ...]) -> tuple[Step, ...]:
-    """A step, and often a load of what it has left: what a save that fails has broken shows nowhere else."""
+    """A step, and often a load of what it has left: what a save that fails has broken shows nowhere else.
+
+    An upload that is overtaken is so by another one as often as not: what the two share is in each other's way.
+    """
     name: Literal["save", "load"] = draw(st.sampled_from(("save", "save", "save", "load")), label="step")
     step = draw(_steps(usual, keys, name), label=name)
-    if not draw(st.booleans(), label="and a load"):
-        return (step,)
-    return step, replace(draw(_steps(usual, keys, "load"), label="load"), at=step.at)
+    steps: tuple[Step, ...] = (step,)
+    followed = draw(st.booleans(), label="and a load")
+    if isinstance(step, Save) and step.overtaken and draw(st.booleans(), label="by an upload"):
+        upload = draw(_steps(usual, keys, "save"), label="upload")
+        steps = step, replace(upload, operation=step.operation)
+    if not followed:
+        return steps
+    return *steps, replace(draw(_steps(usual, keys, "load"), label="load"), at=step.at)
 
 
 @reused

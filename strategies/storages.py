@@ -25,7 +25,7 @@ __all__ = ["floating_entry", "storages", "stored_scenarios"]
 
 _FLOATING = {"int64": "float64", "uint64": "float64", "int16": "float16", "uint16": "bfloat16", "int8": "float8_e5m2"}
 _AT_LOAD = ("planner.load_bytes", "planner.resolve_tensor", "planner.commit_tensor")
-_WEIGHTS = {"safetensors": 2, "consolidated": 3}
+_WEIGHTS = {"safetensors": 2, "consolidated": 3, "threaded": 3}
 
 
 @reused

@@ -108,6 +108,19 @@ def test_what_nobody_sees_is_known(damage: Damage, known: str, world: SimulatedW
     assert issue.id == known
 
 
+def test_file_that_has_changed_places_before_it_is_missing_is_not_missed_either(world: SimulatedWorld) -> None:
+    scenario = Scenario(
+        (TensorEntry("a", (2,), saved=ChunkSharding(0, (0, 1, 2))),),
+        Operation(3),
+        damages=(Damage("swapped"), Damage("missing")),
+        storage="safetensors",
+    )
+    verdict = judge(scenario, world.run(scenario))
+    issue = find_damage_issue(verdict)
+    assert issue is not None
+    assert issue.id == "safetensors-missing-file"
+
+
 def test_parts_beside_a_consolidated_file_do_not_matter(world: SimulatedWorld) -> None:
     by = Operation(2, api="legacy")  # for with an id, all is in one directory, which is a known issue
     for number in (1, 2):
