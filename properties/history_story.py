@@ -9,7 +9,7 @@ from worlds.file_faults import FileFault
 from worlds.histories import History, HistoryOutcome, Load, Save, Step, StepOutcome
 
 from .history_model import Sight, sight_text, walk
-from .verdict import describe_ranks, rank_text
+from .verdict import describe_ranks, rank_text, ranks_text
 
 __all__ = ["story"]
 
@@ -23,9 +23,20 @@ def story(history: History, outcome: HistoryOutcome, last: int) -> Iterator[str]
     ended = history.order[: history.order.index(last) + 1]
     for index, (step, seen) in enumerate(steps):
         if index in ended:
-            yield f"step {index + 1}: {_told(step, sights[index], begins=history.begins_job(index) and index > 0)}"
+            begins = history.begins_job(index) and index > 0
+            yield f"step {index + 1}: {_told(step, seen, sights[index], begins=begins)}"
             for ranks, text in describe_ranks(seen.operation.ranks, rank_text):
                 yield f"        {ranks}: {text}"
+            if index == last:
+                yield from _alone(seen)
+
+
+def _alone(seen: StepOutcome) -> Iterator[str]:
+    """What the ranks of a save see where it is alone, if that is something else."""
+    here = describe_ranks(seen.operation.ranks, rank_text)
+    there = [] if seen.alone is None else describe_ranks(seen.alone.outcome.save.ranks, rank_text)
+    if there != here:
+        yield from (f"        {ranks}, alone in new processes: {text}" for ranks, text in there)
 
 
 def _returned(step: Step, seen: StepOutcome) -> bool | None:
@@ -33,7 +44,7 @@ def _returned(step: Step, seen: StepOutcome) -> bool | None:
     return None if refused or seen.failed_in_plan else seen.operation.returned
 
 
-def _told(step: Step, sight: Sight, *, begins: bool) -> str:
+def _told(step: Step, seen: StepOutcome, sight: Sight, *, begins: bool) -> str:
     size = step.operation.world_size
     who = f"{size} rank{'s' if size > 1 else ''}{' of a new job' if begins else ''}"
     there = sight_text(sight)
@@ -41,12 +52,12 @@ def _told(step: Step, sight: Sight, *, begins: bool) -> str:
         what = f"load{'s' * (size == 1)} {step.at!r}, where {there} is to be seen"
     else:
         what = f"save{'s' * (size == 1)} to {step.at!r}, where {there} was to be seen"
-    return ", ".join([f"{who} {what}", *_how(step)])
+    return ", ".join([f"{who} {what}", *_how(step, seen)])
 
 
-def _how(step: Step) -> Iterator[str]:
+def _how(step: Step, seen: StepOutcome) -> Iterator[str]:
     if step.operation.api != "current":
-        yield f"by the API {step.operation.api!r}"
+        yield "by async_save" if step.operation.api == "async" else f"by {step.name}_state_dict"
     if isinstance(step, Save) and not step.overwrite:
         yield "without overwriting"
     if isinstance(step, Save) and step.overtaken:
@@ -57,6 +68,16 @@ def _how(step: Step) -> Iterator[str]:
         yield f"without {', '.join(map(repr, step.without))}"
     if step.again:
         yield f"with the {' and the '.join(step.again)} of before"
-    for fault in step.all_faults:
+    yield from _failing(step, seen)
+
+
+def _failing(step: Step, seen: StepOutcome) -> Iterator[str]:
+    """Which ranks fail where; ranks that fail alike together, and apart from those that never come to it."""
+    reached = {hit.index for hit in seen.operation.hits}
+    ranks: dict[str, list[int]] = {}
+    for index, fault in enumerate(step.all_faults):
         call = f" at call {fault.skip}" if isinstance(fault, FileFault) and fault.skip else ""
-        yield f"and rank {fault.rank} fails in {fault.hook}{call} ({fault.error})"
+        where = f"{fault.hook}{call} ({fault.error})"
+        ranks.setdefault(where if index in reached else f"{where}, which is not reached", []).append(fault.rank)
+    for where, failed in ranks.items():
+        yield f"and {ranks_text(sorted(failed))} fail{'s' * (len(failed) == 1)} in {where}"

@@ -245,11 +245,11 @@ def _differences(seen: StepOutcome, *, by_place: bool) -> Iterator[str]:
     """How a save differs from itself alone; ``by_place`` says that it is no race what goes into which file."""
     alone = _alone(seen)
     for rank in differing_ranks(alone.save, seen.operation):
-        yield f"rank {rank} sees something else"
+        yield f"rank {rank} does not see the same"
     if by_place and seen.alone is not None:
         here, there = dict(seen.contents), dict(seen.alone.contents)
         yield from (f"there is no file {name!r}" for name in there if name not in here)
-        yield from (f"{name!r} is another file" for name in there if here.get(name, there[name]) != there[name])
+        yield from (f"{name!r} holds other bytes" for name in there if here.get(name, there[name]) != there[name])
         changed = [name.partition("/")[2] for name in seen.changed]
         # What a failing save takes away is no more there than where nothing was.
         yield from (f"it writes {name!r}, too" for name in changed if name in here and name not in there)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from worlds.concise import pretty
@@ -14,7 +14,7 @@ from .oracle import Expectation, OperationExpectation, Stage
 from .reach import REFUSAL
 from .violations import Violation
 
-__all__ = ["Breach", "Verdict", "describe_ranks", "outcome_lines", "place_of", "rank_text"]
+__all__ = ["Breach", "Verdict", "describe_ranks", "outcome_lines", "place_of", "rank_text", "ranks_text"]
 
 
 @dataclass(frozen=True)
@@ -173,10 +173,15 @@ def describe_ranks(seen: tuple[RankOutcome, ...], text: Callable[[RankOutcome], 
     groups: dict[str, list[int]] = {}
     for rank, what in enumerate(seen):
         groups.setdefault(text(what), []).append(rank)
-    return [(f"rank{'s' if len(ranks) > 1 else ''} {_ranges(ranks)}", said) for said, ranks in groups.items()]
+    return [(ranks_text(ranks), said) for said, ranks in groups.items()]
 
 
-def _ranges(ranks: list[int]) -> str:
+def ranks_text(ranks: Sequence[int]) -> str:
+    """Ranks in their order, as ``"rank 1"`` or ``"ranks 0-2, 4"``."""
+    return f"rank{'s' if len(ranks) > 1 else ''} {_ranges(ranks)}"
+
+
+def _ranges(ranks: Sequence[int]) -> str:
     parts: list[tuple[int, int]] = []
     for rank in ranks:
         if parts and parts[-1][1] == rank - 1:

@@ -46,7 +46,8 @@ TRAINING_FEATURES: dict[str, tuple[str, ...]] = {
     "training, at load": (
         *_OF_BOTH_SIDES,
         *("another parallelism", "broadcast_from_rank0", "strict=False"),
-        *("flatten_optimizer_state_dict", "ignore_frozen_params"),
+        *("flatten_optimizer_state_dict", "ignore_frozen_params", "submodules", "submodules, at load alone"),
+        "keep_submodule_prefixes=False",
     ),
 }
 """Every feature of a training, by group; what both sides must have alike is counted at load."""
@@ -103,6 +104,9 @@ def _of_load(training: Training) -> Iterator[str]:
         "strict=False": not side.strict,
         "flatten_optimizer_state_dict": training.flatten,
         "ignore_frozen_params": training.ignore_frozen,
+        "submodules": bool(training.saved.submodules),
+        "submodules, at load alone": bool(side.submodules) and not training.saved.submodules,
+        "keep_submodule_prefixes=False": not training.keep_prefixes,
     }
     yield from (name for name, there in names.items() if there)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, get_args
 
@@ -21,6 +22,7 @@ from worlds.training import (
     Training,
 )
 from worlds.training.case import Calls, Kind, Layer, Use, can_train, leaf_layers
+from worlds.training.program import HAS_SUBMODULES
 
 from ._bounds import check_bounds, within_limit
 from ._telling import tell
@@ -46,6 +48,10 @@ _LOADING: SearchStrategy[_Handing] = st.sampled_from(
     + ((True, False, False),) * 2
     + ((False, True, False), (True, False, True), (True, False, True), (True, True, True))
 )
+
+
+_SUBMODULES = st.sampled_from(("all",) * 9 + ("some", "some at load", "one by itself") * HAS_SUBMODULES)
+"""Of which layers the model's state is asked for, and whether it has the names that it has in the whole."""
 
 
 def _seldom(often: T, *seldom: T) -> SearchStrategy[T]:
@@ -144,13 +150,37 @@ def trainings(draw: DrawFn, *, max_world_size: int = 6, max_layers: int = 3) -> 
     flatten = draw(_seldom(False, True, True), label="flatten")
     ignore_frozen = draw(_seldom(False, True, True), label="ignore frozen")
     api = draw(_seldom("save", "async"), label="api")
+    which = draw(_SUBMODULES, label="submodules")
+    asked = draw(st.tuples(*[st.booleans()] * max_layers), label="the layers that are asked for")
+    more = draw(st.tuples(*[st.booleans()] * max_layers), label="those at save alone")
     layers = draw(training_layers(max_layers=max_layers), label="layers")
     layers = tuple(_widened(layer, (saved.parallelism, loaded.parallelism)) for layer in layers)
-    if ignore_frozen:
+    if ignore_frozen or which != "all":
         loaded = replace(loaded, strict=False)
-    training = Training(layers, width, optimizer, saved, loaded, flatten, ignore_frozen, api)  # type: ignore[arg-type]
+    if which != "all":
+        loaded = replace(loaded, submodules=_places(asked, layers)[: 1 if which == "one by itself" else None])
+    if which == "some":
+        saved = replace(saved, submodules=tuple(sorted({*loaded.submodules, *_places(more, layers)})))
+    elif which == "one by itself":
+        saved = replace(saved, submodules=loaded.submodules)
+    training = Training(
+        layers,
+        width,
+        optimizer,
+        saved,
+        loaded,
+        flatten=flatten,
+        ignore_frozen=ignore_frozen,
+        api=api,  # type: ignore[arg-type]
+        keep_prefixes=which != "one by itself",
+    )
     tell(training_features(training))
     return training
+
+
+def _places(chosen: Sequence[bool], layers: Sequence[Layer]) -> tuple[int, ...]:
+    """The layers that are chosen, by their places; the first one where none is."""
+    return tuple(place for place in range(len(layers)) if chosen[place]) or (0,)
 
 
 def _widened(layer: Layer, sides: tuple[Parallelism, ...]) -> Layer:

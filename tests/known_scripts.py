@@ -136,6 +136,8 @@ SAYS = {
     "rows-cut-twice": ["CheckpointException", "mismatch sizes torch.Size([1, 1]) vs torch.Size([0, 1])"],
     "strict-wants-state": ["RuntimeError: Missing optimizer state for parameter '1.weight' in checkpoint."],
     "frozen-by-another-name": ["model.1.head.weight: was tensor([[-1.0]]), is now tensor([[1.5409960746765137]])"],
+    "frozen-beside-submodules": ["in _get_model_state_dict", "KeyError: '1.weight'"],
+    "marker-for-extra-state": ["in set_extra_state", "TypeError: '_EXTRA_STATE' object is not subscriptable"],
     "flat-empty-state": ["optim.state.0.weight: saved nothing, loaded []"],
 }
 """What the script of each known issue prints that says what broke."""
@@ -269,6 +271,15 @@ REPAIRS = {
         "optim_only=not model_state_dict and not options.broadcast_from_rank0",
     ),
     "strict-wants-state": Plant(_STATE_DICT, "_split_optim_state_dict", "elif info.strict:", "elif False:"),
+    "frozen-beside-submodules": Plant(
+        _STATE_DICT, "_get_model_state_dict", "state_dict.pop(fqn)\n\n", "state_dict.pop(fqn, None)\n\n"
+    ),
+    "marker-for-extra-state": Plant(
+        _STATE_DICT,
+        "_load_model_state_dict",
+        "state_dict.update(local_state_dict)",
+        "state_dict.update((k, v) for k, v in local_state_dict.items() if not isinstance(v, _EXTRA_STATE))",
+    ),
     "flat-empty-state": Plant(
         _STATE_DICT,
         "_unflatten_optim_state_dict",

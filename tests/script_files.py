@@ -44,7 +44,7 @@ FAIL = {
     "on ranks of a group, each with another error": replace(
         BOTH,
         load=Operation(2, members=(0, 2)),
-        file_faults=(FileFault("load", 0, "data.read", "EACCES", 1), FileFault("load", 1, "data.seek")),
+        file_faults=(FileFault("load", 0, "data.read", "EPERM", 1), FileFault("load", 1, "data.seek")),
     ),
     "where nothing is yet": replace(
         BOTH, file_faults=tuple(FileFault("save", rank, "directory.mkdir") for rank in (0, 1))

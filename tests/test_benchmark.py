@@ -17,6 +17,7 @@ from worlds.benchmark.table import cost_table, ratio_lines
 from worlds.outcome import Returned
 
 
+@pytest.mark.commands
 @pytest.mark.thorough
 def test_every_column_is_measured() -> None:
     pytest.importorskip("expecttest")

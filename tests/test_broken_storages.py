@@ -56,6 +56,7 @@ def test_wrong_rank_is_found(world: SimulatedWorld) -> None:
     assert len(scenario.entries) <= 2, "one that rank 1 alone has, or a second one, which is then written by rank 1"
 
 
+@pytest.mark.commands
 @pytest.mark.thorough
 def test_campaign_on_a_storage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is judged by the laws of storages alone; what is found is shown, replayed, minimized, and has no script."""

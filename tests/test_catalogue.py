@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +18,8 @@ from campaign.seen import look
 from properties import judge
 from properties.violations import WrongObject
 from tests.planted_workers import OF_THIS_TORCH
+from tests.warm_python import run_python
 from worlds import Nested, Scenario, SimulatedWorld
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.thorough
@@ -96,10 +92,8 @@ def test_processes_that_are_started_anew_have_the_bug(tmp_path: Path) -> None:
         "own = 'from torch.distributed.checkpoint.resharding import _check_shard_metadata_pair_overlap as f;'\n"
         "subprocess.run([sys.executable, '-c', own + 'print(f.__code__.co_filename)'], check=True)\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=300
-    )
+    done = run_python("-c", program)
+    assert done.returncode == 0, done.stderr
     assert done.stdout == "<planted in _check_shard_metadata_pair_overlap>\n"
     assert "planted" not in resharding._check_shard_metadata_pair_overlap.__code__.co_filename
 

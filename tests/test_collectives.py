@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.distributed._functional_collectives as functional
-import torch.multiprocessing
 from torch.distributed._shard import sharded_tensor
 from torch.distributed._shard.sharding_spec import ChunkShardingSpec
 from torch.distributed.device_mesh import init_device_mesh
@@ -21,7 +18,8 @@ from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tenso
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.distributed.tensor.placement_types import _StridedShard
 
-from worlds import SimulatedWorld
+from worlds import ProcessWorld, SimulatedWorld
+from worlds.processes import jobs
 
 WORLD_SIZE = 4
 
@@ -233,24 +231,24 @@ BODIES: dict[str, Callable[[int], Any]] = {
 }
 
 
-def _real_rank(rank: int, directory: str) -> None:
-    store = dist.FileStore(f"{directory}/store", WORLD_SIZE)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=WORLD_SIZE)
-    Path(directory, str(rank)).write_bytes(pickle.dumps({name: body(rank) for name, body in BODIES.items()}))
-    dist.barrier()
-    dist.destroy_process_group()
+def all_bodies(rank: int) -> dict[str, Any]:
+    return {name: body(rank) for name, body in BODIES.items()}
 
 
 @pytest.fixture(scope="module")
-def gloo(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each rank gets in real processes."""
-    directory = tmp_path_factory.mktemp("gloo")
-    torch.multiprocessing.spawn(_real_rank, (str(directory),), nprocs=WORLD_SIZE)
-    return [pickle.loads((directory / str(rank)).read_bytes()) for rank in range(WORLD_SIZE)]
+def gloo(processes: ProcessWorld) -> Sequence[dict[str, Any]]:
+    """What each rank gets in real processes, which no other test has: the groups that are made stay in them."""
+    pool = processes.new_pool(WORLD_SIZE)
+    try:
+        answers = pool.run(lambda rank: partial(jobs.call, all_bodies, rank))
+    finally:
+        pool.close()
+    answers.raise_broken()
+    return [answers.ranks[rank] for rank in range(WORLD_SIZE)]
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_collective_gives_what_gloo_gives(name: str, gloo: list[dict[str, Any]], world: SimulatedWorld) -> None:
+def test_collective_gives_what_gloo_gives(name: str, gloo: Sequence[dict[str, Any]], world: SimulatedWorld) -> None:
     assert list(world.launch(BODIES[name], WORLD_SIZE).ranks) == [results[name] for results in gloo]
 
 

@@ -212,6 +212,7 @@ def test_replay_of_a_scenario_with_damage_goes_by_the_law_on_damage(
     assert "still there" in capsys.readouterr().out
 
 
+@pytest.mark.commands
 @pytest.mark.thorough
 def test_replay_on_the_ranks_of_a_job() -> None:
     """The one that hangs, so that the job must end all the same."""

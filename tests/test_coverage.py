@@ -154,6 +154,7 @@ needs_coverage = pytest.mark.skipif(importlib.util.find_spec("coverage") is None
 
 
 @needs_coverage
+@pytest.mark.commands
 @pytest.mark.thorough
 def test_command_measures_what_laws_reach(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "campaign", "coverage", "read_items", "--max-examples=8", f"--into={tmp_path}"]

@@ -182,7 +182,7 @@ def test_directory_that_is_there_need_not_be_made(world: SimulatedWorld) -> None
 @pytest.mark.parametrize("api", ["current", "uncoordinated"])
 def test_metadata_is_removed_where_an_earlier_save_has_left_some(api: Literal["current", "uncoordinated"]) -> None:
     """Of the whole, or the rank's own: of the kind that is written now."""
-    faults = (FileFault("save", 0, "metadata.remove", "EACCES"),)
+    faults = (FileFault("save", 0, "metadata.remove", "EPERM"),)
     for earlier in ("nothing", "coordinated", "uncoordinated"):
         scenario = replace(BASE, save=Operation(2, api=api), file_faults=faults, earlier=earlier)
         hits = SimulatedWorld().run(scenario).save.hits
@@ -319,7 +319,7 @@ def test_real_ranks_see_the_same(operation: Literal["save", "load"], processes: 
     ("fault", "says"),
     [
         (lambda: FileFault("save", 0, "data.read"), "a save has no operation 'data.read' on files"),
-        (lambda: FileFault("save", 0, "data.fsync", "full"), "'data.fsync' fails with EIO, ENOSPC, EACCES, lost"),
+        (lambda: FileFault("save", 0, "data.fsync", "full"), "'data.fsync' fails with EIO, ENOSPC, EPERM, lost"),
         (lambda: FileFault("save", 0, "data.write", skip=-1), "a count of calls is negative: -1"),
         (lambda: Scenario(file_faults=(FileFault("save", 1, "data.write"),)), "the save has no rank 1 to fail"),
         (lambda: Scenario(file_faults=2 * (FileFault("save", 0, "data.write"),)), "that fail are one"),

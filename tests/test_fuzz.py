@@ -36,6 +36,7 @@ from worlds.side_by_side import SideBySide
 judge_module = importlib.import_module("properties.judge")  # whose name the package gives to its function
 
 
+@pytest.mark.commands
 @pytest.mark.thorough
 def test_planted_bug_is_found_once_kept_and_shown(
     into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -168,6 +169,7 @@ def _check_script(script: str, directory: Path) -> None:
         assert run.status == status, run.output
 
 
+@pytest.mark.commands
 @pytest.mark.thorough
 def test_what_an_earlier_campaign_found_is_tried_first_and_is_not_new(
     into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -184,6 +186,7 @@ def test_what_an_earlier_campaign_found_is_tried_first_and_is_not_new(
     assert not Folder(tmp_path / "next").tally().findings
 
 
+@pytest.mark.commands
 @pytest.mark.thorough
 def test_campaign_draws_the_same_with_any_number_of_workers(tmp_path: Path) -> None:
     tallies = []
@@ -197,6 +200,7 @@ def test_campaign_draws_the_same_with_any_number_of_workers(tmp_path: Path) -> N
     assert tallies[0].examples == 3 * 2 * 40
 
 
+@pytest.mark.commands
 @pytest.mark.thorough
 def test_shards_together_are_one_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With findings too, which the second unit of the whole knows, and that of a shard does not."""

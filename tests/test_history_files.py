@@ -32,14 +32,14 @@ def _load(*faults: FileFault) -> Load:
 LONG = History(
     ENTRIES,
     (
-        _save(*(FileFault("save", rank, "directory.mkdir", "EACCES") for rank in (0, 1))),  # where nothing is
+        _save(*(FileFault("save", rank, "directory.mkdir", "EPERM") for rank in (0, 1))),  # where nothing is
         _load(),
         _save(),
         _save(FileFault("save", 1, "metadata.exists")),  # and so in its plan
         _load(),
         _save(*(FileFault("save", rank, "directory.mkdir") for rank in (0, 1))),  # where something is
         _load(FileFault("load", 1, "metadata.open")),
-        _save(FileFault("save", 0, "metadata.remove", "EACCES")),
+        _save(FileFault("save", 0, "metadata.remove", "EPERM")),
         _save(FileFault("save", 0, "data.write", "short"), FileFault("save", 1, "data.write", "short")),
         _load(FileFault("load", 0, "data.read"), FileFault("load", 1, "data.close")),
         _load(),
@@ -81,6 +81,25 @@ def test_save_that_fails_in_its_plan_and_changes_something_is_a_violation(world:
     assert breach.step == 3
     text = str(breach.violation())
     assert "step 4: 2 ranks save to 'a', where step 3 was to be seen, and rank 1 fails in metadata.exists (EIO)" in text
+
+
+def test_story_tells_who_fails_together_and_what_is_not_reached(world: SimulatedWorld) -> None:
+    never = _save(FileFault("save", 1, "data.write", skip=99), FileFault("save", 0, "data.write", "short"))
+    history = History(ENTRIES, (*LONG.steps[:1], never))
+    outcome = run_history(world, history)
+    elsewhere = replace(outcome.steps[1], changed=("b/.metadata",))
+    (breach,) = judge_history(history, replace(outcome, steps=(outcome.steps[0], elsewhere)))
+    text = str(breach.violation())
+    assert "step 1: 2 ranks save to 'a', where nothing was to be seen, and ranks 0-1 fail in directory.mkdir" in text
+    assert "and rank 1 fails in data.write at call 99 (EIO), which is not reached, and rank 0 fails in data.w" in text
+
+
+def test_story_tells_what_a_save_comes_to_alone(world: SimulatedWorld) -> None:
+    outcome = run_history(world, LONG)
+    fails = replace(outcome.steps[2], operation=outcome.steps[7].operation)
+    (breach, *_) = judge_history(LONG, replace(outcome, steps=(*outcome.steps[:2], fails, *outcome.steps[3:])))
+    assert breach.headline == "the save does not come to what it does alone: rank 0 does not see the same"
+    assert str(breach.violation()).splitlines()[-1] == "        ranks 0-1, alone in new processes: returned"
 
 
 def test_mixture_that_an_operation_on_a_file_leaves_is_the_known_one(world: SimulatedWorld) -> None:

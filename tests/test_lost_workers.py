@@ -19,6 +19,7 @@ from tests.campaigns import campaign, fuzz, plant_counter, until, workers_of
 from tests.planted_workers import DROPPED, plant_in_processes
 
 
+@pytest.mark.commands
 @pytest.mark.thorough
 def test_nothing_is_lost_when_a_worker_is_killed_and_then_the_campaign(
     into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -65,6 +66,7 @@ def test_nothing_is_lost_when_a_worker_is_killed_and_then_the_campaign(
     assert judged > tally.examples / 2, "what was counted since the last line of the log is not lost either"
 
 
+@pytest.mark.commands
 @pytest.mark.thorough
 def test_finding_is_not_lost_when_whoever_shrinks_it_is_killed(
     into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -114,6 +116,7 @@ def shorten(into: Path, seconds: float) -> None:
     (into / "campaign.json").write_text(json.dumps(plan.to_data()))
 
 
+@pytest.mark.commands
 @pytest.mark.thorough
 def test_worker_that_hangs_loses_its_unit_and_an_interrupt_ends_with_a_summary(into: Path, tmp_path: Path) -> None:
     hangs = f"time.sleep(1000 if os.path.getsize({str(tmp_path / 'planted' / 'count')!r}) == 5 else 0)"

@@ -35,6 +35,7 @@ def _change(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+@pytest.mark.commands
 @pytest.mark.thorough
 def test_template_passes_until_its_storage_lacks_a_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = tmp_path / "own"

@@ -107,7 +107,7 @@ def test_story_tells_what_overtakes_too(world: SimulatedWorld) -> None:
     (breach,) = judge_history(LONG, replace(outcome, steps=tuple(steps)))
     assert (breach.kind, breach.step) == (MemoryShows, 3)
     text = str(breach.violation())
-    assert "step 4: 2 ranks save to 'a', where step 1 was to be seen, by the API 'async', which begins when" in text
+    assert "step 4: 2 ranks save to 'a', where step 1 was to be seen, by async_save, which begins when" in text
     assert "step 5: 2 ranks load 'a', where step 1 is to be seen" in text
     assert "step 6: " not in text
 

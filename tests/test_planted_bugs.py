@@ -30,6 +30,8 @@ SEEN_OTHERWISE = {"rows-of-chunk-rounded-down"}
 @pytest.mark.thorough
 @pytest.mark.parametrize("bug", ONE_OF_EACH_LAW, ids=lambda bug: bug.id)
 def test_planted_bug_is_found_named_and_shrunk(bug: Bug, opened: OpenedWorlds, tmp_path: Path) -> None:
+    import torch._dynamo  # noqa: F401  (as in the first DTensor of a process: here, not in each that is forked for it)
+
     law = all_laws()[bug.witness.law]
     [record] = measure([bug], [0], [Course([law], alone=True)], tmp_path)
     assert record["state"] == "found", record

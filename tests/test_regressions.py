@@ -224,7 +224,7 @@ SCENARIOS = {
         save=Operation(2, api="uncoordinated"),
         load=Operation(2),
         writer=WriterOptions(False, extensions=("deflated", "inverted")),
-        file_faults=(FileFault("load", 0, "data.read", "EACCES"), FileFault("load", 1, "data.read", "short")),
+        file_faults=(FileFault("load", 0, "data.read", "EPERM"), FileFault("load", 1, "data.read", "short")),
         earlier="uncoordinated",
     ),
     # The ledger knew of those that take older metadata of their own alone, and not beside one that rightly refuses.

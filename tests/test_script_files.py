@@ -104,7 +104,7 @@ BLAMES = {
     ),
     "after one that failed": (
         Save("b", TWO, file_faults=(FileFault("save", 0, "metadata.rename"),)),
-        Save("a", TWO, file_faults=(FileFault("save", 1, "data.open", "EACCES"),)),
+        Save("a", TWO, file_faults=(FileFault("save", 1, "data.open", "EPERM"),)),
     ),
 }
 

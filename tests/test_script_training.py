@@ -102,6 +102,22 @@ def test_rank_that_hangs_alone_waits_for_no_other() -> None:
     assert "dist" not in script.partition("import sys")[2].replace("torch.distributed", "")
 
 
+def test_submodule_is_asked_for_and_given_back_by_itself() -> None:
+    saved, loaded = Side(steps=1, submodules=(1,)), Side(calls="model first", strict=False, submodules=(1,))
+    training = Training((Norm(), Norm()), saved=saved, loaded=loaded, keep_prefixes=False)
+    script = write_training_script(broken(training))
+    check_text(script)
+    for text in (
+        "keep_submodule_prefixes=False",
+        "    submodules={model[1]},\n",
+        'get_model_state_dict(model, submodules={model[1]}, options=options),\n    "optim":',
+        'set_model_state_dict(model, {model[1]: state["model"]}, options=options)\n',
+    ):
+        assert text in script, script
+    with pytest.raises(CannotWrite, match=r"^there is no script .* beside those that are not asked for yet$"):
+        write_training_script(broken(training, "model.0.weight"))
+
+
 ONE, TWO = Parallelism(data=1), Parallelism(data=2)
 
 

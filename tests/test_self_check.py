@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from campaign.determinism.compare import differences
-
-ROOT = Path(__file__).parents[1]
+from tests.warm_python import run_python
 
 
 def record(number: int, **changed: str) -> dict[str, Any]:
@@ -38,10 +34,10 @@ def test_each_difference_is_told(records: list[dict[str, Any]], said: list[str])
     assert [str(each) for each in differences("law", "elsewhere", seen, records)] == said
 
 
+@pytest.mark.commands
 @pytest.mark.thorough
 def test_command_finds_no_difference() -> None:
-    command = [sys.executable, "-m", "campaign", "determinism", "read_items", "--max-examples=8"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    done = run_python("-m", "campaign", "determinism", "read_items", "--max-examples=8", seconds=600)
     assert done.returncode == 0, done.stderr
     assert "read_items: 8 examples, no differences" in done.stderr
     assert done.stdout == "no differences\n"

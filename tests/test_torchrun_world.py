@@ -61,6 +61,7 @@ def run(arguments: Sequence[str], directory: Path) -> tuple[list[int], str]:
     return statuses, (directory / "agent-0").read_text()
 
 
+@pytest.mark.commands
 def test_two_agents_of_two_ranks_pass_a_sample_of_the_laws(tmp_path: Path) -> None:
     laws = ["properties/test_round_trip.py", "properties/test_no_deadlock.py", "properties/test_agreement.py"]
     options = ["-k", "shard-0", f"--checkpoint-dir={tmp_path}", "-rs"]
@@ -100,6 +101,7 @@ with TorchrunWorld(sys.argv[1], timeout=60) as world, SimulatedWorld() as simula
 """
 
 
+@pytest.mark.commands
 def test_hang_is_found_with_its_stacks_and_the_job_goes_on(tmp_path: Path) -> None:
     script = tmp_path / "job.py"
     script.write_text(SCRIPT)
@@ -127,6 +129,7 @@ with planted(FileSystemReader, "read_data", "target_tensor.copy_(tensor)", "pass
 """
 
 
+@pytest.mark.commands
 def test_job_ends_when_a_law_fails(tmp_path: Path) -> None:
     """With the first case that breaks it: to make it small takes the ranks a minute, and shows nothing more."""
     script = tmp_path / "planted.py"
@@ -139,6 +142,7 @@ def test_job_ends_when_a_law_fails(tmp_path: Path) -> None:
     assert f"pytest --world=torchrun --hypothesis-profile=quick '{law}'" in text
 
 
+@pytest.mark.commands
 @pytest.mark.parametrize("how", ["interrupted", "without a rank"])
 def test_job_ends_in_order_when_it_is(how: str, tmp_path: Path) -> None:
     arguments = [

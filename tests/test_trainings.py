@@ -101,6 +101,10 @@ def test_corners_are_drawn() -> None:
         ({"saved": Side(full=True, broadcast=True)}, "for what is loaded"),
         ({"loaded": Side(Parallelism(2), full=True, offload=True)}, "only rank 0"),
         ({"layers": (Norm(), Scale("frozen")), "ignore_frozen": True}, "missing at a strict load"),
+        ({"saved": Side(submodules=(0,))}, "not asked for at save is missing"),
+        ({"saved": Side(submodules=(0,)), "loaded": Side(submodules=(1,), strict=False)}, "there are 1 layers"),
+        ({"loaded": Side(submodules=(0,))}, "a strict load takes all of the model"),
+        ({"loaded": Side(submodules=(0,), strict=False), "keep_prefixes": False}, "names of two submodules"),
         ({"layers": (Embedding(2),), "loaded": Side(Parallelism(tensor=3))}, "torch cannot train"),
     ],
 )
@@ -266,6 +270,29 @@ def test_what_is_left_out_stays_as_it_was() -> None:
     outcome = TrainingOutcome((Saved(scratch, scratch),), (Loaded(target, target),))
     assert breaches(Training(), outcome) == []
     assert breaches(Training(), replace(outcome, loaded=(Loaded(target, scratch),))) == [(WrongBits, "model.a")]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_layers_that_are_not_asked_for_stay_as_they_were(kept: bool, world: SimulatedWorld) -> None:
+    """At save, at load, or both; and what a load does to one of them all the same is told."""
+    layers = (Norm(), Mlp(2), Counter(extra=True))
+    saved = Side(Parallelism(data=2), 1, submodules=() if kept else (1,))
+    loaded = Side(Parallelism(tensor=2), strict=False, submodules=(1,))
+    optimizer = Optimizer("SGD", variant=True)
+    training = Training(layers, optimizer=optimizer, saved=saved, loaded=loaded, keep_prefixes=kept)
+    outcome = run_training(world, training)
+    assert breaches(training, outcome) == []
+    rank, other = outcome.loaded
+    assert isinstance(rank, Loaded)
+    before, after = dict(rank.before.tensors), dict(rank.after.tensors)
+    changed = {name for name, tensor in after.items() if tensor != before[name] and name.startswith("model.")}
+    assert changed == {"model.1.up.weight", "model.1.down.weight"}
+    swapped = Held(tuple({**after, "model.0.weight": after["model.1.down.weight"]}.items()), rank.after.values)
+    untold = Held(rank.after.tensors, tuple({**dict(rank.after.values), "model.2._extra_state": "1"}.items()))
+    wrong = (replace(rank, after=swapped), other)
+    assert breaches(training, replace(outcome, loaded=wrong)) == [(WrongBits, "model.0.weight")]
+    wrong = (replace(rank, after=untold), other)
+    assert breaches(training, replace(outcome, loaded=wrong)) == [(WrongObject, "model.2._extra_state")]
 
 
 def test_violation_says_where() -> None:

@@ -90,7 +90,7 @@ NOT_AN_EXCEPTION = frozenset({"CheckpointException", "KeyboardInterrupt", "Syste
 """The errors that ``except Exception`` does not catch."""
 
 
-FILE_ERRORS = ("EIO", "ENOSPC", "EACCES", "short", "full", "lost")
+FILE_ERRORS = ("EIO", "ENOSPC", "EPERM", "short", "full", "lost")
 """What an operation on files fails with; see :class:`worlds.file_faults.FileFault`."""
 
 RAISES_NOTHING = frozenset({"short", "lost"})

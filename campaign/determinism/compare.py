@@ -7,35 +7,30 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ..asked import cpus
 from ..laws import Law
 from ..logs import Record
 from ..pool import ROOT
-from .one_law import BACKWARDS
+from .one_law import BACKWARDS, LOADED
 
 __all__ = ["WAYS", "Difference", "Way", "compare", "differences"]
-
-_BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(100000))"
 
 
 @dataclass(frozen=True)
 class Way:
-    """How a process runs the examples: with this seed of what strings hash to, this order, and beside load or not."""
+    """How a process runs the examples: with this seed of what strings hash to, and as :mod:`.one_law` names it."""
 
     name: str
     hash_seed: int
-    order: str = ""
-    loaded: bool = False
+    how: str = ""
 
 
 WAYS = (
     Way("first", 1),
     Way("in another process", 2),
     Way("from the last to the first, each twice", 3, BACKWARDS),
-    Way("beside load", 4, loaded=True),
+    Way("beside load", 4, LOADED),
 )
 """The first is what the others are compared with."""
 
@@ -84,23 +79,9 @@ def _run(law: Law, examples: int, way: Way) -> list[Record]:
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": str(way.hash_seed), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "campaign.determinism.one_law", law.name, str(examples)]
-    with _load(cpus() if way.loaded else 0):
-        done = subprocess.run(
-            [*command, way.order] if way.order else command, env=environment, capture_output=True, text=True
-        )
+    command += [way.how] if way.how else []
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         last = next(iter(done.stderr.strip().splitlines()[-1:]), "")
         raise RuntimeError(f"{law.name} {way.name} ended with status {done.returncode}: {last}")
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-
-
-@contextmanager
-def _load(processes: int) -> Iterator[None]:
-    """Inside the block so many processes are busy; they end with this one, whatever ends it."""
-    busy = [subprocess.Popen([sys.executable, "-c", _BUSY]) for _ in range(processes)]
-    try:
-        yield
-    finally:
-        for process in busy:
-            process.kill()
-            process.wait()

@@ -1,7 +1,8 @@
 """A law's examples in a process of their own, and what was seen of each, for whoever compares processes.
 
-``python -m campaign.determinism.one_law LAW EXAMPLES [backwards]``: a line of JSON for each example. ``backwards``
-draws all of them first, and then judges them from the last to the first, each two times in a row.
+``python -m campaign.determinism.one_law LAW EXAMPLES [backwards|loaded]``: a line of JSON for each example.
+``backwards`` draws all of them first, and then judges them from the last to the first, each two times in a row.
+``loaded`` has as many other processes busy as there are processors, from the first example on.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 from typing import Any
 
@@ -22,6 +24,7 @@ from worlds import SimulatedWorld
 from worlds.hygiene import quiet
 from worlds.patches import Patch, applied
 
+from ..asked import cpus
 from ..laws import Law, all_laws
 from ..logs import Record
 from ..measure.run import prepare
@@ -30,7 +33,9 @@ from ..seen import look
 
 __all__: list[str] = []
 
-BACKWARDS = "backwards"
+BACKWARDS, LOADED = "backwards", "loaded"
+
+_BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(100000))"
 
 _METADATA = re.compile(r"(\.metadata': )'[0-9a-f]{64}'")
 """The digest of a file of metadata, in which DCP's writer puts an id that is random."""
@@ -81,11 +86,23 @@ def _see(law: Law, case: Any, opened: OpenedWorlds) -> Record:
     }
 
 
-def _main(name: str, examples: str, order: str = "") -> None:
+@contextmanager
+def _load() -> Iterator[None]:
+    """Inside the block all processors are busy with processes that end with this one, whatever ends it."""
+    busy = [subprocess.Popen([sys.executable, "-c", _BUSY]) for _ in range(cpus())]
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+def _main(name: str, examples: str, how: str = "") -> None:
     prepare()
     law = all_laws()[name]
     cases: list[Any] = []
-    with OpenedWorlds() as opened, quiet():
+    with OpenedWorlds() as opened, quiet(), _load() if how == LOADED else nullcontext():
 
         def show(number: int, case: Any) -> None:
             print(json.dumps({"number": number, **_see(law, case, opened)}), flush=True)
@@ -94,8 +111,8 @@ def _main(name: str, examples: str, order: str = "") -> None:
             cases.append(None)
             show(len(cases), case)
 
-        _draw(law, int(examples), opened, cases.append if order else run)
-        if order == BACKWARDS:
+        _draw(law, int(examples), opened, cases.append if how == BACKWARDS else run)
+        if how == BACKWARDS:
             for number, case in reversed([*enumerate(cases, 1)]):
                 show(number, case)
                 show(number, case)

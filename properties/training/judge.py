@@ -123,7 +123,7 @@ class _Judged:
     def target(self, rank: int, whole: Whole, loaded: Loaded) -> Iterator[TrainingBreach]:
         """What is wrong with what a rank holds after the load."""
         before, after = _tensors(loaded.before), _tensors(loaded.after)
-        kept = {name for name, tensor in before.items() if self.is_left_out(tensor)}
+        kept = {name for name, tensor in before.items() if self.is_left_out(name, tensor)}
         for name in sorted({*whole.tensors, *after} - kept):
             wanted, got = whole.tensors.get(name), after.get(name)
             if wanted is None or got is None:
@@ -131,12 +131,15 @@ class _Judged:
             else:
                 yield from self._tensor(rank, name, wanted, before.get(name), got)
         for name in sorted(kept):
-            if before[name] != after.get(name):
-                about = {"expected": _text(before[name]), "seen": _text(after.get(name))}
-                headline = f"{name} on rank {rank} is not in the checkpoint, and is not what it was before"
-                yield self.breach(WrongBits, "load", headline, name=name, rank=rank, **about)
-        values = _values(loaded.after)
-        for name in sorted({*whole.values, *values}):
+            yield from self._kept(WrongBits, rank, name, before[name], after.get(name))
+        yield from self._target_values(rank, whole, loaded)
+
+    def _target_values(self, rank: int, whole: Whole, loaded: Loaded) -> Iterator[TrainingBreach]:
+        before, values = _values(loaded.before), _values(loaded.after)
+        kept = {name for name in before if self.is_not_asked_for(name)}
+        for name in sorted(kept):
+            yield from self._kept(WrongObject, rank, name, before[name], values.get(name))
+        for name in sorted({*whole.values, *values} - kept):
             wanted_text, text = whole.values.get(name), values.get(name)
             if wanted_text is None or text is None:
                 yield self._wrong_key(rank, name, text is None, _text(text))
@@ -145,9 +148,24 @@ class _Judged:
                 headline = f"{name} on rank {rank} is not what was saved"
                 yield self.breach(WrongObject, "load", headline, name=name, rank=rank, **about)
 
-    def is_left_out(self, tensor: HeldTensor) -> bool:
-        """Whether the checkpoint does not have the tensor, on purpose."""
-        return tensor.scratch or (tensor.frozen and self.training.ignore_frozen)
+    def _kept(
+        self, kind: type[Violation], rank: int, name: str, before: HeldTensor | str, after: HeldTensor | str | None
+    ) -> Iterator[TrainingBreach]:
+        if before != after:
+            about = {"expected": _text(before), "seen": _text(after)}
+            headline = f"{name} on rank {rank} is not to be loaded, and is not what it was before"
+            yield self.breach(kind, "load", headline, name=name, rank=rank, **about)
+
+    def is_left_out(self, name: str, tensor: HeldTensor) -> bool:
+        """Whether the load does not have the tensor, on purpose."""
+        ignored = tensor.frozen and self.training.ignore_frozen
+        return tensor.scratch or ignored or self.is_not_asked_for(name)
+
+    def is_not_asked_for(self, name: str) -> bool:
+        """Whether it is of a layer that is none of the submodules that are."""
+        submodules = self.training.loaded.submodules
+        part, _, rest = name.partition(".")
+        return bool(submodules) and part == "model" and int(rest.partition(".")[0]) not in submodules
 
     def _wrong_key(self, rank: int, name: str, missing: bool, seen: str) -> TrainingBreach:
         what = "is not there, and was saved" if missing else "is there, and was not saved"

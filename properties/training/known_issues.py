@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from properties.ledger import LedgerEntry, first_match
-from worlds.training import Embedding, Mlp, Norm, Optimizer, Parallelism, Scale, Side, Training
+from worlds.training import Counter, Embedding, Mlp, Norm, Optimizer, Parallelism, Scale, Side, Training
 
 from . import symptoms
 from .breach import TrainingBreach
@@ -143,6 +143,29 @@ _ISSUES: tuple[TrainingIssue, ...] = (
         loses="a frozen parameter that two modules share is overwritten by what was to be ignored",
         training=Training((Norm(), Embedding(tied=True, use="frozen")), loaded=Side(strict=False), ignore_frozen=True),
         matches=symptoms.frozen_by_another_name,
+    ),
+    TrainingIssue(
+        id="frozen-beside-submodules",
+        title="with ignore_frozen_params, submodules raise KeyError where a frozen parameter is not among the names",
+        loses="of a model that is frozen in part, the state of the other part cannot be asked for by two options",
+        training=Training(
+            (Norm(), Scale("frozen")),
+            saved=Side(steps=1, submodules=(0,)),
+            loaded=Side(strict=False, submodules=(0,)),
+            ignore_frozen=True,
+        ),
+        matches=symptoms.frozen_beside_submodules,
+    ),
+    TrainingIssue(
+        id="marker-for-extra-state",
+        title="with full_state_dict, what a load has not of extra states is set to a marker of DCP's own",
+        loses="a module whose extra state is not among what is loaded, as that of a part is not, raises, or keeps that",
+        training=Training(
+            (Norm(), Counter(extra=True)),
+            optimizer=Optimizer("SGD", variant=True),
+            loaded=Side(full=True, strict=False, submodules=(0,)),
+        ),
+        matches=symptoms.marker_for_extra_state,
     ),
     TrainingIssue(
         id="flat-empty-state",

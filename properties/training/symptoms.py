@@ -16,7 +16,7 @@ from properties.violations import (
 from worlds.layouts import MeshSharding, Shard, StridedShard
 from worlds.outcome import Deadlocked
 from worlds.parts import Part, chunk_runs
-from worlds.training import Embedding, Loaded, Mlp, Parallelism, Saved, Training
+from worlds.training import Counter, Embedding, Loaded, Mlp, Parallelism, Saved, Training
 from worlds.training.case import leaf_layers
 
 from .breach import TrainingBreach
@@ -29,10 +29,12 @@ __all__ = [
     "empty_state_made",
     "flat_and_full",
     "flat_empty_group",
+    "frozen_beside_submodules",
     "frozen_by_another_name",
     "frozen_state_dropped",
     "full_without_state",
     "hidden_by_evaluation",
+    "marker_for_extra_state",
     "rank_0_broadcasts_alone",
     "state_never_made",
     "state_not_asked_for",
@@ -201,6 +203,29 @@ def frozen_by_another_name(breach: TrainingBreach) -> bool:
         return False
     elements = saved[breach.name].elements
     return all(elements[index] == element for chunk in held.chunks for index, element in places(chunk, held.shape))
+
+
+def frozen_beside_submodules(breach: TrainingBreach) -> bool:
+    """Whether a frozen parameter was to be left out that is not there, as it is of no submodule that was asked for.
+
+    Or is there by another name, that which it has in the submodule.
+    """
+    training, failed = breach.training, breach.failed
+    side = training.saved if breach.side == "save" else training.loaded
+    origin = f"{_STATE_DICT}:_get_model_state_dict"
+    if failed is None or not side.submodules or not _raised(breach, "get", "KeyError", origin=origin):
+        return False
+    place = int(failed.raised.error.message.strip("'").partition(".")[0])
+    layers = leaf_layers((training.layers[place],))
+    frozen = any(not isinstance(layer, Counter) and layer.use == "frozen" for layer in layers)
+    return training.ignore_frozen and frozen and (place not in side.submodules or not training.keep_prefixes)
+
+
+def marker_for_extra_state(breach: TrainingBreach) -> bool:
+    """Whether a module whose extra state was not asked for is given the object that stands for it among the names."""
+    side = breach.training.loaded
+    part = side.full and bool(side.submodules) and breach.side == "load"
+    return part and _raised(breach, "set", "TypeError", "'_EXTRA_STATE' object is not subscriptable")
 
 
 def cut_otherwise(breach: TrainingBreach) -> bool:

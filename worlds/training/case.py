@@ -164,7 +164,8 @@ class Side(Concise):
 
     ``steps`` is how many the optimizer has taken; with ``evaluated``, a forward pass without gradients came after them.
     ``full``, ``offload``, ``broadcast`` and ``strict`` are ``StateDictOptions``, and ``calls`` says whether the model's
-    and the optimizer's state are asked for in one call or in two.
+    and the optimizer's state are asked for in one call or in two. With ``submodules``, those layers alone, by their
+    places, are asked for of the model; of the optimizer all is, as torch documents it.
     """
 
     _positional = 0
@@ -177,10 +178,12 @@ class Side(Concise):
     offload: bool = False
     broadcast: bool = False
     strict: bool = True
+    submodules: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         require(self.steps >= 0, f"a training cannot have taken {self.steps} steps")
         require(self.full or not self.broadcast, "broadcast_from_rank0 needs full_state_dict")
+        require(sorted(set(self.submodules)) == list(self.submodules), f"not in order: {self.submodules}")
 
 
 _SAVED = Side(steps=1)
@@ -192,7 +195,8 @@ class Training(Concise):
     """A training that is saved, and loaded into another one of the same module and optimizer.
 
     ``width`` is the number of features between the layers. ``flatten`` and ``ignore_frozen`` are options of both sides,
-    which else would not speak of the same keys.
+    which else would not speak of the same keys; so is ``keep_prefixes``, without which the one submodule has the names
+    of its own, and is given back by itself.
     """
 
     _positional = 1
@@ -205,6 +209,7 @@ class Training(Concise):
     flatten: bool = False
     ignore_frozen: bool = False
     api: Literal["save", "async"] = "save"
+    keep_prefixes: bool = True
 
     def __post_init__(self) -> None:
         leaves = list(leaf_layers(self.layers))
@@ -219,6 +224,17 @@ class Training(Concise):
                 require(can_train(layer, side.parallelism), f"torch cannot train {layer} with {side.parallelism}")
         left_out = self.ignore_frozen and "frozen" in uses
         require(not left_out or not self.loaded.strict, "keys that are left out at save are missing at a strict load")
+        self._check_submodules()
+
+    def _check_submodules(self) -> None:
+        saved, loaded = self.saved.submodules, self.loaded.submodules
+        there = range(len(self.layers))
+        require({*saved, *loaded} <= {*there}, f"there are {len(there)} layers, and not those of {saved}, {loaded}")
+        require(not saved or bool(loaded), "what is not asked for at save is missing at load")
+        require(not saved or {*loaded} <= {*saved}, "what is not asked for at save is missing at load")
+        require(not loaded or not self.loaded.strict, "a strict load takes all of the model")
+        one = len(loaded) == 1 and saved == loaded
+        require(self.keep_prefixes or one, "without their prefixes, the names of two submodules may be the same")
 
 
 def can_train(layer: Layer, parallelism: Parallelism) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import torch.distributed.checkpoint as dcp
@@ -25,7 +26,10 @@ from .held import hold, poison, poison_training
 from .live import LiveTraining
 from .outcome import Failed, Held, Loaded, Saved
 
-__all__ = ["load_training", "save_training"]
+__all__ = ["HAS_SUBMODULES", "load_training", "save_training"]
+
+HAS_SUBMODULES = "keep_submodule_prefixes" in {option.name for option in fields(StateDictOptions)}
+"""Whether torch takes them: deprecated, and said to be gone from 2.5 on, they still are in 2.15."""
 
 T = TypeVar("T")
 
@@ -80,6 +84,7 @@ def _call(name: str, path: str, function: Callable[[], T]) -> T:
 
 def _options(live: LiveTraining) -> StateDictOptions:
     side = live.side
+    prefixes: dict[str, Any] = {} if live.training.keep_prefixes else {"keep_submodule_prefixes": False}
     return StateDictOptions(
         full_state_dict=side.full,
         cpu_offload=side.offload,
@@ -87,32 +92,34 @@ def _options(live: LiveTraining) -> StateDictOptions:
         strict=side.strict,
         broadcast_from_rank0=side.broadcast,
         flatten_optimizer_state_dict=live.training.flatten,
+        **prefixes,
     )
 
 
 def _get(live: LiveTraining) -> dict[str, Any]:
     """The state dict to save, or to load into, by the calls that the side asks for."""
     model, optimizer, options = live.model, live.optimizer, _options(live)
+    asked = {model[place] for place in live.side.submodules}
+    submodules: dict[str, Any] = {"submodules": asked} if asked else {}
     if live.side.calls == "together":
-        both = get_state_dict(model, optimizer, options=options)
+        both = get_state_dict(model, optimizer, options=options, **submodules)
         return {"model": both[0], "optim": both[1]}
     parts: dict[str, Callable[[], Any]] = {
-        "model": lambda: get_model_state_dict(model, options=options),
-        "optim": lambda: get_optimizer_state_dict(model, optimizer, options=options),
+        "model": lambda: get_model_state_dict(model, options=options, **submodules),
+        "optim": lambda: get_optimizer_state_dict(model, optimizer, options=options, **submodules),
     }
     return {name: parts[name]() for name in _order(live)}
 
 
 def _set(live: LiveTraining, state: dict[str, Any]) -> None:
     model, optimizer, options = live.model, live.optimizer, _options(live)
+    of_model: Any = state["model"] if live.training.keep_prefixes else {model[live.side.submodules[0]]: state["model"]}
     if live.side.calls == "together":
-        set_state_dict(
-            model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optim"], options=options
-        )
+        set_state_dict(model, optimizer, model_state_dict=of_model, optim_state_dict=state["optim"], options=options)
         return
     for name in _order(live):
         if name == "model":
-            set_model_state_dict(model, state["model"], options=options)
+            set_model_state_dict(model, of_model, options=options)
         else:
             set_optimizer_state_dict(model, optimizer, state["optim"], options=options)
 

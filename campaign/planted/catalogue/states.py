@@ -97,6 +97,21 @@ STATES = (
         Witness("training_state", Training(optimizer=Optimizer("Adam"))),
     ),
     Bug(
+        "submodule-given-back-by-names-of-its-own",
+        "a submodule given back by names of its own, which the whole has not",
+        (Change("state_dict:_unflatten_model_state_dict", "{prefix + subfqn: value", "{subfqn: value"),),
+        Witness(
+            "training_state",
+            Training(
+                optimizer=Optimizer(variant=True),
+                saved=Side(steps=1, submodules=(0,)),
+                # So the load is into copies, and not into the parameters themselves.
+                loaded=Side(parallelism=Parallelism(data=2), full=True, strict=False, submodules=(0,)),
+                keep_prefixes=False,
+            ),
+        ),
+    ),
+    Bug(
         "optimizer-state-under-name-of-another-parameter",
         "optimizer state under the name of another parameter",
         (

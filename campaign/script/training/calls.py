@@ -27,7 +27,8 @@ def _options(training: Training, side: Side, name: SideName) -> tuple[str, ...]:
         "flatten_optimizer_state_dict": training.flatten,
     }
     strict = [] if side.strict or name == "save" else ["strict=False"]
-    return (*(f"{option}=True" for option, on in said.items() if on), *strict)
+    keep = [] if training.keep_prefixes else ["keep_submodule_prefixes=False"]
+    return (*(f"{option}=True" for option, on in said.items() if on), *keep, *strict)
 
 
 def _call(plan: TrainingPlan, name: SideName, function: str, *arguments: str) -> Items:
@@ -35,26 +36,34 @@ def _call(plan: TrainingPlan, name: SideName, function: str, *arguments: str) ->
     return Items(f"{function}(", (*arguments, *options))
 
 
+def _get_call(plan: TrainingPlan, name: SideName, function: str, *arguments: str) -> Items:
+    submodules = ", ".join(f"model[{place}]" for place in plan.side(name).submodules)
+    return _call(plan, name, function, *arguments, *([f"submodules={{{submodules}}}"] if submodules else []))
+
+
 def get_lines(plan: TrainingPlan, name: SideName) -> list[str]:
     """The statements that make ``state``, the state dict to save or to load into."""
     side = plan.side(name)
     if side.calls == "together":
-        call = _call(plan, name, "model_state, optim_state = get_state_dict", "model", "optimizer")
+        call = _get_call(plan, name, "model_state, optim_state = get_state_dict", "model", "optimizer")
         return [render(call), 'state = {"model": model_state, "optim": optim_state}']
     calls = {
-        "model": _call(plan, name, '"model": get_model_state_dict', "model"),
-        "optim": _call(plan, name, '"optim": get_optimizer_state_dict', "model", "optimizer"),
+        "model": _get_call(plan, name, '"model": get_model_state_dict', "model"),
+        "optim": _get_call(plan, name, '"optim": get_optimizer_state_dict', "model", "optimizer"),
     }
     return [render(Items("state = {", tuple(calls[part] for part in _order(side))))]
 
 
 def set_lines(plan: TrainingPlan) -> list[str]:
     """The statements that take over what was loaded into ``state``."""
+    state = 'state["model"]'
+    if not plan.training.keep_prefixes:
+        state = f"{{model[{plan.training.loaded.submodules[0]}]: {state}}}"
     if plan.training.loaded.calls == "together":
-        states = ('model_state_dict=state["model"]', 'optim_state_dict=state["optim"]')
+        states = (f"model_state_dict={state}", 'optim_state_dict=state["optim"]')
         return [render(_call(plan, "load", "set_state_dict", "model", "optimizer", *states))]
     calls = {
-        "model": _call(plan, "load", "set_model_state_dict", "model", 'state["model"]'),
+        "model": _call(plan, "load", "set_model_state_dict", "model", state),
         "optim": _call(plan, "load", "set_optimizer_state_dict", "model", "optimizer", 'state["optim"]'),
     }
     return [render(calls[part]) for part in _order(plan.training.loaded)]

@@ -171,6 +171,8 @@ class TrainingPlan:
             raise CannotWrite("there is no script that compares what was saved by async_save() yet")
         if self.fills and (loaded.full or loaded.offload):
             raise CannotWrite("there is no script that compares tensors that were loaded into copies yet")
+        if self.compared == "model" and loaded.submodules:
+            raise CannotWrite("there is no script that compares parameters beside those that are not asked for yet")
         if self.compared == "model" and self._keeps_some and not self.is_left_out:
             raise CannotWrite("there is no script that compares parameters beside those that are ignored yet")
 
