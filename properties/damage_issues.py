@@ -18,12 +18,13 @@ from worlds.storages import limits_of
 from .check import KNOWN_HITS, World, pass_or_raise
 from .damage_reads import DamageReads
 from .judge import judge
+from .judge_damage import named_ranks
 from .judge_damaged_safetensors import SafetensorsDamage
 from .judged import count_judged
 from .known_issues import find_known_issue
 from .ledger import LedgerEntry, first_match
 from .verdict import Verdict
-from .violations import UnseenDamage
+from .violations import LostFailure, UnseenDamage, Violation
 
 __all__ = ["DAMAGE_ISSUES", "DamageIssue", "check_damaged", "find_damage_issue"]
 
@@ -34,6 +35,7 @@ class DamageIssue(LedgerEntry):
 
     scenario: Scenario
     matches: Callable[[Verdict], bool]
+    kinds: tuple[type[Violation], ...] = (UnseenDamage,)
 
 
 def check_damaged(scenario: Scenario, world: World) -> None:
@@ -72,9 +74,10 @@ def _known_without_damage(verdict: Verdict) -> LedgerEntry | None:
 
 def find_damage_issue(verdict: Verdict) -> DamageIssue | None:
     """The entry for the verdict's breach, if it is known for the installed torch."""
-    if verdict.breach is None or verdict.breach.kind is not UnseenDamage:
+    if verdict.breach is None:
         return None
-    return first_match(DAMAGE_ISSUES.values(), lambda issue: issue.matches(verdict))
+    kind = verdict.breach.kind
+    return first_match(DAMAGE_ISSUES.values(), lambda issue: kind in issue.kinds and issue.matches(verdict))
 
 
 def _is_due_to(kind: str, *, metadata: bool = False) -> Callable[[Verdict], bool]:
@@ -109,9 +112,28 @@ def _misses_a_file(verdict: Verdict) -> bool:
     damage = _is_of_safetensors(verdict)
     if damage is None or not damage.gone or damage.is_other_header:
         return False
-    missing = any(each.kind == "missing" for each in verdict.scenario.damages)
+    if not any(each.kind == "missing" for each in verdict.scenario.damages):
+        return False
     # Where two had changed places before one was removed, what is gone was in the other.
-    return missing and any(file.after is None and "/" not in file.file for file in verdict.outcome.damaged)
+    missing = any(file.after is None and "/" not in file.file for file in verdict.outcome.damaged)
+    return missing and (verdict.breach is None or verdict.breach.kind is UnseenDamage or _has_the_rest(verdict, damage))
+
+
+def _has_the_rest(verdict: Verdict, damage: SafetensorsDamage) -> bool:
+    """Whether each rank that is not named, where others are, finds a part of every tensor of which it lacks one.
+
+    Or need not, where the load may be partial.
+    """
+    load = verdict.outcome.load
+    assert load is not None
+    there = {record.fqn for record in damage.reads.metadata.storage if record not in damage.gone}
+    lacking = damage.reads.ranks("lost", surely=True)
+    named = named_ranks(load)
+    unnamed = lacking.keys() - named
+    partial = verdict.scenario.planner.allow_partial_load
+    return bool(named and unnamed) and all(
+        partial or record.fqn in there for rank in unnamed for record in lacking[rank]
+    )
 
 
 def _takes_part_for_whole(verdict: Verdict) -> bool:
@@ -199,6 +221,7 @@ _ISSUES = (
             (TensorEntry("a", (2,), saved=_HALVES),), Operation(2), damages=(Damage("missing"),), storage="safetensors"
         ),
         matches=_misses_a_file,
+        kinds=(UnseenDamage, LostFailure),
     ),
     DamageIssue(
         id="consolidated-part-as-whole",

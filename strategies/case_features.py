@@ -148,6 +148,8 @@ CASE_FEATURES: dict[str, tuple[str, ...]] = {
         "on fsspec",
         "on safetensors",
         "on consolidated",
+        "on threaded",
+        "on whole",
     ),
 }
 """Every feature of those cases, by group."""

@@ -40,7 +40,7 @@ _KINDS: tuple[tuple[DamageKind, bool], ...] = (
 
 
 # DCP's own files more often, since they can come to harm in more ways.
-_STORAGES = (FILE_SYSTEM, FILE_SYSTEM, FILE_SYSTEM, "fsspec", "safetensors", "consolidated")
+_STORAGES = (FILE_SYSTEM, FILE_SYSTEM, FILE_SYSTEM, "fsspec", "safetensors", "consolidated", "threaded", "whole")
 _BITS = [(bit, special) for special in (False, True) for bit in range(8)]
 
 

@@ -22,7 +22,8 @@ from worlds import (
     TensorEntry,
 )
 from worlds.fitting import fitted
-from worlds.layouts import EnumerableSharding, Tile
+from worlds.layouts import EnumerableSharding, Plain, Tile
+from worlds.operations import PlannerOptions
 from worlds.outcome import ErrorRecord, OperationOutcome, Outcome, Raised, Returned
 from worlds.safetensors_files import in_order, places_in
 
@@ -116,6 +117,40 @@ def test_file_that_has_changed_places_before_it_is_missing_is_not_missed_either(
         storage="safetensors",
     )
     verdict = judge(scenario, world.run(scenario))
+    issue = find_damage_issue(verdict)
+    assert issue is not None
+    assert issue.id == "safetensors-missing-file"
+
+
+_FIRST, _SECOND = ChunkSharding(0, (0,)), ChunkSharding(0, (1,))
+_SWAPPED, _ON_0 = ChunkSharding(0, (1, 0)), Plain((0,))
+
+
+@pytest.mark.parametrize(
+    ("entries", "partial"),
+    [
+        # Of "a" the other half is there, and of "b" nothing.
+        ((TensorEntry("a", (2,), saved=HALVES, loaded=_SWAPPED), TensorEntry("b", saved=_ON_0, loaded=_ON_0)), False),
+        # Of "a" is nothing there, which is allowed, and "b" is shorter than it was.
+        (
+            (
+                TensorEntry("a", (2,), saved=_FIRST, loaded=_SECOND),
+                TensorEntry("b", (2,), saved=_SWAPPED, loaded=_ON_0),
+            ),
+            True,
+        ),
+    ],
+)
+def test_rank_that_misses_nothing_of_a_missing_file_is_known_where_another_one_is_named(
+    entries: tuple[TensorEntry, ...], partial: bool, world: SimulatedWorld
+) -> None:
+    by, options = Operation(2), PlannerOptions(allow_partial_load=partial)
+    scenario = Scenario(entries, by, by, planner=options, damages=(Damage("missing"),), storage="safetensors")
+    outcome = world.run(scenario)
+    assert named(outcome) == ("plan", {0})
+    verdict = judge(scenario, outcome)
+    assert verdict.breach is not None
+    assert verdict.breach.kind is LostFailure
     issue = find_damage_issue(verdict)
     assert issue is not None
     assert issue.id == "safetensors-missing-file"
