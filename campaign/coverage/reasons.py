@@ -71,6 +71,8 @@ REASONS: tuple[Reason, ...] = (
         ),
         _in("staging:DefaultStager._stage", "if not (self._staging_stream or not self._config.use_async_staging):"),
         _in("staging:BlockingAsyncStager.stage", "if self.state_dict_cache is None:"),
+        _in("state_dict:_load_model_state_dict", 'raise ValueError("Multiple devices found")'),
+        _in("state_dict:_load_optim_state_dict._device", 'raise ValueError("Device mismatch")'),
         _in(
             "_state_dict_stager:StateDictStager._stage_untyped_storage",
             "pin_memory_utils.pin_memory(new_storage.data_ptr(), new_storage.nbytes())",
@@ -119,6 +121,11 @@ REASONS: tuple[Reason, ...] = (
         _all("state_dict", "_patch_optimizer_state_dict.load_state_dict_call"),
         _in("state_dict:_state_dict_fn", "call = functools.partial(getattr(obj.__class__, api), self=obj)"),
         _all("filesystem", "_StorageWriterTransforms.transform_save_stream.NoCloseWriter.writeable"),
+        _all("_fsspec_filesystem", "FileSystem.ls"),
+        _all("format_utils", "BroadcastingTorchSaveReader.validate_checkpoint_id"),
+        _all("hf_storage", "HuggingFaceStorageWriter.metadata_path"),
+        _all("_consolidate_hf_safetensors", "consolidate_safetensors_files_on_every_rank"),
+        _all("utils", "_ReaderView.readable"),
         _all("_extension", "ZStandard.transform_to.Writer.writeable"),
     ),
     _reason(
@@ -185,8 +192,45 @@ REASONS: tuple[Reason, ...] = (
         _in("state_dict_loader:load", "if key not in state_dict:"),
     ),
     _reason(
-        "of a checkpoint of an older torch",
+        "of a checkpoint of another torch",
         _in("filesystem:FileSystemReader.read_metadata", "metadata.storage_meta = StorageMeta()"),
+        _in("_extension:ZStandard.from_descriptor", 'raise ValueError(f"Unknown extension {version=}")'),
+    ),
+    _reason(
+        "as an older torch was called, or asked planners and storages",
+        _in("utils:_api_bc_check.inner_func", "warnings.warn("),
+        _in("default_planner:DefaultSavePlanner.__init__", "logger.warning("),
+        _in("state_dict_saver:_save_state_dict.local_step", "warnings.warn("),
+        _in(
+            "state_dict_saver:_save_state_dict.local_step",
+            "storage_writer.set_up_storage_writer(distW.is_coordinator)",
+        ),
+    ),
+    _reason(
+        "illegal on every rank, whatever is saved: there is nothing that it could be done with",
+        _in("_storage_utils:_storage_setup", "raise RuntimeError("),
+        _in("state_dict:_verify_options", "raise RuntimeError(", "raise ValueError("),
+        _in("state_dict:_verify_state_dict", "raise RuntimeError("),
+        _in("state_dict:_get_fqns", 'raise RuntimeError("Expect `_extra_state` to be the last obj name")'),
+    ),
+    _reason(
+        "fsspec comes with torch",
+        _in("_storage_utils:_storage_setup", "except Exception:"),
+    ),
+    _reason(
+        "the daemon of saves in a process dies, or is ended with the interpreter, which is after what is measured",
+        _all("_async_process_executor", "_AsyncCheckpointProcess.__del__"),
+        _in(
+            "_async_process_executor:_AsyncCheckpointProcess._wait_for_response",
+            'logger.info("Checkpoint background process is dead calling join()...")',
+            "raise RuntimeError(",
+            "except EOFError:",
+        ),
+        _in(
+            "_async_process_executor:_AsyncCheckpointProcess._checkpointing_subprocess",
+            "except BaseException as e:",
+            'logger.info("Terminating the checkpoint background process.")',
+        ),
     ),
     _reason(
         "of Python 3.13 or later",
@@ -204,6 +248,96 @@ REASONS: tuple[Reason, ...] = (
             "gc.disable()",
             "del obj",
         ),
+    ),
+    _reason(
+        "what is asked can have no other answer where it stands",
+        _in("_traverse:traverse_state_dict._traverse_obj", "elif isinstance(value, (list, tuple)):"),
+        _in("_traverse:traverse_state_dict_v_2_3._traverse_obj", "elif isinstance(value, list):"),
+        _in("api:_is_wrapped_exception", "return False"),
+        _in("api:CheckpointException.__str__", "if trace is not None:"),
+        _in(
+            "default_planner:DefaultSavePlanner._create_global_plan_with_caching",
+            "if self._cached_plans_key in self._cached_global_plan:",
+        ),
+        _in("hf_storage:HuggingFaceStorageReader.read_metadata", 'if getattr(metadata, "storage_meta", None) is None:'),
+        _in("planner_helpers:_compare_save_plans", "return False", "if chunk and other_chunk:"),
+        _in("_state_dict_stager:StateDictStager._offload_tensor", 'if hasattr(x, "__dict__"):'),
+        _in("_state_dict_stager:StateDictStager._reconstruct", "if deep:"),
+        _in(
+            "_state_dict_stager:StateDictStager.deepcopy_with_tensor_offload",
+            'reductor = getattr(x, "__reduce__", None)',
+        ),
+        _in("state_dict:_verify_options", "if not isinstance(param, _EXTRA_STATE):"),
+        _in("state_dict:_load_model_state_dict", "elif info.full_state_dict:"),
+        _in("state_dict:_get_optim_state_dict", "continue"),
+        _in("state_dict:_unflatten_optim_state_dict", "elif pg_state[-1][k] != value:", "for k in param_group:"),
+        _in("state_dict_loader:_load_state_dict", "local_plan: LoadPlan = local_step()"),
+    ),
+    _reason(
+        "at the beginning of a row, as whoever calls it always is",
+        _in(
+            "_consolidate_hf_safetensors:_calculate_max_contiguous_elements",
+            "if indices[-1] == 0:  # At start of last dimension (column)",
+        ),
+    ),
+    _reason(
+        "a planner gives each item of a tensor its offset and the place of its shard",
+        _in("utils:_find_shard", "if index.index is not None:"),
+        _in("utils:find_tensor_shard", "return tensor"),
+    ),
+    _reason(
+        "torch.load, which alone reads by it, seeks from the beginning or the end, and reads what is there",
+        _in("utils:_ReaderView.seek", "elif whence == os.SEEK_END:"),
+        _in("utils:_ReaderView.readinto", "return 0", "b = memoryview(b)[:max_size]"),
+    ),
+    _reason(
+        "a reader that has no metadata raises",
+        _in("state_dict_loader:_load_state_dict.local_step", "if global_metadata_exc is not None:"),
+    ),
+    _reason(
+        "DynamicMetaLoadPlanner, with which alone it reads, refuses that before",
+        _in("format_utils:BroadcastingTorchSaveReader.read_data", "raise RuntimeError("),
+    ),
+    _reason(
+        "DefaultStager asks for an accelerator before",
+        _in("_state_dict_stager:StateDictStager.__init__", "warnings.warn("),
+    ),
+    _reason(
+        "DistributedDataParallel, or what torch.compile makes of a module, which no law draws",
+        _in("state_dict:_get_fqns", 'if curr_obj_name != "module":', 'if curr_obj_name != "_orig_mod":'),
+        _in("state_dict:_get_model_state_dict", "def verify(key, fqn) -> bool:"),
+        _all("state_dict", "_get_model_state_dict.verify"),
+        _in("state_dict:_load_model_state_dict", "load_value = state_dict.pop(fqn, None)"),
+    ),
+    _reason(
+        "modules that name their state otherwise (dsd_fqn_modifiers), which no law draws",
+        _in("state_dict:_get_fqns", "if removed_fqn := getattr(curr_obj, dsd_fqn_modifiers)().get("),
+        _in("state_dict:_iterate_valid_model_state.recurse", "new_fqn = curr_fqn[:-1]"),
+    ),
+    _reason(
+        "several optimizers, which no law draws",
+        _in("state_dict:_split_optim_state_dict", "raise ValueError("),
+    ),
+    _reason(
+        "no optimizer of torch's has it: states in states, groups without a learning rate",
+        _in("state_dict:_init_optim_state", 'if "lr" in param_group:'),
+        _in(
+            "state_dict:_flatten_optim_state_dict._flatten_state_nested_dict",
+            "flattened.update(_flatten_state_nested_dict(value, full_key))",
+        ),
+        _in(
+            "state_dict:_flatten_optim_state_dict._raise_if_type_not_supported",
+            "raise NotImplementedError(",
+        ),
+        _in(
+            "state_dict:_unflatten_optim_state_dict",
+            "reconstructed_value = _reconstruct_nested_dict(",
+        ),
+        _all("state_dict", "_unflatten_optim_state_dict._reconstruct_nested_dict"),
+    ),
+    _reason(
+        "the model's state is asked for by itself where the optimizer's alone is wanted",
+        _in("state_dict:_get_model_state_dict", "return {}"),
     ),
     _reason(
         "not on the loopback interface",
