@@ -13,6 +13,7 @@ from properties.known_issues import ForeignIssue, KnownIssue
 from properties.ledger import LedgerEntry, torch_release
 from properties.planning.check import check_plan
 from properties.planning.known_issues import PlanningIssue
+from properties.quantized_issues import QuantizedIssue, check_quantized
 from properties.rebuilding_issues import RebuildingIssue, check_rebuilding
 from properties.route_entry import RouteIssue
 from properties.route_issues import check_route
@@ -84,6 +85,8 @@ def _judge(entry: LedgerEntry, opened: OpenedWorlds) -> None:
             check_history(entry.history, opened.example_world)
         case RouteIssue():
             check_route(entry.route, opened.example_world)
+        case QuantizedIssue():
+            check_quantized(entry.quantized, opened.example_world)
         case RebuildingIssue():
             check_rebuilding(entry.rebuilding, opened.example_world)
         case SideBySideIssue():

@@ -12,6 +12,7 @@ from worlds import Fault, FileFault, ObjectEntry, Operation, TensorEntry
 from worlds.damage import Damage
 from worlds.killed import Kill
 from worlds.plans import ChunkedShape, Held, Item, LoadEntry, MeshLayout, NestedState, Tiled
+from worlds.quantized import Quantized
 from worlds.training import Training
 from worlds.windows import Window
 
@@ -41,7 +42,7 @@ class Size:
 
 def size_of(case: Any) -> Size:
     """The size of a case; of one without ranks, entries, tensors or faults these are 1, 0, 0 and 0."""
-    if isinstance(case, Window):
+    if isinstance(case, Window | Quantized):
         return replace(size_of(case.scenario), letters=len(repr(case)))
     parts = list(_parts(case))
     shapes = [part.shape for part in parts if isinstance(getattr(part, "shape", None), tuple)]

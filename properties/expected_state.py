@@ -18,7 +18,15 @@ from worlds.values import expected_bytes, poison_bytes
 
 from .reach import saved_units
 
-__all__ = ["POISON_INSTANCE", "ExpectedState", "ExpectedTensor", "expected_state", "object_text", "object_type"]
+__all__ = [
+    "POISON_INSTANCE",
+    "ExpectedState",
+    "ExpectedTensor",
+    "Find",
+    "expected_state",
+    "object_text",
+    "object_type",
+]
 
 Name = Literal["save", "load"]
 Find = Callable[[str, TensorEntry, Box], bytes]
@@ -29,13 +37,17 @@ _TYPES = {"dict": "dict", "ordered": "OrderedDict", "list": "list", "stateful": 
 
 @dataclass(frozen=True)
 class ExpectedTensor:
-    """A tensor: how it is held, and whose bits it must have; its own poison where ``content`` is ``None``."""
+    """A tensor: how it is held, and whose bits it must have; its own poison where ``content`` is ``None``.
+
+    ``find`` says which bits those are.
+    """
 
     path: Path
     entry: TensorEntry
     layout: Layout
     content: TensorEntry | None
     in_place: bool = True
+    find: Find = expected_bytes
 
     @property
     def is_meta(self) -> bool:
@@ -51,24 +63,30 @@ class ExpectedTensor:
         """What it must hold there, in row-major order."""
         if self.content is None:
             return poison_bytes(self.fqn, self.entry, box)
-        return expected_bytes(self.fqn, self.content, box)
+        return self.find(self.fqn, self.content, box)
 
 
 ExpectedState = ExpectedTensor | ObjectState | ContainerState
 
 
-def expected_state(scenario: Scenario, name: Name, rank: int, *, loaded: bool = True) -> list[ExpectedState]:
-    """The state dict of ``rank`` after the operation; without ``loaded``, as it was handed in."""
+def expected_state(
+    scenario: Scenario, name: Name, rank: int, *, loaded: bool = True, find: Find = expected_bytes
+) -> list[ExpectedState]:
+    """The state dict of ``rank`` after the operation; without ``loaded``, as it was handed in.
+
+    ``find`` says what a tensor of that name holds that was saved, in a box of it.
+    """
     top = list(children(scenario.entries, name, rank=rank))
     if scenario.operation(name).rotated and top:
         start = rank % len(top)
         top = top[start:] + top[:start]
-    walk = _Walk(scenario, name, rank, loaded=loaded or name == "save")
+    walk = _Walk(scenario, name, rank, loaded=loaded or name == "save", find=find)
     return [state for path, entry in top for state in walk.at(path, entry)]
 
 
 class _Walk:
-    def __init__(self, scenario: Scenario, name: Name, rank: int, *, loaded: bool) -> None:
+    def __init__(self, scenario: Scenario, name: Name, rank: int, *, loaded: bool, find: Find) -> None:
+        self._find = find
         self._name = name
         self._rank = rank
         self._saved: dict[str, Unit] = saved_units(scenario) if loaded else {}
@@ -91,7 +109,7 @@ class _Walk:
             assert layout is not None
             content = None if saved is None else saved.tensor
             in_place = content is None or layout.memory != "meta"
-            yield ExpectedTensor(path, entry, layout, content, in_place)
+            yield ExpectedTensor(path, entry, layout, content, in_place, self._find)
 
     def _object(self, path: Path, unit: Unit) -> Iterator[ExpectedState]:
         """An object is replaced by the one that was saved, whatever that is."""

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from worlds.outcome import MetadataRecord, OperationOutcome, Outcome, Returned
 from worlds.scenario import Scenario
+from worlds.values import expected_bytes
 
 from .expected_requests import expected_of_requests
+from .expected_state import Find
 from .judge_blame import judge_blame
 from .judge_damage import judge_damaged_load
 from .judge_damaged_safetensors import judge_damaged_safetensors
@@ -41,13 +43,16 @@ def judge_save(scenario: Scenario, outcome: Outcome) -> Verdict:
     return Verdict(scenario, outcome, expectation, next(_of_save(scenario, outcome, expectation), None))
 
 
-def judge_load(scenario: Scenario, outcome: Outcome) -> Verdict:
-    """As :func:`judge`, of a load of what the save of ``scenario`` has written; the save itself is not judged."""
+def judge_load(scenario: Scenario, outcome: Outcome, *, find: Find = expected_bytes) -> Verdict:
+    """As :func:`judge`, of a load of what the save of ``scenario`` has written; the save itself is not judged.
+
+    ``find`` says what a tensor holds that was saved, as :func:`properties.expected_state.expected_state` takes it.
+    """
     if outcome.load is None:
         raise ValueError("there is no load to judge")
     _check_size("load", outcome.load, scenario.load.world_size)
     expectation = expected(scenario)
-    return Verdict(scenario, outcome, expectation, next(_of_load(scenario, outcome, expectation), None))
+    return Verdict(scenario, outcome, expectation, next(_of_load(scenario, outcome, expectation, find), None))
 
 
 def judge_default_metadata(scenario: Scenario, records: Sequence[MetadataRecord]) -> Verdict:
@@ -69,7 +74,9 @@ def _of_save(scenario: Scenario, outcome: Outcome, expectation: Expectation) -> 
         yield from judge_metadata(scenario, outcome)
 
 
-def _of_load(scenario: Scenario, outcome: Outcome, expectation: Expectation) -> Iterator[Breach]:
+def _of_load(
+    scenario: Scenario, outcome: Outcome, expectation: Expectation, find: Find = expected_bytes
+) -> Iterator[Breach]:
     load = outcome.load
     # Where the save should have failed and did not, that was the breach; so there is an expectation.
     if load is None or expectation.load is None:
@@ -82,7 +89,7 @@ def _of_load(scenario: Scenario, outcome: Outcome, expectation: Expectation) -> 
         yield from judge_blame(scenario, "load", expectation.load, load)
         yield from judge_untouched(scenario, load)
         if load.returned:
-            yield from judge_state(scenario, "load", load)
+            yield from judge_state(scenario, "load", load, find=find)
 
 
 def _check_size(name: str, outcome: OperationOutcome, world_size: int) -> None:

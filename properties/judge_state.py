@@ -23,9 +23,9 @@ from worlds.outcome import (
 from worlds.parts import Box
 from worlds.scenario import Scenario
 from worlds.state_tree import path_text
-from worlds.values import poison_bytes
+from worlds.values import expected_bytes, poison_bytes
 
-from .expected_state import ExpectedState, ExpectedTensor, expected_state
+from .expected_state import ExpectedState, ExpectedTensor, Find, expected_state
 from .verdict import Breach
 from .violations import (
     ChangedInput,
@@ -46,14 +46,17 @@ Name = Literal["save", "load"]
 Chunk = tuple[tuple[int, ...], tuple[int, ...]]
 
 
-def judge_state(scenario: Scenario, name: Name, outcome: OperationOutcome) -> Iterator[Breach]:
+def judge_state(
+    scenario: Scenario, name: Name, outcome: OperationOutcome, *, find: Find = expected_bytes
+) -> Iterator[Breach]:
     """What is wrong with the state dicts after an operation that returned: each must hold what was saved.
 
-    After a save, anything else than before is a :class:`ChangedInput`.
+    After a save, anything else than before is a :class:`ChangedInput`. ``find`` says what was saved, as
+    :func:`expected_state` takes it.
     """
     for rank, seen in enumerate(outcome.ranks):
         if isinstance(seen, Returned):
-            for breach in _state(scenario, name, rank, expected_state(scenario, name, rank), seen.state):
+            for breach in _state(scenario, name, rank, expected_state(scenario, name, rank, find=find), seen.state):
                 yield breach if name == "load" else _as(ChangedInput, breach, "the save changed it")
 
 

@@ -18,6 +18,7 @@ from .killed_issues import KILLED_ISSUES
 from .known_issues import FOREIGN_ISSUES, KNOWN_ISSUES
 from .ledger import LedgerEntry
 from .planning.known_issues import PLANNING_ISSUES
+from .quantized_issues import QUANTIZED_ISSUES
 from .rebuilding_issues import REBUILDING_ISSUES
 from .route_issues import ROUTE_ISSUES
 from .sequence_issues import SEQUENCE_ISSUES
@@ -35,6 +36,7 @@ ENTRIES: Mapping[str, LedgerEntry] = {
     **TRAINING_ISSUES,
     **REBUILDING_ISSUES,
     **ROUTE_ISSUES,
+    **QUANTIZED_ISSUES,
     **SIDE_BY_SIDE_ISSUES,
     **PLANNING_ISSUES,
     **FOREIGN_ISSUES,

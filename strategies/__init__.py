@@ -9,6 +9,7 @@ from .histories import histories
 from .kills import killed_scenarios, kills
 from .layouts import chunk_sharding_specs, enumerable_sharding_specs, layouts, memories, mesh_shardings, replicas
 from .mismatches import mismatched_entries
+from .quantized import quantized_tensors
 from .rebuildings import rebuildings
 from .requests import failing_request_scenarios
 from .routes import routes
@@ -52,6 +53,7 @@ __all__ = [
     "optimizers",
     "parallelisms",
     "planner_options",
+    "quantized_tensors",
     "ranks",
     "rebuildings",
     "replicas",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
-from functools import singledispatch
+from functools import partial, singledispatch
 
 from worlds.damage import Damage
 from worlds.entries import TensorEntry
 from worlds.histories import History, Load, Save, Step
 from worlds.killed import KilledScenario
-from worlds.layouts import ChunkSharding, EnumerableSharding, Layout
+from worlds.layouts import ChunkSharding, EnumerableSharding, Layout, Plain
+from worlds.quantized import BESIDE, Quantized
 from worlds.rebuilding import Rebuilding
 from worlds.routes import Route
 from worlds.scenario import Scenario
@@ -46,6 +48,26 @@ CASE_FEATURES: dict[str, tuple[str, ...]] = {
         "window of a plain tensor",
         "window of chunks",
         "window of tiles",
+    ),
+    "quantized": (
+        "float8_e4m3fn",
+        "float8_e5m2",
+        "int8",
+        "bfloat16",
+        "float16",
+        "float32",
+        "mxfp4",
+        "of other dims",
+        "in several blocks",
+        "a part from within a block",
+        "scales loaded as they are",
+        "scales in a file of their own",
+        "by several threads",
+        "to another dtype",
+        "into another dtype",
+        "into shards",
+        "partial load",
+        "beside a name like its own",
     ),
     "side by side": (
         "two groups",
@@ -192,6 +214,32 @@ def _is_plain(tensor: TensorEntry) -> bool:
 def _of_window(case: Window) -> Iterator[tuple[str, str]]:
     kinds: dict[type[Layout], str] = {ChunkSharding: "chunks", EnumerableSharding: "tiles"}
     yield "another way", f"window of {kinds.get(type(case.saved), 'a plain tensor')}"
+
+
+@_features.register
+def _of_quantized(case: Quantized) -> Iterator[tuple[str, str]]:
+    found = {
+        "of other dims": len(case.sizes) != (3 if case.is_mxfp4 else 2),
+        "in several blocks": math.prod(case.blocks) > 1,
+        "a part from within a block": any(map(partial(_is_within_block, case), range(case.load.world_size))),
+        "scales loaded as they are": case.loads_scales,
+        "scales in a file of their own": case.apart,
+        "by several threads": case.thread_count > 1 and case.apart and case.loads_scales,
+        "to another dtype": case.target_dtype != "float32",
+        "into another dtype": case.dtype != case.target_dtype,
+        "into shards": not isinstance(case.loaded, Plain),
+        "partial load": case.partial,
+        "beside a name like its own": case.beside.key != BESIDE.key,
+    }
+    yield "quantized", case.stored
+    yield from (("quantized", name) for name, there in found.items() if there)
+
+
+def _is_within_block(case: Quantized, rank: int) -> bool:
+    """Whether the rank has a part that begins behind the first element of a block."""
+    block = 2 * case.block if case.is_mxfp4 else case.block
+    boxes = (box for part in case.loaded.parts(case.sizes, rank) for box, _ in part.boxes() if box)
+    return any(offset % block for box in boxes for offset in box.offsets)
 
 
 @_features.register

@@ -78,6 +78,12 @@ SAYS = {
     "broadcast-of-memory": ["[rank 1] a[0, 1]: saved d7499bbb, loaded ecc5e53a"],
     "broadcast-of-conjugate": ["[rank 1] still in load():"],
     "broadcast-of-dtype": ["RuntimeError: Invalid scalar type"],
+    "mxfp4-first-elements-alone": ["a_blocks[0, 0, 1]: saved 0000003b, loaded ffffffc4"],
+    "mxfp4-by-name-alone": ["global metadata read failed: not enough values to unpack (expected at least 2, got 1)"],
+    "scales-named-twice": ["AssertionError: req MetadataIndex(fqn='a_scales_blocks'", "mismatch sizes"],
+    "weight-of-no-module": ["weight[0, 0]: saved 0000503e, loaded 0000d03d"],
+    "half-into-negated": ["a.weight[0, 0]: saved 0000503e, loaded 000050be"],
+    "quantized-other-dims": ["ValueError: Unsupported quantization types"],
     "consolidated-without-distributed": ["RuntimeError: Missing key in checkpoint state_dict: a."],
     "safetensors-reader-threads": ["AssertionError", "Not all files were processed: 0 out of 2"],
     "safetensors-left-over": ["load() returned, with {'a': tensor(1.)}", "was not saved at the last save"],
@@ -143,7 +149,37 @@ _UNCACHED = Plant(
     "self._enable_plan_caching = enable_plan_caching",
     "self._enable_plan_caching = False",
 )
+_QUANTIZED = "torch.distributed.checkpoint.quantized_hf_storage:QuantizedHuggingFaceStorageReader"
 REPAIRS = {
+    "mxfp4-first-elements-alone": Plant(
+        _QUANTIZED,
+        "read_metadata",
+        "tensor_metadata.size = dequantized_size",
+        "tensor_metadata.size = dequantized_size\n"
+        "                (index,) = (index for index in metadata.storage_data if index.fqn == fqn)\n"
+        "                first = torch.Size([0] * len(dequantized_size))\n"
+        "                whole = type(tensor_metadata.chunks[0])(first, dequantized_size)\n"
+        "                tensor_metadata.chunks = [whole]\n"
+        "                metadata.storage_data[type(index)(fqn, first)] = metadata.storage_data.pop(index)",
+    ),
+    "mxfp4-by-name-alone": Plant(
+        _QUANTIZED,
+        "read_metadata",
+        'if fqn.endswith("_blocks"):',
+        'if fqn.endswith("_blocks") and fqn in self._weight_scale_mapping:',
+    ),
+    "scales-named-twice": Plant(
+        _QUANTIZED,
+        "_build_weight_scale_mapping",
+        'tensor_name.replace("_scales", "_blocks")',
+        'tensor_name.removesuffix("_scales") + "_blocks"',
+    ),
+    "weight-of-no-module": Plant(
+        _QUANTIZED,
+        "_build_weight_scale_mapping",
+        'endswith(".weight_scale_inv"):\n            weight_name = tensor_name.replace(".weight_scale_inv", ".weight")',
+        'endswith("weight_scale_inv"):\n            weight_name = tensor_name.removesuffix("_scale_inv")',
+    ),
     "metadata-synced-before-written": Plant(
         "torch.distributed.checkpoint.filesystem:_FileSystemWriter",
         "finish",

@@ -34,13 +34,13 @@ __all__ = ["EVERYTHING", "KILLED", "SAVED", "broken", "check_text", "mixture"]
 
 
 def check_text(script: str) -> None:
-    """A script compiles, and needs torch and the standard library alone."""
+    """A script compiles, and needs torch, safetensors where it is about that, and the standard library alone."""
     tree = ast.parse(script)
     for node in ast.walk(tree):
         modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         for module in modules:
-            assert module.split(".")[0] in {"torch", *sys.stdlib_module_names}, module
+            assert module.split(".")[0] in {"torch", "safetensors", *sys.stdlib_module_names}, module
     for word in ("scenario", "Fault(", "injected", "worlds", " hook", "oracle", "shrunk", "dcp-stress"):
         assert word not in script, f"{word!r} means nothing to the reader:\n{script}"
     assert command_of(script)

@@ -11,7 +11,7 @@ from hypothesis.strategies import SearchStrategy
 
 from properties import planning
 from properties.judged import PLANNING_LAWS
-from strategies import killed_scenarios, routes, save_sequences, saves_side_by_side, windows
+from strategies import killed_scenarios, quantized_tensors, routes, save_sequences, saves_side_by_side, windows
 from strategies.case_features import CASE_FEATURES, case_features
 from tests.test_strategies import count, sample
 
@@ -29,6 +29,7 @@ def check_features(group: str, drawn: Iterable[object], *, but: Iterable[str] = 
     ("group", "strategies"),
     [
         ("another way", [routes(), windows()]),
+        ("quantized", [quantized_tensors()]),
         ("side by side", [saves_side_by_side()]),
         ("one after the other", [save_sequences()]),
         ("ranks that die", [killed_scenarios()]),

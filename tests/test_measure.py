@@ -29,6 +29,7 @@ from tests.warm_python import run_python
 from worlds import ChunkSharding, Fault, Operation, Scenario, TensorEntry
 from worlds.histories import History, Load, Save
 from worlds.plans import Box, Cut, Held, Item, MeshLayout, NestedState, Plans, Reads, Tiled
+from worlds.quantized import Quantized
 from worlds.training import Norm, Parallelism, Side, Training
 from worlds.windows import Window
 
@@ -238,6 +239,7 @@ def test_size_is_what_a_reader_counts() -> None:
     assert counted(Training((Norm(), Norm()), saved=Side(parallelism=Parallelism(data=2), steps=1))) == (2, 2, 0, 0)
     assert counted(MeshLayout((4,), (3,), (Cut(),))) == (3, 1, 4, 0)
     assert counted(NestedState({"a": None, "b": None})) == (1, 2, 0, 0)
+    assert counted(Quantized()) == counted(Quantized().scenario) == (1, 2, 2, 0)
     assert counted(Window()) == counted(Window().scenario) == (1, 4, 2, 0)
 
 

@@ -53,7 +53,6 @@ OUT_OF_SCOPE: tuple[Reason, ...] = (
     ),
     _reason("sends a state to other ranks' memory, and saves nothing", _in("_pg_transport")),
     _reason("nothing imports it", _in("_checkpointer"), _in("_dedup_tensors")),
-    _reason("reads files of models that others have quantized, and gives other numbers", _in("quantized_hf_storage")),
 )
 """Modules that are not on the path of a save and a load, and so are not counted."""
 

@@ -54,6 +54,8 @@ class Witness:
 
     law: str
     case: Any
+    known: str = ""
+    """The known issue that the case shows without the bug, where none shows the bug that does not."""
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,8 @@ def _storage(plan: Plan, name: Name) -> Code | None:
     """The storage, where it is not the one that DCP takes for a path."""
     if plan.by == "broadcast":
         return _broadcasting_reader(plan)
+    if name == "load" and plan.reads_with is not None:
+        return plan.reads_with
     kind = _class(plan, name)
     options = [*kind.arguments, *(_options(plan.scenario.writer) if name == "save" else [])]
     options += extension_arguments(plan, name)

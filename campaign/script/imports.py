@@ -43,6 +43,7 @@ _TORCH = {
     "mp": "import torch.multiprocessing as mp",
     "nn": "from torch import nn",
 }
+_SAFETENSORS = {"save_file": "from safetensors.torch import save_file"}
 _DISTRIBUTED = {
     "_shard": ("sharded_tensor",),
     "_shard.sharded_tensor": ("ShardedTensor",),
@@ -72,6 +73,7 @@ _DISTRIBUTED = {
         "TensorProperties",
         "TensorStorageMetadata",
     ),
+    "checkpoint.quantized_hf_storage": ("QuantizedHuggingFaceStorageReader",),
     "checkpoint.planner": ("SavePlan", "TensorWriteData", "WriteItem", "WriteItemType"),
     "checkpoint.planner_helpers": ("_compare_save_plans", "_merge_delta_local_plans"),
     "checkpoint.staging": ("DefaultStager", "StagingOptions"),
@@ -100,6 +102,7 @@ def import_block(source: str) -> str:
     used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
     standard = [f"import {name}" for name in _STANDARD if name.partition(".")[0] in used]
     torch = [line for name, line in _TORCH.items() if name in used]
+    torch += [line for name, line in _SAFETENSORS.items() if name in used]
     for module, names in sorted(_DISTRIBUTED.items()):
         wanted = [name for name in names if name in used]
         if wanted:

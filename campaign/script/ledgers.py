@@ -7,11 +7,13 @@ from typing import TypeVar
 
 from properties.history_issues import HISTORY_ISSUES, HistoryIssue, find_history_breaches
 from properties.judge_killed import judge_killed
+from properties.judge_quantized import judge_quantized
 from properties.judge_rebuilding import judge_rebuilding
 from properties.judge_route import judge_route
 from properties.judge_sequence import compare_caching
 from properties.judge_side_by_side import SideBySideBreach
 from properties.killed_issues import KILLED_ISSUES, KilledIssue
+from properties.quantized_issues import QUANTIZED_ISSUES, QuantizedIssue
 from properties.rebuilding_issues import REBUILDING_ISSUES, RebuildingIssue
 from properties.route_entry import RouteIssue
 from properties.route_issues import ROUTE_ISSUES
@@ -24,9 +26,11 @@ from worlds.histories import History
 from worlds.killed import KilledScenario
 from worlds.processes.killed import run_killed
 from worlds.processes.sequences import run_sequence
+from worlds.quantized import Quantized
 from worlds.rebuild import run_rebuilding
 from worlds.rebuilding import Rebuilding
 from worlds.routes import Route
+from worlds.run_quantized import run_quantized
 from worlds.run_route import run_route
 from worlds.sequences import SaveSequence
 from worlds.side_by_side import SideBySide
@@ -35,6 +39,7 @@ from worlds.training import Training, run_training
 from .history import write_history_script
 from .killed import write_killed_script
 from .known import CannotWrite
+from .quantized import write_quantized_script
 from .rebuilding import write_rebuilding_script
 from .route import write_route_script
 from .sequence import write_sequence_script
@@ -43,7 +48,16 @@ from .training import write_training_script
 
 __all__ = ["REAL_ISSUES", "RealCase", "RealIssue", "case_of", "write_case_script", "write_issue_script"]
 
-RealIssue = SequenceIssue | KilledIssue | HistoryIssue | RouteIssue | RebuildingIssue | SideBySideIssue | TrainingIssue
+RealIssue = (
+    SequenceIssue
+    | KilledIssue
+    | HistoryIssue
+    | RouteIssue
+    | QuantizedIssue
+    | RebuildingIssue
+    | SideBySideIssue
+    | TrainingIssue
+)
 """An entry of a ledger of other things than scenarios."""
 
 REAL_ISSUES: dict[str, RealIssue] = {
@@ -51,13 +65,14 @@ REAL_ISSUES: dict[str, RealIssue] = {
     **KILLED_ISSUES,
     **HISTORY_ISSUES,
     **ROUTE_ISSUES,
+    **QUANTIZED_ISSUES,
     **REBUILDING_ISSUES,
     **SIDE_BY_SIDE_ISSUES,
     **TRAINING_ISSUES,
 }
 """The entries by their id."""
 
-RealCase = SaveSequence | KilledScenario | History | Route | Rebuilding | SideBySide | Training
+RealCase = SaveSequence | KilledScenario | History | Route | Quantized | Rebuilding | SideBySide | Training
 """What such an entry is about."""
 
 B = TypeVar("B")
@@ -78,6 +93,8 @@ def case_of(issue: RealIssue) -> RealCase:
             return issue.killed
         case RouteIssue():
             return issue.route
+        case QuantizedIssue():
+            return issue.quantized
         case HistoryIssue():
             return issue.history
         case RebuildingIssue():
@@ -101,6 +118,8 @@ def write_case_script(
             return _written(write_killed_script, judge_killed(case, run_killed(world, case)))
         case Route():
             return _written(write_route_script, judge_route(case, run_route(world, case)))
+        case Quantized():
+            return _written(write_quantized_script, judge_quantized(case, run_quantized(world, case)))
         case History():
             return _written(write_history_script, next(iter(find_history_breaches(case, world)), None))
         case Rebuilding():

@@ -37,6 +37,7 @@ from worlds.scenario import Scenario
 from worlds.state_tree import Leaf, children
 
 from .known import CannotWrite
+from .text import Code
 
 __all__ = ["EarlierSave", "Name", "Plan"]
 
@@ -133,6 +134,26 @@ class Plan:
     @property
     def by(self) -> Way | None:
         """The way in which the state goes, where that is not by a storage."""
+        return None
+
+    @property
+    def written(self) -> list[str] | None:
+        """The statements that write the checkpoint, where it is no save that does."""
+        return None
+
+    @property
+    def helpers(self) -> list[str]:
+        """Definitions that these take, beside those that are there for any state dict."""
+        return []
+
+    @property
+    def contents(self) -> list[str] | None:
+        """The statements that make ``saved``, where the bits of what is loaded are not the scenario's."""
+        return None
+
+    @property
+    def reads_with(self) -> Code | None:
+        """The reader of the load, where it is not that of the storage."""
         return None
 
     @property

@@ -136,6 +136,8 @@ def content_block(plan: Plan) -> list[str]:
     """The global tensors and the objects, as ``saved``; nothing where it does not matter what they hold."""
     if not plan.compares_content:
         return []
+    if plan.contents is not None:
+        return plan.contents
     items = [_global(leaf) for leaf in plan.leaves("save")]
     return [render(Items("saved = {", tuple(items)))]
 

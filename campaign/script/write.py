@@ -58,6 +58,7 @@ def write_plan(plan: Plan) -> str:
         *late_writer_class(plan),
         *extension_blocks(plan),
         *_helpers(plan),
+        *plan.helpers,
         *content_helpers(plan),
         *watchdog(plan),
         *exit_helpers(plan),
@@ -108,6 +109,8 @@ def may_fail(save: Plan, lines: list[str]) -> list[str]:
 
 def _operation(plan: Plan, name: Name) -> list[str]:
     """The statements that save, or load, with what is compared where it is the last."""
+    if name == "save" and plan.written is not None:
+        return plan.written
     lines = group_lines(plan, name)
     if name == "save" and plan.is_metadata_alone:
         return [*lines, *on_its_ranks(plan, name, [*state_block(plan, name), *metadata_checks(plan)])]

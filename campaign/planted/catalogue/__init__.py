@@ -11,6 +11,7 @@ from .file_failures import FILE_FAILURES
 from .layouts import LAYOUTS
 from .load_plans import LOAD_PLANS
 from .plan_caches import PLAN_CACHES
+from .quantized import QUANTIZED
 from .reads import READS
 from .resharding import RESHARDING
 from .save_plans import SAVE_PLANS
@@ -25,7 +26,7 @@ __all__ = ["CATALOGUE"]
 
 _OF_TENSORS = (LAYOUTS, SHARDS, RESHARDING, STATES)
 _OF_PLANS = (SAVE_PLANS, LOAD_PLANS, PLAN_CACHES)
-_OF_FILES = (WRITES, READS, FILE_FAILURES, STORAGES)
+_OF_FILES = (WRITES, READS, FILE_FAILURES, STORAGES, QUANTIZED)
 _OF_RANKS = (STEPS, COLLECTIVES, UNCOORDINATED)
 
 CATALOGUE: Mapping[str, Bug] = {bug.id: bug for bug in chain(*_OF_TENSORS, *_OF_PLANS, *_OF_FILES, *_OF_RANKS)}

@@ -1,0 +1,87 @@
+"""Strategies for quantized tensors in files of safetensors, and for what loads them."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from worlds.entries import TensorEntry
+from worlds.quantized import BESIDE, Float, Quantized, Stored
+
+from ._reused import reused
+from ._telling import tell
+from ._weighted import weighted
+from .calls import operations
+from .case_features import case_features
+from .layouts import layouts, on_meta
+
+__all__ = ["quantized_tensors"]
+
+_STORED: tuple[Stored, ...] = (*get_args(Stored), "float8_e4m3fn", "float8_e4m3fn", "mxfp4", "mxfp4")
+_FLOATS: tuple[Float, ...] = ("float32", *get_args(Float))
+
+
+@st.composite
+def quantized_tensors(draw: DrawFn, *, max_world_size: int = 6) -> Quantized:
+    """Tensors, quantized block-wise or as MXFP4, and a load of each into any layout.
+
+    Blocks are small, so that a part of a tensor begins and ends within one, and has several; often the last is no whole
+    one. Shrinks towards one element in one block, loaded by one process. Names that the reader takes for others, and
+    numbers of dims that it refuses, are drawn seldom, since they hide whatever else is wrong.
+    """
+    stored = draw(st.sampled_from(_STORED), label="stored")
+    block = draw(st.integers(1, 4) | st.sampled_from((1, 16, 128)), label="block")
+    shape = draw(_shapes(), label="shape")
+    if stored == "mxfp4":
+        # So many elements are in a group.
+        shape, block = (1, *shape) if len(shape) == 2 else shape, min(block, 16)
+        shape = (*(min(extent, 3) for extent in shape[:-1]), min(shape[-1], 6))
+    load = draw(operations(load=True, max_world_size=max_world_size), label="load")
+    target_dtype, dtype = draw(st.tuples(st.sampled_from(_FLOATS), st.sampled_from(_FLOATS)), label="dtypes")
+    plain = Quantized(shape, stored, block)
+    world = load.world_size if load.distributed and not load.no_dist else 0
+    loaded = draw(layouts(shape=plain.sizes, dtype=dtype, world_size=world, target=True), label="loaded")
+    if draw(st.sampled_from((*[False] * 14, True)), label="on the meta device"):
+        loaded = on_meta(loaded)
+    quantized = Quantized(
+        shape,
+        stored,
+        block,
+        target_dtype,
+        dtype,
+        loaded,
+        load,
+        draw(_prefixes(), label="prefix"),
+        draw(_others(), label="beside"),
+        loads_scales=draw(st.booleans(), label="scales too"),
+        apart=draw(st.booleans(), label="scales apart"),
+        partial=draw(st.sampled_from((False, False, False, True)), label="partial"),
+        thread_count=draw(st.sampled_from((1, 2)), label="threads"),
+    )
+    tell(case_features(quantized))
+    return quantized
+
+
+@reused
+def _shapes() -> SearchStrategy[tuple[int, ...]]:
+    """Of two dims, or seldom of one or three."""
+    extents = st.integers(1, 9) | st.integers(0, 9)
+    usual = st.tuples(extents, extents)
+    return weighted((20, usual), (1, st.tuples(extents)), (1, st.tuples(extents, extents, extents)))
+
+
+@reused
+def _prefixes() -> SearchStrategy[str]:
+    usual = weighted((3, st.just("a")), (1, st.sampled_from(("layers.0.mlp", "a_blocks", "a.weight"))))
+    return weighted((20, usual), (1, st.sampled_from(("", "a_scales", "a.weight_scale_inv"))))
+
+
+@reused
+def _others() -> SearchStrategy[TensorEntry]:
+    """What is called as a quantized tensor is, or as its scales, without the other; more often another tensor."""
+    names = ("b.weight", "b.weight_scale_inv", "b_scales")
+    usual = weighted((3, st.just(BESIDE)), (1, st.sampled_from(names).map(lambda name: TensorEntry(name, (2, 1)))))
+    shapes = st.sampled_from(((2,), (2, 2), (), (1, 2, 2)))
+    return weighted((24, usual), (1, shapes.map(lambda shape: TensorEntry("b_blocks", shape))))
