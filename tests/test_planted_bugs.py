@@ -50,6 +50,7 @@ def test_planted_bug_is_found_named_and_shrunk(bug: Bug, opened: OpenedWorlds, t
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_nearly_all_of_the_catalogue_are_found_soon_and_made_small(tmp_path: Path) -> None:
     laws = [law for law in all_laws().values() if law.runs_in("simulated")]
     records: list[Record] = list(measure(OF_THIS_TORCH, [0], [Course(laws, alone=True)], tmp_path, workers=2))
