@@ -15,7 +15,10 @@ from .scenario import Scenario
 __all__ = ["NAME", "Window", "WindowOutcome"]
 
 NAME = "a"
-"""The tensor of which a window is loaded; beside it are another tensor and an object, which are loaded whole."""
+"""The tensor of which a window is loaded; beside it are another tensor and an object, which are loaded whole.
+
+The other tensor in one shard, on the first rank, so that the planner asks which of the two has a window.
+"""
 
 _PLAIN = Plain()
 _ONE = Operation()
@@ -62,7 +65,7 @@ class Window(Concise):
             entries=(
                 TensorEntry(NAME, self.shape, self.dtype, saved=self.saved, loaded=None),
                 TensorEntry(NAME, self.sizes, self.dtype, saved=None, loaded=EnumerableSharding(tiles)),
-                TensorEntry("b", (2,)),
+                TensorEntry("b", (2,), loaded=EnumerableSharding((Tile(0, (0,), (2,)),))),
                 ObjectEntry("o", (1, "x")),
             ),
             save=self.save,

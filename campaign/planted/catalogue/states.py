@@ -73,6 +73,18 @@ STATES = (
         ),
     ),
     Bug(
+        "window-looked-for-of-every-sharded-tensor",
+        "a window looked for of each sharded tensor where there is one of any",
+        (
+            Change(
+                "optimizer:_ReaderWithOffset.create_local_plan",
+                "if fqn not in self.fqn_to_offset:",
+                "if not self.fqn_to_offset:",
+            ),
+        ),
+        Witness("windows", Window()),
+    ),
+    Bug(
         "window-that-is-read-from-beginning",
         "a window that is read from the beginning",
         (
