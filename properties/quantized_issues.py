@@ -24,9 +24,9 @@ from .check import KNOWN_HITS
 from .judge_quantized import QuantizedBreach, content_of, dequantized, judge_quantized
 from .judged import count_judged
 from .known_issues import find_known_issue
-from .known_issues.entry import blamed
+from .known_issues.entry import blamed, is_due
 from .ledger import LedgerEntry, first_match
-from .violations import NotLoaded, UnexpectedFailure, WrongBits
+from .violations import LostFailure, NotLoaded, UnexpectedFailure, WrongBits, WrongException, WrongRanks
 
 __all__ = ["QUANTIZED_ISSUES", "QuantizedIssue", "check_quantized", "find_quantized_issue"]
 
@@ -58,18 +58,23 @@ def find_quantized_issue(breach: QuantizedBreach) -> LedgerEntry | None:
     return known or find_known_issue(breach.verdict)
 
 
+_FAILED = (LostFailure, UnexpectedFailure, WrongException, WrongRanks)
+
+
 def _says(breach: QuantizedBreach, phase: str, text: str) -> bool:
-    """Whether every rank that is blamed has said that, in that phase, and every rank says so.
+    """Whether every rank blames those that have said that in that phase; who else is named rightly refuses something.
 
     A reader with several threads only counts the files that they have read (``safetensors-reader-threads``).
     """
     load = breach.verdict.outcome.load
-    if breach.breach.kind is not UnexpectedFailure or load is None:
+    if breach.breach.kind not in _FAILED or load is None:
         return False
     if breach.quantized.thread_count > 1 and phase == "read":
         text = rf"{text}|^Not all files were processed: 1 out of 2$"
-    said = [error.message for error in blamed(load, phase).values()]
-    return bool(said) and all(re.search(text, message) for message in said)
+    named = blamed(load, phase)
+    said = {rank for rank, error in named.items() if re.search(text, error.message)}
+    scenario = breach.verdict.scenario
+    return bool(said) and all(rank in said or is_due(scenario, "load", rank, named[rank]) for rank in named)
 
 
 _Mend = Callable[[bytes, int, bytes, bytes], bool]

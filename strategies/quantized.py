@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import get_args
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from worlds.entries import TensorEntry
+from worlds.layouts import EnumerableSharding, Layout, Tile
 from worlds.quantized import BESIDE, Float, Quantized, Stored
 
 from ._reused import reused
@@ -16,10 +18,13 @@ from ._weighted import weighted
 from .calls import operations
 from .case_features import case_features
 from .layouts import layouts, on_meta
+from .tensors import ranks
 
 __all__ = ["quantized_tensors"]
 
 _STORED: tuple[Stored, ...] = (*get_args(Stored), "float8_e4m3fn", "float8_e4m3fn", "mxfp4", "mxfp4")
+# Of a row of MXFP4, released torch reads as many elements as there are groups: more of them where these are small.
+_BYTES = (1, 1, 1, 2, 2, 3, 16)
 _FLOATS: tuple[Float, ...] = ("float32", *get_args(Float))
 
 
@@ -32,18 +37,22 @@ def quantized_tensors(draw: DrawFn, *, max_world_size: int = 6) -> Quantized:
     numbers of dims that it refuses, are drawn seldom, since they hide whatever else is wrong.
     """
     stored = draw(st.sampled_from(_STORED), label="stored")
-    block = draw(st.integers(1, 4) | st.sampled_from((1, 16, 128)), label="block")
+    blocks = st.integers(1, 4) | st.sampled_from((1, 128))
+    block = draw(blocks if stored != "mxfp4" else st.sampled_from(_BYTES), label="block")
     shape = draw(_shapes(), label="shape")
+    groups = draw(st.integers(1, 4) | st.integers(1, 12), label="groups in a row, if MXFP4")
     if stored == "mxfp4":
-        # So many elements are in a group.
-        shape, block = (1, *shape) if len(shape) == 2 else shape, min(block, 16)
-        shape = (*(min(extent, 3) for extent in shape[:-1]), min(shape[-1], 6))
+        shape = (1, *shape) if len(shape) == 2 else shape
+        shape = (*(min(extent, 3) for extent in shape[:-1]), groups)
     load = draw(operations(load=True, max_world_size=max_world_size), label="load")
     target_dtype, dtype = draw(st.tuples(st.sampled_from(_FLOATS), st.sampled_from(_FLOATS)), label="dtypes")
     plain = Quantized(shape, stored, block)
     world = load.world_size if load.distributed and not load.no_dist else 0
-    loaded = draw(layouts(shape=plain.sizes, dtype=dtype, world_size=world, target=True), label="loaded")
-    if draw(st.sampled_from((*[False] * 14, True)), label="on the meta device"):
+    usual = layouts(shape=plain.sizes, dtype=dtype, world_size=world, target=True)
+    grids = _grids(plain, world) if world and 0 not in shape else usual
+    loaded = draw(weighted((3, usual), (2, grids)), label="loaded")
+    meta = draw(st.sampled_from((*[False] * 14, True)), label="on the meta device, if not MXFP4")
+    if meta and stored != "mxfp4":  # of which what is not read would be whatever is in memory, another thing each time
         loaded = on_meta(loaded)
     quantized = Quantized(
         shape,
@@ -70,6 +79,24 @@ def _shapes() -> SearchStrategy[tuple[int, ...]]:
     extents = st.integers(1, 9) | st.integers(0, 9)
     usual = st.tuples(extents, extents)
     return weighted((20, usual), (1, st.tuples(extents)), (1, st.tuples(extents, extents, extents)))
+
+
+@st.composite
+def _grids(draw: DrawFn, quantized: Quantized, world_size: int) -> Layout:
+    """Shards that begin anywhere, one or several on a rank; of MXFP4 among the elements that released torch reads."""
+    sizes, last = quantized.sizes, len(quantized.sizes) - 1
+    bounds = []
+    for dim, extent in enumerate(sizes):
+        most = min(extent - 1, quantized.shape[-1] if quantized.is_mxfp4 and dim == last else extent)
+        some = st.sets(st.integers(1, most), max_size=2) if most > 0 else st.just(set[int]())
+        cuts = sorted(draw(some, label=f"cuts along dim {dim}"))
+        bounds.append(list(itertools.pairwise([0, *cuts, extent])))
+    owners = draw(st.tuples(*[ranks(world_size=world_size)] * 3), label="ranks, in turn")
+    tiles = (
+        Tile(owner, tuple(start for start, _ in box), tuple(stop - start for start, stop in box))
+        for owner, box in zip(itertools.cycle(owners), itertools.product(*bounds), strict=False)
+    )
+    return EnumerableSharding(tuple(tiles))
 
 
 @reused

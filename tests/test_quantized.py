@@ -160,6 +160,15 @@ def test_elements_that_are_left_are_known_and_no_others(world: SimulatedWorld) -
         (Quantized(prefix="a.weight_scale_inv"), "scales-named-twice"),
         (Quantized(beside=TensorEntry("b_blocks")), "mxfp4-by-name-alone"),
         (Quantized(beside=TensorEntry("b_blocks", (2, 2))), "mxfp4-by-name-alone"),
+        # Rank 0 rightly refuses its shard, and rank 1 is blamed.
+        (
+            Quantized(
+                beside=TensorEntry("b_blocks", (1, 1)),
+                loaded=ChunkSharding(0, (0,), memory="meta"),
+                load=Operation(2),
+            ),
+            "mxfp4-by-name-alone",
+        ),
         (Quantized((1, 1, 1)), "quantized-other-dims"),
         (Quantized((1, 1), "mxfp4"), "quantized-other-dims"),
         (Quantized((1,), loads_scales=True, apart=True, thread_count=2), "quantized-other-dims"),

@@ -291,6 +291,18 @@ REASONS: tuple[Reason, ...] = (
         _in("utils:_ReaderView.readinto", "return 0", "b = memoryview(b)[:max_size]"),
     ),
     _reason(
+        "files of safetensors hold tensors alone, and scales are looked for among the names of the index",
+        _in(
+            "quantized_hf_storage:QuantizedHuggingFaceStorageReader.read_metadata",
+            "if isinstance(tensor_metadata, TensorStorageMetadata):",
+        ),
+        _in(
+            "quantized_hf_storage:QuantizedHuggingFaceStorageReader._read_quantized_tensor_with_block_alignment",
+            'raise ValueError(f"Scale tensor {scale_fqn} not found in weight_map")',
+            'raise ValueError(f"Could not find full tensor shape for {tensor_fqn}")',
+        ),
+    ),
+    _reason(
         "a reader that has no metadata raises",
         _in("state_dict_loader:_load_state_dict.local_step", "if global_metadata_exc is not None:"),
     ),
