@@ -249,7 +249,7 @@ def test_unknown_violation_and_exception_are_refused_in_one_line(world: Simulate
 
 
 def test_unknown_value_and_way_to_fail_are_refused_in_one_line(world: SimulatedWorld) -> None:
-    entry = ObjectEntry("a", 1)
+    entry = ObjectEntry("of no other test", 1)  # for what is known of a scenario is found by what is equal to it
     verdict = verdict_of(Scenario(entries=(entry,)), world)
     object.__setattr__(entry, "value", frozenset())
     with pytest.raises(CannotWrite, match=r"^there is no script for a scenario with an object of type frozenset yet$"):
