@@ -24,6 +24,9 @@ FIRST, STEP = 29, 73
 EXPONENTS = (119, 5, 17)
 """Of the scales of MXFP4: the least, the step from one to the next, and how many there are."""
 
+_FORMAT = {"format": "pt"}
+"""What ``transformers`` writes into the header of each file, where DCP would look for its own; others write nothing."""
+
 _BELOW_ALL_ONES = 0xBF
 """The bits of a byte that leave no exponent of 8-bit floats all ones: NaNs have bits that nobody promises to keep."""
 
@@ -66,7 +69,7 @@ def write_quantized(quantized: Quantized, others: Mapping[str, torch.Tensor], pa
     where = {}
     for number, tensors in enumerate(files, start=1):
         name = f"model-{number:05d}-of-{len(files):05d}.safetensors"
-        save_file(tensors, directory / name)
+        save_file(tensors, directory / name, metadata=_FORMAT if quantized.name in tensors else None)
         where.update(dict.fromkeys(tensors, name))
     total = sum(tensor.nbytes for tensors in files for tensor in tensors.values())
     (directory / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": where}))
