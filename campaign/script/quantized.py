@@ -92,17 +92,25 @@ def _stored(plan: _QuantizedPlan) -> list[str]:
         f"{quoted(quantized.scales)}: {_scales(quantized)}",
         other,
     )
-    return render(Items("stored = {", items)).splitlines()
+    return [_bytes(quantized), *render(Items("stored = {", items)).splitlines()]
+
+
+def _bytes(quantized: Quantized) -> str:
+    return f"words = ((torch.arange({math.prod(_shape(quantized))}) * {STEP} + {FIRST}) % 256).to(torch.uint8)"
 
 
 def _tensor(quantized: Quantized) -> str:
-    shape = (*quantized.shape, quantized.block) if quantized.is_mxfp4 else quantized.shape
-    words = f"((torch.arange({math.prod(shape)}) * {STEP} + {FIRST}) % 256).to(torch.uint8)"
+    words = "words"
     if quantized.stored.startswith("float8"):
-        words = f"({words} & 0xBF).view(torch.{quantized.stored})"
+        words = f"(words & 0xBF).view(torch.{quantized.stored})"
     elif not quantized.is_mxfp4:
-        words = f"{words}.view(torch.int8).to(torch.{quantized.stored})"
-    return f"{words}.reshape({shape})"
+        words = f"words.view(torch.int8).to(torch.{quantized.stored})"
+    return f"{words}.reshape({_shape(quantized)})"
+
+
+def _shape(quantized: Quantized) -> tuple[int, ...]:
+    """That of the tensor in its file."""
+    return (*quantized.shape, quantized.block) if quantized.is_mxfp4 else quantized.shape
 
 
 def _scales(quantized: Quantized) -> str:
@@ -117,7 +125,8 @@ def _saved(quantized: Quantized) -> Iterator[str]:
     name, scales = quoted(quantized.name), quoted(quantized.scales)
     dtypes = dict.fromkeys((quantized.target_dtype, quantized.dtype))
     to = "".join(f".to(torch.{dtype})" for dtype in dtypes if [*dtypes] != ["float32"])
-    yield f"saved[{name}] = dequantized(stored[{name}], stored[{scales}]){to}"
+    yield f"exact = dequantized(stored[{name}], stored[{scales}])"
+    yield f"saved[{name}] = exact{to}"
 
 
 def _files(quantized: Quantized) -> Iterator[str]:
