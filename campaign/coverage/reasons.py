@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from properties.ledger import Release, torch_release
+
 from .places import Place
 
 __all__ = ["OUT_OF_SCOPE", "REASONS", "Reason"]
@@ -36,6 +38,11 @@ def _all(module: str, *functions: str) -> Iterator[Place]:
     yield from (Place(module, function) for function in functions)
 
 
+def _until(release: Release, places: Iterable[Place]) -> Iterator[Place]:
+    """Those places, if the installed torch is older than the release that no longer has them."""
+    return iter(places if torch_release() < release else ())
+
+
 OUT_OF_SCOPE: tuple[Reason, ...] = (
     _reason(
         "another way to save, that shares nothing with this one but its loggers",
@@ -56,7 +63,7 @@ OUT_OF_SCOPE: tuple[Reason, ...] = (
 )
 """Modules that are not on the path of a save and a load, and so are not counted."""
 
-REASONS: tuple[Reason, ...] = (
+_REASONS: tuple[Reason, ...] = (
     _reason(
         "with an accelerator",
         _all("filesystem", "_OverlappingCpuLoader.__init__", "_OverlappingCpuLoader._done"),
@@ -121,7 +128,7 @@ REASONS: tuple[Reason, ...] = (
         _all("state_dict", "_patch_optimizer_state_dict.load_state_dict_call"),
         _in("state_dict:_state_dict_fn", "call = functools.partial(getattr(obj.__class__, api), self=obj)"),
         _all("filesystem", "_StorageWriterTransforms.transform_save_stream.NoCloseWriter.writeable"),
-        _all("_fsspec_filesystem", "FileSystem.ls"),
+        _until((2, 15), _all("_fsspec_filesystem", "FileSystem.ls")),
         _all("format_utils", "BroadcastingTorchSaveReader.validate_checkpoint_id"),
         _all("hf_storage", "HuggingFaceStorageWriter.metadata_path"),
         _all("_consolidate_hf_safetensors", "consolidate_safetensors_files_on_every_rank"),
@@ -215,7 +222,7 @@ REASONS: tuple[Reason, ...] = (
     ),
     _reason(
         "fsspec comes with torch",
-        _in("_storage_utils:_storage_setup", "except Exception:"),
+        _until((2, 15), _in("_storage_utils:_storage_setup", "except Exception:")),
     ),
     _reason(
         "the daemon of saves in a process dies, or is ended with the interpreter, which is after what is measured",
@@ -359,4 +366,6 @@ REASONS: tuple[Reason, ...] = (
         ),
     ),
 )
+
+REASONS = tuple(reason for reason in _REASONS if reason.places)
 """Functions and statements that are."""
