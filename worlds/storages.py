@@ -38,7 +38,7 @@ SERVED = "served"
 """The one on a server of HTTP."""
 
 FORMATTED = "file_system_safetensors"
-"""The same with the option for another format, of which no reader of torch's reads a tensor."""
+"""The file system with its option for another format, of which no reader of torch's reads a tensor."""
 
 SHIPPED = {
     FILE_SYSTEM: "worlds.backends:FileSystem",

@@ -225,7 +225,7 @@ _REASONS: tuple[Reason, ...] = (
         _until((2, 15), _in("_storage_utils:_storage_setup", "except Exception:")),
     ),
     _reason(
-        "the daemon of saves in a process dies, or is ended with the interpreter, which is after what is measured",
+        "the daemon of saves in a process dies, which no law does to it, or ends behind what is measured",
         _all("_async_process_executor", "_AsyncCheckpointProcess.__del__"),
         _in(
             "_async_process_executor:_AsyncCheckpointProcess._wait_for_response",

@@ -61,7 +61,8 @@ def _has_all_at_one_place(verdict: Verdict, breach: Breach) -> bool:
         return False
     pairs = itertools.combinations(metadata.storage, 2)
     overlapping = [record for pair in pairs if _overlap(*pair) for record in pair]
-    return verdict.scenario.storage == FORMATTED and all(record.offsets is not None for record in overlapping)
+    of_tensors = bool(overlapping) and all(record.offsets is not None for record in overlapping)
+    return verdict.scenario.storage == FORMATTED and of_tensors
 
 
 def _overlap(one: StorageRecord, other: StorageRecord) -> bool:

@@ -92,7 +92,7 @@ def _lies_behind_the_end(verdict: Verdict) -> bool:
         return False
     tensors = _tensors(verdict)
     beyond = {record.fqn for record in metadata.storage if record.start + record.length > sizes.get(record.file, -1)}
-    return all(name in tensors and _has_several_shards(tensors[name]) for name in beyond)
+    return bool(beyond) and all(name in tensors and _has_several_shards(tensors[name]) for name in beyond)
 
 
 def _is_never_handed_any(verdict: Verdict, breach: Breach) -> bool:
