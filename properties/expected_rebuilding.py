@@ -19,11 +19,11 @@ from worlds.layouts import EnumerableSharding, MeshSharding
 from worlds.memory import PADDING
 from worlds.outcome import ChunkState, ContainerState, EntryState, ObjectState, TensorState
 from worlds.parts import Box, Part
-from worlds.rebuild import unread
 from worlds.rebuilding import Rebuilding
 from worlds.scenario import Scenario
 from worlds.state import OVERWRITTEN
 from worlds.state_tree import children
+from worlds.unread import unread
 from worlds.values import expected_bits, tensor_bits, tensor_bytes
 
 from .expected_state import object_text, object_type
