@@ -35,7 +35,7 @@ _VARIED = ("SGD", "Adam", "AdamW", "NAdam", "RMSprop")
 
 TRAINING_FEATURES: dict[str, tuple[str, ...]] = {
     "training, module": (
-        *("Mlp", "Norm", "Scale", "Embedding", "Counter", "block", "trained", "frozen", "unused"),
+        *("Mlp", "Norm", "Renamed", "Scale", "Embedding", "Counter", "block", "trained", "frozen", "unused"),
         *("tied", "bias", "buffer", "extra state", "uneven rows"),
     ),
     "training, optimizer": (
@@ -47,7 +47,7 @@ TRAINING_FEATURES: dict[str, tuple[str, ...]] = {
         *_OF_BOTH_SIDES,
         *("another parallelism", "broadcast_from_rank0", "strict=False"),
         *("flatten_optimizer_state_dict", "ignore_frozen_params", "submodules", "submodules, at load alone"),
-        "keep_submodule_prefixes=False",
+        *("keep_submodule_prefixes=False", "dsd_fqn_modifiers"),
     ),
 }
 """Every feature of a training, by group; what both sides must have alike is counted at load."""
@@ -107,6 +107,7 @@ def _of_load(training: Training) -> Iterator[str]:
         "submodules": bool(training.saved.submodules),
         "submodules, at load alone": bool(side.submodules) and not training.saved.submodules,
         "keep_submodule_prefixes=False": not training.keep_prefixes,
+        "dsd_fqn_modifiers": training.modifiers != "_fqn_modifiers",
     }
     yield from (name for name, there in names.items() if there)
 

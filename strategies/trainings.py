@@ -17,11 +17,12 @@ from worlds.training import (
     Norm,
     Optimizer,
     Parallelism,
+    Renamed,
     Scale,
     Side,
     Training,
 )
-from worlds.training.case import Calls, Kind, Layer, Use, can_train, leaf_layers
+from worlds.training.case import Calls, Kind, Layer, Modifiers, Use, can_train, leaf_layers
 from worlds.training.program import HAS_SUBMODULES
 
 from ._bounds import check_bounds, within_limit
@@ -54,17 +55,21 @@ _SUBMODULES = st.sampled_from(("all",) * 9 + ("some", "some at load", "one by it
 """Of which layers the model's state is asked for, and whether it has the names that it has in the whole."""
 
 
+_MODIFIERS: tuple[Modifiers, ...] = ("_fqn_modifiers",) * 4 + ("names_in_state_dict",)
+
+
 def _seldom(often: T, *seldom: T) -> SearchStrategy[T]:
     """Mostly the first: what is seldom in trainings often breaks them, and hides what else could be found."""
     return st.sampled_from((often,) * 4 + seldom)
 
 
-_leaves: SearchStrategy[Layer] = st.one_of(
-    st.builds(Norm, use=_uses),
-    st.builds(Mlp, _sizes, bias=st.booleans(), use=_uses),
-    st.builds(Embedding, _sizes, tied=st.booleans(), use=_uses),
-    st.builds(Scale, use=_uses),
-    st.builds(Counter, extra=st.booleans()),
+_leaves: SearchStrategy[Layer] = weighted(
+    (3, st.builds(Norm, use=_uses)),
+    (3, st.builds(Mlp, _sizes, bias=st.booleans(), use=_uses)),
+    (3, st.builds(Embedding, _sizes, tied=st.booleans(), use=_uses)),
+    (3, st.builds(Scale, use=_uses)),
+    (3, st.builds(Counter, extra=st.booleans())),
+    (1, st.builds(Renamed, use=_uses)),
 )
 
 
@@ -150,6 +155,7 @@ def trainings(draw: DrawFn, *, max_world_size: int = 6, max_layers: int = 3) -> 
     flatten = draw(_seldom(False, True, True), label="flatten")
     ignore_frozen = draw(_seldom(False, True, True), label="ignore frozen")
     api = draw(_seldom("save", "async"), label="api")
+    modifiers = draw(st.sampled_from(_MODIFIERS), label="modifiers")
     which = draw(_SUBMODULES, label="submodules")
     asked = draw(st.tuples(*[st.booleans()] * max_layers), label="the layers that are asked for")
     more = draw(st.tuples(*[st.booleans()] * max_layers), label="those at save alone")
@@ -173,6 +179,7 @@ def trainings(draw: DrawFn, *, max_world_size: int = 6, max_layers: int = 3) -> 
         ignore_frozen=ignore_frozen,
         api=api,  # type: ignore[arg-type]
         keep_prefixes=which != "one by itself",
+        modifiers=modifiers,
     )
     tell(training_features(training))
     return training

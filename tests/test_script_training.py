@@ -25,6 +25,7 @@ from worlds.training import (
     Norm,
     Optimizer,
     Parallelism,
+    Renamed,
     Scale,
     Side,
     Training,
@@ -116,6 +117,17 @@ def test_submodule_is_asked_for_and_given_back_by_itself() -> None:
         assert text in script, script
     with pytest.raises(CannotWrite, match=r"^there is no script .* beside those that are not asked for yet$"):
         write_training_script(broken(training, "model.0.weight"))
+
+
+def test_layer_that_renames_says_so_by_the_method_that_is_asked_for() -> None:
+    script = write_training_script(broken(Training((Renamed("frozen"), Norm()), modifiers="names_in_state_dict")))
+    check_text(script)
+    for text in (
+        '    def names_in_state_dict(self):\n        return {"weight": "inner", "bias": "inner"}\n',
+        "model = nn.Sequential(Renamed(1).requires_grad_(False), nn.LayerNorm(1))\n",
+        'options = StateDictOptions(dsd_fqn_modifiers="names_in_state_dict")\n',
+    ):
+        assert text in script, script
 
 
 ONE, TWO = Parallelism(data=1), Parallelism(data=2)

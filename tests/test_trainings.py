@@ -40,6 +40,7 @@ from worlds.training import (
     Norm,
     Optimizer,
     Parallelism,
+    Renamed,
     Saved,
     Scale,
     Side,
@@ -81,7 +82,7 @@ def test_corners_are_drawn() -> None:
     drawn: list[Training] = []
 
     @seed(0)
-    @settings(max_examples=200, database=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=400, database=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
     @given(training=trainings())
     def collect(training: Training) -> None:
         drawn.append(training)
@@ -293,6 +294,39 @@ def test_layers_that_are_not_asked_for_stay_as_they_were(kept: bool, world: Simu
     assert breaches(training, replace(outcome, loaded=wrong)) == [(WrongBits, "model.0.weight")]
     wrong = (replace(rank, after=untold), other)
     assert breaches(training, replace(outcome, loaded=wrong)) == [(WrongObject, "model.2._extra_state")]
+
+
+@pytest.mark.parametrize("modifiers", ["_fqn_modifiers", "names_in_state_dict"])
+def test_layer_by_another_name_in_the_state_dict_comes_back(modifiers: Any, world: SimulatedWorld) -> None:
+    """Where the option names the method, it is known that it is asked for at load alone; else all is well."""
+    loaded = Side(Parallelism(data=2), calls="model first")
+    training = Training((Block((Renamed(),)), Renamed("frozen")), loaded=loaded, modifiers=modifiers)
+    found = list(judge_training(training, run_training(world, training)))
+    known = {TRAINING_ISSUES["modifiers-of-another-name"]} if modifiers != "_fqn_modifiers" else set()
+    assert {find_training_issue(breach) for breach in found} == known
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options"),
+    [
+        (Optimizer("Adam"), {"loaded": Side(strict=False)}),
+        (Optimizer("Adam"), {"loaded": Side(Parallelism(data=2), full=True, strict=False)}),
+        (Optimizer("Adam", groups="matrices first", tensor_lr=True), {"loaded": Side(strict=False)}),
+        (Optimizer("Adam"), {"flatten": True}),
+        (Optimizer(variant=True), {"flatten": True, "loaded": Side(strict=False)}),
+    ],
+    ids=repr,
+)
+def test_state_of_a_renamed_layer_is_lost_in_several_ways(
+    optimizer: Optimizer, options: dict[str, Any], world: SimulatedWorld
+) -> None:
+    training = Training((Norm(), Renamed()), optimizer=optimizer, **options)
+    found = {find_training_issue(breach) for breach in judge_training(training, run_training(world, training))}
+    assert TRAINING_ISSUES["renamed-for-the-load-alone"] in found
+    assert None not in found
+    other = replace(training, layers=(Norm(), Norm()))
+    found = {find_training_issue(breach) for breach in judge_training(other, run_training(world, other))}
+    assert TRAINING_ISSUES["renamed-for-the-load-alone"] not in found
 
 
 def test_violation_says_where() -> None:

@@ -17,9 +17,11 @@ __all__ = [
     "Kind",
     "Layer",
     "Mlp",
+    "Modifiers",
     "Norm",
     "Optimizer",
     "Parallelism",
+    "Renamed",
     "Scale",
     "Side",
     "Training",
@@ -50,6 +52,16 @@ class Mlp(Concise):
 @dataclass(frozen=True, repr=False)
 class Norm(Concise):
     """A ``LayerNorm``; tensor parallelism leaves it as it is."""
+
+    use: Use = "trained"
+
+
+@dataclass(frozen=True, repr=False)
+class Renamed(Concise):
+    """A ``LayerNorm`` in a module whose hooks leave the name of what is in it out of the names in the state dict.
+
+    A method of the module, of the name that ``Training.modifiers`` says, tells DCP of it.
+    """
 
     use: Use = "trained"
 
@@ -95,10 +107,10 @@ class Block(Concise):
     layers: tuple[Layer, ...] = ()
 
 
-Layer = Mlp | Norm | Scale | Embedding | Counter | Block
+Layer = Mlp | Norm | Renamed | Scale | Embedding | Counter | Block
 
 
-def leaf_layers(layers: tuple[Layer, ...]) -> Iterator[Mlp | Norm | Scale | Embedding | Counter]:
+def leaf_layers(layers: tuple[Layer, ...]) -> Iterator[Mlp | Norm | Renamed | Scale | Embedding | Counter]:
     """The layers that are no blocks, wherever they are."""
     for layer in layers:
         if isinstance(layer, Block):
@@ -106,6 +118,9 @@ def leaf_layers(layers: tuple[Layer, ...]) -> Iterator[Mlp | Norm | Scale | Embe
         else:
             yield layer
 
+
+Modifiers = Literal["_fqn_modifiers", "names_in_state_dict"]
+"""The method of a module that tells how its state dict's names are other than where it has its parameters."""
 
 Kind = Literal["SGD", "Adam", "AdamW", "Adagrad", "NAdam", "RMSprop"]
 
@@ -196,7 +211,7 @@ class Training(Concise):
 
     ``width`` is the number of features between the layers. ``flatten`` and ``ignore_frozen`` are options of both sides,
     which else would not speak of the same keys; so is ``keep_prefixes``, without which the one submodule has the names
-    of its own, and is given back by itself.
+    of its own, and is given back by itself. ``modifiers`` is ``dsd_fqn_modifiers``, the name of a method of layers.
     """
 
     _positional = 1
@@ -210,6 +225,7 @@ class Training(Concise):
     ignore_frozen: bool = False
     api: Literal["save", "async"] = "save"
     keep_prefixes: bool = True
+    modifiers: Modifiers = "_fqn_modifiers"
 
     def __post_init__(self) -> None:
         leaves = list(leaf_layers(self.layers))

@@ -67,10 +67,12 @@ def _named(live: LiveTraining) -> Iterator[tuple[str, Any]]:
             yield f"model.{name}._extra_state", module.count
     names: dict[torch.Tensor, str] = {parameter: name for name, parameter in live.parameters.items()}
     for parameter, state in live.optimizer.state.items():
+        # Text, say, in the place of a parameter is no name of one.
+        name = names[parameter] if isinstance(parameter, torch.Tensor) else repr(parameter)
         if not state:
-            yield f"optim.state.{names[parameter]}", {}
+            yield f"optim.state.{name}", {}
         for key, value in state.items():
-            yield f"optim.state.{names[parameter]}.{key}", value
+            yield f"optim.state.{name}.{key}", value
     for index, group in enumerate(live.optimizer.param_groups):
         for key, value in group.items():
             value = [names[parameter] for parameter in value] if key == "params" else value

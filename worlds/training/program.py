@@ -92,6 +92,7 @@ def _options(live: LiveTraining) -> StateDictOptions:
         strict=side.strict,
         broadcast_from_rank0=side.broadcast,
         flatten_optimizer_state_dict=live.training.flatten,
+        dsd_fqn_modifiers=live.training.modifiers,
         **prefixes,
     )
 

@@ -7,7 +7,7 @@ from worlds.histories import History, Load, Save
 from worlds.plans import Leaf, NestedState
 from worlds.rebuilding import Rebuilding
 from worlds.routes import Route
-from worlds.training import Optimizer, Parallelism, Side, Training
+from worlds.training import Optimizer, Parallelism, Renamed, Side, Training
 from worlds.windows import Window
 
 from ..bug import Bug, Change, Witness
@@ -122,6 +122,12 @@ STATES = (
                 keep_prefixes=False,
             ),
         ),
+    ),
+    Bug(
+        "renamed-parameter-looked-for-where-it-is-not",
+        "a parameter that its module renames looked for where it is not",
+        (Change("state_dict:_get_fqns", "curr_obj = getattr(curr_obj, removed_fqn)", "pass"),),
+        Witness("training_state", Training((Renamed(),))),
     ),
     Bug(
         "optimizer-state-under-name-of-another-parameter",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from worlds.training import Side, Training
 
-from ..text import Items, render
+from ..text import Items, quoted, render
 from .plan import SideName, TrainingPlan
 
 __all__ = ["called", "get_lines", "load_line", "options_lines", "save_line", "set_lines"]
@@ -26,9 +26,11 @@ def _options(training: Training, side: Side, name: SideName) -> tuple[str, ...]:
         "broadcast_from_rank0": side.broadcast,
         "flatten_optimizer_state_dict": training.flatten,
     }
+    modifiers = training.modifiers
+    named = [] if modifiers == "_fqn_modifiers" else [f"dsd_fqn_modifiers={quoted(modifiers)}"]
     strict = [] if side.strict or name == "save" else ["strict=False"]
     keep = [] if training.keep_prefixes else ["keep_submodule_prefixes=False"]
-    return (*(f"{option}=True" for option, on in said.items() if on), *keep, *strict)
+    return (*(f"{option}=True" for option, on in said.items() if on), *keep, *named, *strict)
 
 
 def _call(plan: TrainingPlan, name: SideName, function: str, *arguments: str) -> Items:

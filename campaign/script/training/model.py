@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from worlds.training import Block, Counter, Embedding, Mlp, Norm, Scale, Training
+from worlds.training import Block, Counter, Embedding, Mlp, Norm, Renamed, Scale, Training
 from worlds.training.case import Layer, leaf_layers
 
 from ..known import CannotWrite
@@ -56,6 +56,32 @@ _EXTRA = """
 
     def set_extra_state(self, state):
         self.count = state["count"]"""
+_RENAMED = '''\
+class Renamed(nn.Module):
+    """A layer norm whose state dict does not say that it is in here; {modifiers}() tells of it."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.inner = nn.LayerNorm(width)
+        self._register_state_dict_hook(self.leave_out)
+        self.register_load_state_dict_pre_hook(self.put_back)
+
+    def forward(self, x):
+        return self.inner(x)
+
+    def {modifiers}(self):
+        return {{"weight": "inner", "bias": "inner"}}
+
+    @staticmethod
+    def leave_out(module, state, prefix, metadata):
+        for name in ("weight", "bias"):
+            state[f"{{prefix}}{{name}}"] = state.pop(f"{{prefix}}inner.{{name}}")
+
+    @staticmethod
+    def put_back(module, state, prefix, *others):
+        for name in ("weight", "bias"):
+            if f"{{prefix}}{{name}}" in state:
+                state[f"{{prefix}}inner.{{name}}"] = state.pop(f"{{prefix}}{{name}}")'''
 _UNUSED = '''\
 def unused(layer):
     """``layer``, without a part in the forward pass, so that its parameters have no gradients."""
@@ -67,6 +93,8 @@ def model_helpers(training: Training) -> list[str]:
     """The definitions that the layers need, each once."""
     leaves = list(leaf_layers(training.layers))
     helpers = [_SCALE] if any(isinstance(layer, Scale) for layer in leaves) else []
+    if any(isinstance(layer, Renamed) for layer in leaves):
+        helpers.append(_RENAMED.format(modifiers=training.modifiers))
     tied = {layer.tied for layer in leaves if isinstance(layer, Embedding)}
     if len(tied) > 1:
         raise CannotWrite("there is no script for embeddings of which only some share their weight yet")
@@ -120,6 +148,8 @@ def _layer(layer: Layer, width: int) -> Code:
             made = Items("Counter(", (str(width),))
         case Norm():
             made = Items("nn.LayerNorm(", (str(width),), frozen)
+        case Renamed():
+            made = Items("Renamed(", (str(width),), frozen)
         case Scale():
             made = Items("Scale(", (), frozen)
         case Embedding(rows):
