@@ -141,6 +141,8 @@ SAYS = {
     "renamed-for-the-load-alone": ["RuntimeError: Missing optimizer state for parameter '0.weight' in checkpoint."],
     "modifiers-of-another-name": ["in _get_fqns", "AttributeError: 'Renamed' object has no attribute 'weight'"],
     "frozen-and-renamed": ["in _get_model_state_dict", "KeyError: '1.inner.weight'"],
+    "shared-module-full": ['While copying the parameter named "1.weight"', "aten.copy_.default"],
+    "optimizers-without-state": ["ValueError: loaded state dict has a different number of parameter groups"],
     "flat-empty-state": ["optim.state.0.weight: saved nothing, loaded []"],
 }
 """What the script of each known issue prints that says what broke."""

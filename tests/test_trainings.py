@@ -29,6 +29,7 @@ from worlds import InvalidScenario, ProcessWorld, SimulatedWorld
 from worlds.concise import pretty
 from worlds.outcome import ChunkState, Deadlocked, ErrorRecord, Raised, Waiting
 from worlds.training import (
+    Again,
     Block,
     Counter,
     Embedding,
@@ -107,6 +108,10 @@ def test_corners_are_drawn() -> None:
         ({"loaded": Side(submodules=(0,))}, "a strict load takes all of the model"),
         ({"loaded": Side(submodules=(0,), strict=False), "keep_prefixes": False}, "names of two submodules"),
         ({"layers": (Embedding(2),), "loaded": Side(Parallelism(tensor=3))}, "torch cannot train"),
+        ({"layers": (Norm(), Again(1))}, "no layer for"),
+        ({"layers": (Norm(), Again(), Again(1))}, "no layer for"),
+        ({"loaded": Side(backward=True)}, "between backward"),
+        ({"optimizer": Optimizer(groups="matrices first", apart=True)}, "without parameters"),
     ],
 )
 def test_what_no_training_can_be_is_refused(fields: dict[str, Any], why: str) -> None:
@@ -294,6 +299,72 @@ def test_layers_that_are_not_asked_for_stay_as_they_were(kept: bool, world: Simu
     assert breaches(training, replace(outcome, loaded=wrong)) == [(WrongBits, "model.0.weight")]
     wrong = (replace(rank, after=untold), other)
     assert breaches(training, replace(outcome, loaded=wrong)) == [(WrongObject, "model.2._extra_state")]
+
+
+@pytest.mark.parametrize("parallelism", PARALLELISMS, ids=repr)
+@pytest.mark.parametrize("optimizer", [None, Optimizer("Adam", groups="matrices last", apart=True)], ids=repr)
+def test_two_optimizers_or_none_and_a_module_by_two_names(
+    optimizer: Optimizer | None, parallelism: Parallelism, world: SimulatedWorld
+) -> None:
+    layers = (Mlp(3), Norm(), Again(), Block((Norm("frozen"), Again())), Counter())
+    saved = Side(parallelism, 1, backward=True)
+    training = Training(layers, optimizer=optimizer, saved=saved, loaded=Side(Parallelism(2)), own=True)
+    outcome = run_training(world, training)
+    assert breaches(training, outcome) == []
+    names = dict(put_together([rank.after for rank in outcome.saved if isinstance(rank, Saved)]).tensors)
+    assert {"model.shift", "grad.shift", "model.2.up.weight", "model.3.1.bias"} < names.keys()
+    assert ("optim.state.shift.exp_avg" in names) == (optimizer is not None)
+    rank, *others = outcome.loaded
+    assert isinstance(rank, Loaded)
+    gone = replace(rank, after=Held(rank.after.tensors[1:], rank.after.values))
+    assert breaches(training, replace(outcome, loaded=(gone, *others))) == [(WrongKeys, rank.after.tensors[0][0])]
+
+
+def test_gradients_that_no_step_has_used_stay_as_they_are(world: SimulatedWorld) -> None:
+    saved, loaded = Side(steps=1, backward=True), Side(Parallelism(data=2), steps=1, backward=True)
+    training = Training(optimizer=Optimizer("Adam"), saved=saved, loaded=loaded)
+    outcome = run_training(world, training)
+    assert breaches(training, outcome) == []
+    first, second = outcome.loaded
+    assert isinstance(first, Loaded)
+    kept = tuple((name, tensor) for name, tensor in first.after.tensors if not name.startswith("grad."))
+    lost = replace(first, after=Held(kept, first.after.values))
+    assert breaches(training, replace(outcome, loaded=(lost, second))) == [
+        (WrongBits, "grad.0.bias"),
+        (WrongBits, "grad.0.weight"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("training", "id"),
+    [
+        (
+            Training(
+                (Norm("frozen"), Again(), Norm()),
+                optimizer=Optimizer(variant=True),
+                loaded=Side(strict=False),
+                ignore_frozen=True,
+            ),
+            "frozen-by-another-name",
+        ),
+        (
+            Training(optimizer=None, loaded=Side(Parallelism(data=2), full=True, offload=True, broadcast=True)),
+            "rank-0-broadcasts-alone",
+        ),
+        (
+            Training(
+                (Norm(), Block((Mlp(2), Again()))),
+                optimizer=None,
+                loaded=Side(Parallelism(tensor=2), full=True, broadcast=True),
+            ),
+            "shared-module-full",
+        ),
+    ],
+    ids=repr,
+)
+def test_issue_shows_in_another_way(training: Training, id: str, world: SimulatedWorld) -> None:
+    found = list(judge_training(training, run_training(world, training)))
+    assert {find_training_issue(breach) for breach in found} == {TRAINING_ISSUES[id]}
 
 
 @pytest.mark.parametrize("modifiers", ["_fqn_modifiers", "names_in_state_dict"])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from properties.violations import UnexpectedFailure
-from worlds.training import Saved
+from worlds.training import Again, Block, Saved
+from worlds.training.case import Layer
 
 from .breach import TrainingBreach
 
@@ -12,6 +15,8 @@ __all__ = [
     "STATE",
     "STATE_DICT",
     "empty_groups",
+    "names_of_module",
+    "of_second_name",
     "parameters_with_state",
     "raised",
     "refused_parameters",
@@ -67,3 +72,27 @@ def parameters_with_state(breach: TrainingBreach) -> set[str]:
     """The parameters of which optimizer state was saved."""
     names = (name.removeprefix(STATE) for name in saved_names(breach) if name.startswith(STATE))
     return {name.rpartition(".")[0] for name in names}
+
+
+def names_of_module(layers: tuple[Layer, ...], name: str) -> set[str]:
+    """The other names of what is in a layer that comes again; ``name`` is as :class:`worlds.training.Held` has it."""
+    found: set[str] = set()
+    for first, again in _twice(layers, "model."):
+        found |= {
+            other + name.removeprefix(one) for one, other in ((first, again), (again, first)) if name.startswith(one)
+        }
+    return found
+
+
+def of_second_name(layers: tuple[Layer, ...], name: str) -> bool:
+    """Whether a parameter, by its name in the model, is there by a name that it has beside its first one."""
+    return any(f"model.{name}".startswith(again) for _, again in _twice(layers, "model."))
+
+
+def _twice(layers: tuple[Layer, ...], prefix: str) -> Iterator[tuple[str, str]]:
+    """How the names of a layer that comes again begin: where it is first, and where it comes again."""
+    for place, layer in enumerate(layers):
+        if isinstance(layer, Again):
+            yield f"{prefix}{layer.place}.", f"{prefix}{place}."
+        elif isinstance(layer, Block):
+            yield from _twice(layer.layers, f"{prefix}{place}.")

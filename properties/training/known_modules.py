@@ -1,8 +1,8 @@
-"""What goes wrong in released torch with the state dicts of trainings for what their modules are."""
+"""What goes wrong in released torch with the state dicts of trainings for what their modules and optimizers are."""
 
 from __future__ import annotations
 
-from worlds.training import Norm, Optimizer, Renamed, Side, Training
+from worlds.training import Again, Mlp, Norm, Optimizer, Parallelism, Renamed, Side, Training
 
 from . import module_symptoms
 from .issue import TrainingIssue
@@ -31,5 +31,21 @@ MODULE_ISSUES: tuple[TrainingIssue, ...] = (
         loses="a model with such a module that is frozen cannot be saved by that option",
         training=Training((Norm(), Renamed("frozen")), loaded=Side(strict=False), ignore_frozen=True),
         matches=module_symptoms.frozen_and_renamed,
+    ),
+    TrainingIssue(
+        id="shared-module-full",
+        title="with full_state_dict, a sharded module that a model has by two names cannot be loaded",
+        loses="a training that uses one module twice cannot be resumed by that option",
+        training=Training(
+            (Norm(), Again()), optimizer=Optimizer(variant=True), loaded=Side(Parallelism(data=2), full=True)
+        ),
+        matches=module_symptoms.shared_module_full,
+    ),
+    TrainingIssue(
+        id="optimizers-without-state",
+        title="set_state_dict() gives each of several optimizers the parameter groups of all, where none has state",
+        loses="a training with two optimizers that are plain SGD cannot be resumed",
+        training=Training((Norm(), Mlp()), optimizer=Optimizer(groups="matrices first", apart=True)),
+        matches=module_symptoms.optimizers_without_state,
     ),
 )

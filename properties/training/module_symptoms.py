@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import ast
+import re
 
 from properties.violations import NotLoaded, WrongBits, WrongKeys, WrongObject
 from worlds.training import Renamed
 from worlds.training.case import leaf_layers
 
 from .breach import TrainingBreach
-from .facts import GROUPS, STATE, STATE_DICT, raised, refused_parameters, saved_names, saved_values
+from .facts import GROUPS, STATE, STATE_DICT, of_second_name, raised, refused_parameters, saved_names, saved_values
 
-__all__ = ["frozen_and_renamed", "modifiers_not_asked_for", "renamed_for_the_load"]
+__all__ = [
+    "frozen_and_renamed",
+    "modifiers_not_asked_for",
+    "optimizers_without_state",
+    "renamed_for_the_load",
+    "shared_module_full",
+]
 
 
 def renamed_for_the_load(breach: TrainingBreach) -> bool:
@@ -69,3 +76,25 @@ def frozen_and_renamed(breach: TrainingBreach) -> bool:
     return raised(breach, "get", "KeyError", origin=origin) and _is_renamed(
         breach, failed.raised.error.message.strip("'")
     )
+
+
+def shared_module_full(breach: TrainingBreach) -> bool:
+    """Whether a full tensor is copied into a shard, for a parameter that is in the model by two names."""
+    failed = breach.failed
+    origin = "torch/nn/modules/module.py:load_state_dict"
+    if (
+        failed is None
+        or not breach.training.loaded.full
+        or not raised(breach, "set", "RuntimeError", "aten.copy_", origin)
+    ):
+        return False
+    named = re.findall(r'the parameter named "(.+?)"', failed.raised.error.message)
+    return bool(named) and all(of_second_name(breach.training.layers, name) for name in named)
+
+
+def optimizers_without_state(breach: TrainingBreach) -> bool:
+    """Whether each of two optimizers without state is given the groups of both."""
+    message, origin = "has a different number of parameter groups", "torch/optim/optimizer.py:load_state_dict"
+    asked = breach.training.optimizer
+    stateless = asked is not None and asked.apart and not any(name.startswith(STATE) for name in saved_names(breach))
+    return stateless and not breach.training.flatten and raised(breach, "set", "ValueError", message, origin)

@@ -25,6 +25,7 @@ from .facts import (
     STATE,
     STATE_DICT,
     empty_groups,
+    names_of_module,
     parameters_with_state,
     raised,
     refused_parameters,
@@ -118,12 +119,19 @@ def hidden_by_evaluation(breach: TrainingBreach) -> bool:
 
 
 def rank_0_broadcasts_alone(breach: TrainingBreach) -> bool:
-    """Whether rank 0 waits for ranks that took nothing for there being no model to load."""
+    """Whether rank 0 waits for ranks that took nothing for there being no model to load.
+
+    Or that raise, since there is no optimizer either.
+    """
     side = breach.training.loaded
-    if breach.kind is not Deadlock or breach.side != "load" or side.calls != "together":
+    if breach.side != "load" or side.calls != "together":
         return False
-    first, *others = breach.outcome.loaded
-    alone = isinstance(first, Deadlocked) and all(isinstance(other, Loaded) for other in others)
+    first, others = breach.outcome.loaded[:1], breach.outcome.loaded[1:]
+    took = all(isinstance(other, Loaded) for other in others) and breach.kind is Deadlock
+    nothing = raised(breach, "set", "RuntimeError", "optim_only is set to True", f"{STATE_DICT}:_verify_options")
+    alone = all(isinstance(rank, Deadlocked) for rank in first) and (
+        took or (nothing and breach.training.optimizer is None)
+    )
     return alone and side.full and side.offload and side.broadcast
 
 
@@ -161,7 +169,8 @@ def frozen_by_another_name(breach: TrainingBreach) -> bool:
     saved = put_together([rank.after for rank in breach.outcome.saved if isinstance(rank, Saved)]).tensors
     twins = [name for name, tensor in saved.items() if tensor == saved.get(breach.name) and name != breach.name]
     held = dict(target.after.tensors).get(breach.name)
-    if held is None or not held.frozen or not {_twin(breach.name)}.intersection(twins):
+    others = {_twin(breach.name), *names_of_module(breach.training.layers, breach.name)}
+    if held is None or not held.frozen or not others.intersection(twins):
         return False
     elements = saved[breach.name].elements
     return all(elements[index] == element for chunk in held.chunks for index, element in places(chunk, held.shape))

@@ -1,6 +1,7 @@
 """A training as plain data, saved and loaded by way of ``get_state_dict`` and ``set_state_dict``, in any world."""
 
 from .case import (
+    Again,
     Block,
     Counter,
     Embedding,
@@ -17,6 +18,7 @@ from .outcome import Failed, Held, HeldTensor, Loaded, Saved, TrainingOutcome
 from .run import run_training
 
 __all__ = [
+    "Again",
     "Block",
     "Counter",
     "Embedding",

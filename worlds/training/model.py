@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .case import Block, Counter, Embedding, Layer, Mlp, Modifiers, Norm, Renamed, Scale, Training
+from .case import Again, Block, Counter, Embedding, Layer, Mlp, Modifiers, Norm, Renamed, Scale, Training
 
 __all__ = [
     "BATCH",
@@ -138,8 +138,11 @@ class Layers(nn.Sequential):
     """Layers one after the other, but for those that no forward pass uses."""
 
     def __init__(self, layers: tuple[Layer, ...], width: int, modifiers: Modifiers) -> None:
-        super().__init__(*(_make_layer(layer, width, modifiers) for layer in layers))
-        self.used = [getattr(layer, "use", "trained") != "unused" for layer in layers]
+        super().__init__()
+        for layer in layers:
+            self.append(self[layer.place] if isinstance(layer, Again) else _make_layer(layer, width, modifiers))
+        firsts = [layers[layer.place] if isinstance(layer, Again) else layer for layer in layers]
+        self.used = [getattr(layer, "use", "trained") != "unused" for layer in firsts]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for module, used in zip(self, self.used, strict=True):
@@ -147,9 +150,21 @@ class Layers(nn.Sequential):
         return x
 
 
+class LayersAndParameter(Layers):
+    """Layers, and a parameter that is in none of them, so that there is no dot in its name."""
+
+    def __init__(self, layers: tuple[Layer, ...], width: int, modifiers: Modifiers) -> None:
+        super().__init__(layers, width, modifiers)
+        self.shift = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + self.shift
+
+
 def make_model(training: Training) -> Layers:
     """The module, before any parallelism: the same in each process."""
-    model = Layers(training.layers, training.width, training.modifiers)
+    kind = LayersAndParameter if training.own else Layers
+    model = kind(training.layers, training.width, training.modifiers)
     with torch.no_grad():
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             tensor.copy_(value_of(name, tuple(tensor.shape)))
@@ -167,6 +182,8 @@ def _make_layer(layer: Layer, width: int, modifiers: Modifiers) -> nn.Module:
     match layer:
         case Block(layers):
             return Layers(layers, width, modifiers)
+        case Again():
+            raise AssertionError("it is made already")
         case Counter(extra):
             return ExtraCounterModule(width) if extra else CounterModule(width)
         case Mlp():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from worlds.training import Block, Counter, Embedding, Mlp, Norm, Renamed, Scale, Training
+from worlds.training import Again, Block, Counter, Embedding, Mlp, Norm, Renamed, Scale, Training
 from worlds.training.case import Layer, leaf_layers
 
 from ..known import CannotWrite
-from ..text import Code, Items, render
+from ..text import Code, Items, headed, render
 
 __all__ = ["batch", "layer_places", "model_helpers", "model_lines"]
 
@@ -82,6 +82,16 @@ class Renamed(nn.Module):
         for name in ("weight", "bias"):
             if f"{{prefix}}{{name}}" in state:
                 state[f"{{prefix}}inner.{{name}}"] = state.pop(f"{{prefix}}{{name}}")'''
+_SHIFTED = '''\
+class Shifted(nn.Sequential):
+    """Modules one after the other, and a parameter that is in none of them."""
+
+    def __init__(self, *modules, width):
+        super().__init__(*modules)
+        self.shift = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x):
+        return super().forward(x) + self.shift'''
 _UNUSED = '''\
 def unused(layer):
     """``layer``, without a part in the forward pass, so that its parameters have no gradients."""
@@ -110,14 +120,29 @@ def model_helpers(training: Training) -> list[str]:
         helpers.append(_COUNTER.format(count=count, counts=plus, extra=methods))
     if any(not isinstance(layer, Counter) and layer.use == "unused" for layer in leaves):
         helpers.append(_UNUSED)
-    return helpers
+    return [*helpers, _SHIFTED] if training.own else helpers
 
 
 def model_lines(training: Training, *, first: bool) -> list[str]:
     """The statements that make ``model``; where it is the ``first``, from a seed if its layers draw their values."""
     drawn = any(isinstance(layer, Mlp | Embedding) for layer in leaf_layers(training.layers))
     seed = ["torch.manual_seed(0)"] if first and drawn else []
-    return [*seed, render(Items("model = nn.Sequential(", _layers(training.layers, training.width)))]
+    _check_again(training)
+    layers = list(_layers(training.layers, training.width))
+    shared: list[str] = []
+    for place in sorted({layer.place for layer in training.layers if isinstance(layer, Again)}):
+        shared.append(render(headed(f"shared_{place} = ", layers[place])))
+        layers[place] = f"shared_{place}"
+    if training.own:
+        layers.append(f"width={training.width}")
+    head = "model = Shifted(" if training.own else "model = nn.Sequential("
+    return [*seed, *shared, render(Items(head, tuple(layers)))]
+
+
+def _check_again(training: Training) -> None:
+    for block in training.layers:
+        if isinstance(block, Block) and any(isinstance(layer, Again) for layer in block.layers):
+            raise CannotWrite("there is no script for a block in which a layer comes again yet")
 
 
 def layer_places(layers: tuple[Layer, ...], path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], Layer]]:
@@ -125,7 +150,7 @@ def layer_places(layers: tuple[Layer, ...], path: tuple[int, ...] = ()) -> Itera
     for index, layer in enumerate(layers):
         if isinstance(layer, Block):
             yield from layer_places(layer.layers, (*path, index))
-        else:
+        elif not isinstance(layer, Again):
             yield (*path, index), layer
 
 
@@ -139,6 +164,8 @@ def _layers(layers: tuple[Layer, ...], width: int) -> tuple[Code, ...]:
 
 
 def _layer(layer: Layer, width: int) -> Code:
+    if isinstance(layer, Again):
+        return f"shared_{layer.place}"
     frozen = ".requires_grad_(False)" if not isinstance(layer, Block | Counter) and layer.use == "frozen" else ""
     made: Items
     match layer:
