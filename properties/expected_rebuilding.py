@@ -13,8 +13,9 @@ from typing import Any, Literal, get_args
 import torch
 
 from worlds.dtypes import DTYPES
-from worlds.entries import Entry, Key, Nested, Path, TensorEntry
+from worlds.entries import Entry, Key, Nested, ObjectEntry, Path, TensorEntry
 from worlds.layouts import MeshSharding
+from worlds.operations import Operation
 from worlds.outcome import ChunkState, ContainerState, EntryState, ObjectState, TensorState
 from worlds.parts import Box, Part
 from worlds.rebuild import unread
@@ -24,14 +25,14 @@ from worlds.state import OVERWRITTEN
 from worlds.state_tree import children
 from worlds.values import expected_bits, tensor_bits, tensor_bytes
 
-from .expected_state import object_text, object_type
+from .staged_objects import as_staged
 
 __all__ = ["DEVIATIONS", "Deviation", "expected_rebuilding"]
 
-Deviation = Literal["text keys", "no empty dicts", "own part", "wrongly staged", "plain dicts", "places before"]
+Deviation = Literal["text keys", "no empty dicts", "own part", "wrongly staged", "objects staged", "places before"]
 """A way in which what DCP rebuilds is known to differ: the keys of mappings are all text; what holds nothing is left
-out; only what the reading rank has saved itself is there; an ``async_save`` has saved other bits, or an
-``OrderedDict`` in a tuple as a dict; in a list, objects before the place that was asked for are there too."""
+out; only what the reading rank has saved itself is there; an ``async_save`` has saved other bits, or made
+other objects; in a list, objects before the place that was asked for are there too."""
 
 DEVIATIONS: tuple[Deviation, ...] = get_args(Deviation)
 
@@ -84,7 +85,7 @@ def expected_rebuilding(
 ) -> dict[Path, EntryState]:
     """What that rank must hold, by path; with ``deviations``, what it holds where DCP deviates so."""
     own = None if "own part" not in deviations else rank if rebuilding.reader.distributed else 0
-    content = _Content(rebuilding.scenario, own, "wrongly staged" in deviations, "plain dicts" in deviations)
+    content = _Content(rebuilding.scenario, own, "wrongly staged" in deviations, "objects staged" in deviations)
     tree: dict[Key, Any] = {}
     leaves = list(_leaves(rebuilding.scenario))
     asked = [leaf for leaf in leaves if leaf.is_asked_for(rebuilding.keys)]
@@ -156,11 +157,8 @@ def _state(leaf: _Leaf, path: Path, content: _Content) -> EntryState:
     if isinstance(entry, TensorEntry):
         chunk = ChunkState((0,) * len(entry.shape), entry.shape, content.bytes_of(leaf, entry))
         return TensorState(path, "Tensor", entry.dtype, entry.shape, (chunk,))
-    if not isinstance(entry, Nested):
-        return ObjectState(path, object_type(entry, poison=False), object_text(leaf.path, entry, "save", poison=False))
-    if entry.container == "tuple":
-        text = object_text(leaf.path, entry, "save", poison=False, find=content.whole)
-        return ObjectState(path, "tuple", text.replace("OrderedDict(", "dict(") if content.is_plain else text)
+    if not isinstance(entry, Nested) or entry.container == "tuple":
+        return ObjectState(path, *content.of_object(leaf, entry))
     return ContainerState(path, "list" if entry.is_sequence else "dict")
 
 
@@ -168,19 +166,18 @@ def _state(leaf: _Leaf, path: Path, content: _Content) -> EntryState:
 class _Content:
     """What tensors hold: only what the rank ``own`` has saved, if there is one; as ``async_save`` has ``staged`` it.
 
-    With ``plain`` it has made plain dicts in tuples.
+    With ``others`` it has made other objects.
     """
 
     scenario: Scenario
     own: int | None
     staged: bool
-    plain: bool
+    others: bool
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether dicts in tuples are plain: where the storage writer does the staging."""
-        save = self.scenario.save
-        return self.plain and save.api == "async" and save.stager == "writer"
+    def of_object(self, leaf: _Leaf, entry: ObjectEntry | Nested) -> tuple[str, str]:
+        """The type and the text of an object."""
+        save = self.scenario.save if self.others else Operation()
+        return as_staged(leaf.path, entry, save, find=self.whole)
 
     def bytes_of(self, leaf: _Leaf, entry: TensorEntry) -> bytes:
         """The elements in row-major order; those that nobody has saved are as they were before the reading."""
