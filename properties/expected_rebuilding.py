@@ -6,33 +6,38 @@ were. Where only some places of a list are asked for, ``None`` is at those befor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import torch
 
 from worlds.dtypes import DTYPES
 from worlds.entries import Entry, Key, Nested, ObjectEntry, Path, TensorEntry
-from worlds.layouts import MeshSharding
+from worlds.layouts import EnumerableSharding, MeshSharding
+from worlds.memory import PADDING
 from worlds.operations import Operation
 from worlds.outcome import ChunkState, ContainerState, EntryState, ObjectState, TensorState
 from worlds.parts import Box, Part
-from worlds.rebuild import unread
 from worlds.rebuilding import Rebuilding
 from worlds.scenario import Scenario
 from worlds.state import OVERWRITTEN
 from worlds.state_tree import children
+from worlds.unread import unread
 from worlds.values import expected_bits, tensor_bits, tensor_bytes
 
 from .staged_objects import as_staged
 
-__all__ = ["DEVIATIONS", "Deviation", "expected_rebuilding"]
+__all__ = ["DEVIATIONS", "Deviation", "expected_rebuilding", "paths_of_local_tensors"]
 
-Deviation = Literal["text keys", "no empty dicts", "own part", "wrongly staged", "objects staged", "places before"]
+Deviation = Literal[
+    "text keys", "no empty dicts", "own part", "wrongly staged", "objects staged", "local tensors", "places before"
+]
 """A way in which what DCP rebuilds is known to differ: the keys of mappings are all text; what holds nothing is left
-out; only what the reading rank has saved itself is there; an ``async_save`` has saved other bits, or made
-other objects; in a list, objects before the place that was asked for are there too."""
+out; only what the reading rank has saved itself is there; an ``async_save`` has saved other bits, or other objects, or
+the local tensor that some rank had as all of a ``CheckpointableTensor``; in a list, objects before the place that was
+asked for are there too."""
 
 DEVIATIONS: tuple[Deviation, ...] = get_args(Deviation)
 
@@ -81,11 +86,19 @@ class _Leaf:
 
 
 def expected_rebuilding(
-    rebuilding: Rebuilding, rank: int, deviations: frozenset[Deviation] = frozenset()
+    rebuilding: Rebuilding,
+    rank: int,
+    deviations: frozenset[Deviation] = frozenset(),
+    local_on: Mapping[Path, int] = MappingProxyType({}),
 ) -> dict[Path, EntryState]:
-    """What that rank must hold, by path; with ``deviations``, what it holds where DCP deviates so."""
+    """What that rank must hold, by path; with ``deviations``, what it holds where DCP deviates so.
+
+    ``local_on`` says, for "local tensors", on which rank each was that is there as the whole.
+    """
     own = None if "own part" not in deviations else rank if rebuilding.reader.distributed else 0
-    content = _Content(rebuilding.scenario, own, "wrongly staged" in deviations, "objects staged" in deviations)
+    local_on = local_on if "local tensors" in deviations else {}
+    staged, others = ("wrongly staged" in deviations, "objects staged" in deviations)
+    content = _Content(rebuilding.scenario, own, staged, others, local_on)
     tree: dict[Key, Any] = {}
     leaves = list(_leaves(rebuilding.scenario))
     asked = [leaf for leaf in leaves if leaf.is_asked_for(rebuilding.keys)]
@@ -96,6 +109,19 @@ def expected_rebuilding(
         if not lost and (own is None or leaf.is_on(own)):
             _put(tree, leaf, as_text="text keys" in deviations)
     return {state.path: state for state in _states(tree, (), content)}
+
+
+def paths_of_local_tensors(rebuilding: Rebuilding) -> tuple[Path, ...]:
+    """Where tensors are of which only the local one may be in the checkpoint: the storage writer does the staging."""
+    save = rebuilding.scenario.save
+    if save.api != "async" or save.stager != "writer":
+        return ()
+    return tuple(leaf.path for leaf in _leaves(rebuilding.scenario) if _is_local_tensor(leaf.entry))
+
+
+def _is_local_tensor(entry: Entry) -> bool:
+    saved = entry.saved if isinstance(entry, TensorEntry) else None
+    return isinstance(saved, EnumerableSharding) and saved.kind == "CheckpointableTensor"
 
 
 def _is_empty_dict(entry: Entry) -> bool:
@@ -155,42 +181,66 @@ def _states(tree: Any, path: Path, content: _Content) -> Iterator[EntryState]:
 def _state(leaf: _Leaf, path: Path, content: _Content) -> EntryState:
     entry = leaf.entry
     if isinstance(entry, TensorEntry):
-        chunk = ChunkState((0,) * len(entry.shape), entry.shape, content.bytes_of(leaf, entry))
-        return TensorState(path, "Tensor", entry.dtype, entry.shape, (chunk,))
+        shape, data = content.tensor(leaf, entry)
+        return TensorState(path, "Tensor", entry.dtype, shape, (ChunkState((0,) * len(shape), shape, data),))
     if not isinstance(entry, Nested) or entry.container == "tuple":
         return ObjectState(path, *content.of_object(leaf, entry))
     return ContainerState(path, "list" if entry.is_sequence else "dict")
+
+
+def _name(leaf: _Leaf) -> str:
+    return ".".join(map(str, leaf.path))
+
+
+def _slices(box: Box) -> tuple[slice, ...]:
+    return tuple(slice(start, start + size) for start, size in zip(box.offsets, box.sizes, strict=True))
 
 
 @dataclass(frozen=True)
 class _Content:
     """What tensors hold: only what the rank ``own`` has saved, if there is one; as ``async_save`` has ``staged`` it.
 
-    With ``others`` it has made other objects.
+    With ``others`` it has made other objects. Of the tensors in ``local_on`` it has saved the local one alone, as that
+    rank had it.
     """
 
     scenario: Scenario
     own: int | None
     staged: bool
     others: bool
+    local_on: Mapping[Path, int]
 
     def of_object(self, leaf: _Leaf, entry: ObjectEntry | Nested) -> tuple[str, str]:
         """The type and the text of an object."""
         save = self.scenario.save if self.others else Operation()
         return as_staged(leaf.path, entry, save, find=self.whole)
 
-    def bytes_of(self, leaf: _Leaf, entry: TensorEntry) -> bytes:
-        """The elements in row-major order; those that nobody has saved are as they were before the reading."""
+    def tensor(self, leaf: _Leaf, entry: TensorEntry) -> tuple[tuple[int, ...], bytes]:
+        """The shape, and the elements in row-major order."""
+        if leaf.path in self.local_on:
+            return self._local(leaf, entry, self.local_on[leaf.path])
+        return entry.shape, self._whole_tensor(leaf, entry)
+
+    def _local(self, leaf: _Leaf, entry: TensorEntry, rank: int) -> tuple[tuple[int, ...], bytes]:
+        """The rank's tiles, with the padding beside them."""
+        assert isinstance(entry.saved, EnumerableSharding)
+        shape, places = entry.saved.local_boxes(entry.shape, rank)
+        bits = torch.full((*shape, DTYPES[entry.dtype].itemsize), PADDING, dtype=torch.uint8)
+        for place, part in zip(places, entry.saved.parts(entry.shape, rank), strict=True):
+            bits[_slices(place)] = expected_bits(_name(leaf), entry, part)
+        return shape, tensor_bytes(bits)
+
+    def _whole_tensor(self, leaf: _Leaf, entry: TensorEntry) -> bytes:
+        """What nobody has saved of it is as it was before the reading."""
         assert entry.saved is not None
-        name = ".".join(map(str, leaf.path))
+        name = _name(leaf)
         if self.own is None:
             return self.whole(name, entry, Box((0,) * len(entry.shape), entry.shape))
         dtype = DTYPES[entry.dtype]
         bits = torch.full((*entry.shape, dtype.itemsize), unread(dtype), dtype=torch.uint8)
         for part in entry.saved.parts(entry.shape, self.own):
             for box, _ in part.boxes():
-                place = tuple(slice(start, start + size) for start, size in zip(box.offsets, box.sizes, strict=True))
-                bits[place] = expected_bits(name, entry, Part.of(box))
+                bits[_slices(box)] = expected_bits(name, entry, Part.of(box))
         return tensor_bytes(bits)
 
     def whole(self, name: str, entry: TensorEntry, box: Box) -> bytes:

@@ -22,7 +22,7 @@ from worlds.outcome import (
 from worlds.rebuilding import Rebuilding, RebuildingOutcome
 from worlds.state_tree import path_text, units
 
-from .expected_rebuilding import DEVIATIONS, Deviation, expected_rebuilding
+from .expected_rebuilding import DEVIATIONS, Deviation, expected_rebuilding, paths_of_local_tensors
 from .verdict import describe_ranks, place_of, rank_text
 from .violations import (
     Deadlock,
@@ -119,11 +119,33 @@ def _breaches(rebuilding: Rebuilding, read: OperationOutcome) -> Iterator[Rebuil
 def _deviations(rebuilding: Rebuilding, read: OperationOutcome) -> frozenset[Deviation]:
     """The fewest known deviations that tell exactly what every rank holds, if any do."""
     held = [_held(seen) for seen in read.ranks if isinstance(seen, Returned)]
+    local_on = _local_on(rebuilding, held[0])
     for count in range(1, len(DEVIATIONS) + 1):
         for some in map(frozenset, combinations(DEVIATIONS, count)):
-            if all(expected_rebuilding(rebuilding, rank, some) == state for rank, state in enumerate(held)):
+            if all(expected_rebuilding(rebuilding, rank, some, local_on) == state for rank, state in enumerate(held)):
                 return some
     return frozenset()
+
+
+def _local_on(rebuilding: Rebuilding, held: State) -> dict[Path, int]:
+    """Where a local tensor may be in the place of a whole one: the rank whose it is that is held, if it is any's."""
+    paths = paths_of_local_tensors(rebuilding)
+    seen = {_as_text(path): _content(state) for path, state in held.items()}
+    found: dict[Path, int] = {}
+    for rank in range(rebuilding.scenario.save.world_size if paths else 0):
+        expected = expected_rebuilding(rebuilding, 0, frozenset(["local tensors"]), dict.fromkeys(paths, rank))
+        for path in paths:
+            if path in expected and _content(expected[path]) == seen.get(_as_text(path)):
+                found.setdefault(path, rank)
+    return found
+
+
+def _as_text(path: Path) -> tuple[str, ...]:
+    return tuple(map(str, path))
+
+
+def _content(state: EntryState) -> EntryState:
+    return replace(state, path=())
 
 
 def _held(seen: Returned) -> dict[Path, EntryState]:

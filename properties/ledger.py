@@ -17,9 +17,10 @@ Release = tuple[int, int]
 class LedgerEntry:
     """A bug or a documented limitation of DCP.
 
-    ``loses`` says in one line what a user loses by it; ``upstream`` is its issue, where there is one. The first release
-    of torch that has what it is in is ``since``, ``None`` where all do, and the first that is free of it ``fixed_in``,
-    ``None`` while none is known. What torch's documentation tells of is ``documented``.
+    ``loses`` says in one line what a user loses by it; ``upstream`` is its issue or pull request, where there is one,
+    as ``owner/name#number``. The first release of torch that has what it is in is ``since``, ``None`` where all do, and
+    the first that is free of it ``fixed_in``, ``None`` while none is known. What torch's documentation tells of is
+    ``documented``.
     """
 
     id: str

@@ -18,6 +18,7 @@ from worlds.parts import Box
 from worlds.quantized import Quantized
 from worlds.quantized_files import stored_tensors
 from worlds.run_quantized import run_quantized
+from worlds.unread import unread
 from worlds.values import poison_bytes
 
 from .check import KNOWN_HITS
@@ -121,11 +122,11 @@ def _mended_chunk(quantized: Quantized, chunk: ChunkState, mend: _Mend) -> Chunk
 def _reads_first_elements_alone(breach: QuantizedBreach) -> bool:
     """What is not loaded lies behind the first elements of a row, which are as many as the row has groups."""
     quantized = breach.quantized
-    # What stands in the place of a tensor on the meta device is whatever was in its memory.
-    arbitrary = quantized.loaded.memory == "meta"
+    dtype = DTYPES[quantized.dtype]
+    new = bytes([unread(dtype)]) * dtype.itemsize if quantized.loaded.memory == "meta" else None
 
     def is_left(seen: bytes, index: int, right: bytes, before: bytes) -> bool:
-        return index >= quantized.shape[-1] and (arbitrary or seen == before)
+        return index >= quantized.shape[-1] and seen == (new or before)
 
     return quantized.is_mxfp4 and _is_right_but_for(breach, is_left)
 

@@ -258,7 +258,7 @@ _ISSUES = (
         loses="a file cannot be loaded into the parts of one: each rank refuses the size of its own",
         route=_route(TensorEntry("a", (1,), loaded=_PADDED), Operation()),
         matches=_takes_local_size,
-        upstream="https://github.com/pytorch/pytorch/pull/189944",
+        upstream="pytorch/pytorch#189944",
         since=(2, 15),
     ),
     RouteIssue(

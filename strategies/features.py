@@ -12,7 +12,7 @@ from worlds.layouts import ChunkSharding, EnumerableSharding, Layout, MeshShardi
 from worlds.operations import Operation, PlannerOptions, WriterOptions
 from worlds.parts import Part
 from worlds.scenario import Scenario
-from worlds.storages import SHIPPED
+from worlds.storages import FILE_SYSTEM, SHIPPED
 
 __all__ = ["FEATURES", "STAGING", "features"]
 
@@ -150,6 +150,11 @@ FEATURES: dict[str, tuple[str, ...]] = {
         "save by the path alone",
         "async_save by the path alone",
         "load by the path alone",
+        "save by the storage alone",
+        "async_save by the storage alone",
+        "load by the storage alone",
+        "by the path alone, on fsspec",
+        "by the path alone, on memory",
         "path that is a Path",
         "without torch.distributed",
         "no_dist",
@@ -336,10 +341,12 @@ def _of_calls(scenario: Scenario) -> Iterator[tuple[str, str]]:
     if scenario.save.stager in STAGING:
         yield "api", f"async_save, {STAGING[scenario.save.stager]}"
     yield "api", "load" if scenario.load.api == "current" else "load_state_dict"
-    if scenario.save.by_path:
-        yield "api", f"{'async_save' if scenario.save.api == 'async' else 'save'} by the path alone"
-    if scenario.load.by_path:
-        yield "api", "load by the path alone"
+    if scenario.save.named_by != "both":
+        yield "api", f"{'async_save' if scenario.save.api == 'async' else 'save'} by the {scenario.save.named_by} alone"
+    if scenario.load.named_by != "both":
+        yield "api", f"load by the {scenario.load.named_by} alone"
+    if scenario.storage != FILE_SYSTEM and "path" in (scenario.save.named_by, scenario.load.named_by):
+        yield "api", f"by the path alone, on {scenario.storage}"
     if scenario.save.world_size != scenario.load.world_size:
         yield "api", "another world size at load"
     for operation in (scenario.save, scenario.load):

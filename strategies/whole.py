@@ -18,7 +18,7 @@ from worlds.layouts import EnumerableSharding, Layout, Plain
 from worlds.operations import Operation, PlannerOptions, WriterOptions
 from worlds.planners import planned
 from worlds.scenario import Scenario
-from worlds.storages import FILE_SYSTEM
+from worlds.storages import FILE_SYSTEM, find_storage
 
 from ._bounds import check_bounds, planners_for_all, within_storages
 from ._spared import SPARED
@@ -29,12 +29,12 @@ from .features import features
 from .mismatches import colliding_entries, mismatched_entries
 from .states import state_dicts
 
-__all__ = ["scenarios", "without_stateful"]
+__all__ = ["BY_PATH", "by_the_path", "scenarios"]
 
 _PLACES = ("nothing", "save", "load")
-_Named = Literal["save", "load", "save by a Path", "load by a Path"]
+Named = Literal["save", "load", "save by a Path", "load by a Path"]
 # Seldom, since a writer that DCP finds by the path has no options, and async_save one stager.
-_BY_PATH: tuple[tuple[_Named, ...], ...] = (
+BY_PATH: tuple[tuple[Named, ...], ...] = (
     *[()] * 7,
     ("save",),
     ("load",),
@@ -113,7 +113,7 @@ def scenarios(
     save, load = _scheduled(draw, save, "save"), _scheduled(draw, load, "load")
     scenario = Scenario(entries, save, load, writer, planner, container, failures)  # type: ignore[arg-type]
     if by_path:
-        scenario = _by_path(scenario, draw(st.sampled_from(_BY_PATH), label="found by the path"))
+        scenario = by_the_path(scenario, draw(st.sampled_from(BY_PATH), label="found by the path"))
     scenario = _on_storage(scenario)
     tell(features(scenario))
     return scenario
@@ -167,16 +167,21 @@ def _kept_by_module(layout: Layout | None) -> Layout | None:
     return layout
 
 
-def _by_path(scenario: Scenario, names: tuple[_Named, ...]) -> Scenario:
-    """The scenario, of which these operations give no storage, unless that is to fail, or name it by a ``Path``."""
+def by_the_path(scenario: Scenario, names: tuple[Named, ...]) -> Scenario:
+    """The scenario, of which these operations give no storage, or name it by a ``Path``, where that can be.
+
+    Not where the storage is to fail, or is none that DCP finds by itself.
+    """
     failing = {(fault.operation, fault.hook.partition(".")[0]) for fault in scenario.faults}
-    save, load = scenario.save, scenario.load
-    if "save" in names and save.api != "legacy" and ("save", "writer") not in failing:
-        save = replace(save, by_path=True, stager="default" if save.api == "async" else "writer")
+    save, load, found = scenario.save, scenario.load, find_storage(scenario.storage).found
+    if "save" in names and "save" in found and save.api != "legacy" and ("save", "writer") not in failing:
+        save = replace(save, named_by="path", stager="default" if save.api == "async" else "writer")
         scenario = replace(scenario, save=save, writer=WriterOptions(sync_files=scenario.writer.sync_files))
-    if "load" in names and load.api != "legacy" and ("load", "reader") not in failing:
+    if "load" in names and "load" in found and load.api != "legacy" and ("load", "reader") not in failing:
         known = scenario.writer if scenario.writer.known_to_torch else replace(scenario.writer, extensions=())
-        scenario = replace(scenario, load=replace(load, by_path=True), writer=known)
+        scenario = replace(scenario, load=replace(load, named_by="path"), writer=known)
+    if scenario.storage != FILE_SYSTEM:
+        return scenario
     return replace(
         scenario,
         save=replace(scenario.save, pathlike="save by a Path" in names),
@@ -206,7 +211,7 @@ def _legal(
 ) -> tuple[Entry, ...]:
     """The entries, with what these operations cannot have in the place of the nearest that they can."""
     if "legacy" in (save.api, load.api):
-        entries = tuple(without_stateful(entry) for entry in entries)
+        entries = tuple(_without_stateful(entry) for entry in entries)
     elif any(fault.hook.startswith("stateful.") for fault in failures) and not _has_stateful(entries):
         taken = {entry.key for entry in entries}
         entries = (*entries, Nested(next(key for key in ("s", "t", "u", "v") if key not in taken), "stateful"))
@@ -219,7 +224,7 @@ def _has_stateful(entries: tuple[Entry, ...]) -> bool:
     return any(isinstance(entry, Nested) and entry.container == "stateful" for entry in entries)
 
 
-def without_stateful(entry: Entry) -> Entry:
+def _without_stateful(entry: Entry) -> Entry:
     """The entry, as a dict where it is a ``Stateful`` object."""
     if isinstance(entry, Nested) and entry.container == "stateful":
         return replace(entry, container="dict")

@@ -145,6 +145,11 @@ SAYS = {
     "frozen-by-another-name": ["model.1.head.weight: was tensor([[-1.0]]), is now tensor([[1.5409960746765137]])"],
     "frozen-beside-submodules": ["in _get_model_state_dict", "KeyError: '1.weight'"],
     "marker-for-extra-state": ["in set_extra_state", "TypeError: '_EXTRA_STATE' object is not subscriptable"],
+    "renamed-for-the-load-alone": ["RuntimeError: Missing optimizer state for parameter '0.weight' in checkpoint."],
+    "modifiers-of-another-name": ["in _get_fqns", "AttributeError: 'Renamed' object has no attribute 'weight'"],
+    "frozen-and-renamed": ["in _get_model_state_dict", "KeyError: '1.inner.weight'"],
+    "shared-module-full": ['While copying the parameter named "1.weight"', "aten.copy_.default"],
+    "optimizers-without-state": ["ValueError: loaded state dict has a different number of parameter groups"],
     "flat-empty-state": ["optim.state.0.weight: saved nothing, loaded []"],
 }
 """What the script of each known issue prints that says what broke."""
@@ -286,6 +291,15 @@ REPAIRS = {
         "_load_model_state_dict",
         "state_dict.update(local_state_dict)",
         "state_dict.update((k, v) for k, v in local_state_dict.items() if not isinstance(v, _EXTRA_STATE))",
+    ),
+    "renamed-for-the-load-alone": Plant(
+        _STATE_DICT, "_verify_options", "_iterate_valid_model_state(model)", '_iterate_valid_model_state(model, "no")'
+    ),
+    "modifiers-of-another-name": Plant(
+        _STATE_DICT, "_get_model_state_dict", "_get_fqns(model, key)", "_get_fqns(model, key, info.dsd_fqn_modifiers)"
+    ),
+    "frozen-and-renamed": Plant(
+        _STATE_DICT, "_get_model_state_dict", "state_dict.pop(fqn)\n\n", "state_dict.pop(fqn, None)\n\n"
     ),
     "flat-empty-state": Plant(
         _STATE_DICT,

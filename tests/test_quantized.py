@@ -194,3 +194,14 @@ def test_other_cases_of_what_is_known(case: Quantized, known: str, world: Simula
 def test_names_without_their_pair_are_loaded_as_they_are(name: str, world: SimulatedWorld) -> None:
     case = Quantized(beside=TensorEntry(name, (2, 1)), loaded=ChunkSharding(0, (0,)))
     assert judge_quantized(case, run_quantized(world, case)) is None
+
+
+def test_what_is_not_read_on_the_meta_device_is_the_same_each_time(world: SimulatedWorld) -> None:
+    """What stands in its place begins with what was in that memory; anything else there than that is new."""
+    case = Quantized((1, 1, 2), "mxfp4", 3, loaded=Plain(memory="meta"))
+    outcome = run_quantized(world, case)
+    assert run_quantized(world, case) == outcome
+    other = altered(outcome, case.name, 0, lambda data: bytes([*data[:-1], data[-1] ^ 1]))
+    breach = judge_quantized(case, other)
+    assert breach is not None
+    assert find_quantized_issue(breach) is None, breach.violation()

@@ -13,7 +13,11 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 
 def test_known_issues_are_those_of_the_ledgers() -> None:
     """``python -c 'from properties.summary import *; print(*known_issue_table(), sep="\\n")'`` prints the table."""
-    assert "\n".join(known_issue_table()) in README
+    table = "\n".join(known_issue_table())
+    assert table in README
+    links = re.findall(r"\]\(([^)]*)\)", table)
+    assert links
+    assert all(re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+/issues/\d+", link) for link in links), links
 
 
 def test_every_feature_is_listed_and_was_judged() -> None:

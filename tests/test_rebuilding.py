@@ -16,6 +16,7 @@ from properties.violations import UnexpectedFailure, WrongBits, WrongKeys, Wrong
 from strategies import rebuildings
 from worlds import (
     ChunkSharding,
+    EnumerableSharding,
     InvalidScenario,
     MeshSharding,
     Nested,
@@ -27,7 +28,9 @@ from worlds import (
     Scenario,
     SimulatedWorld,
     TensorEntry,
+    Tile,
 )
+from worlds.checkpointable import HAS_CHECKPOINTABLE_TENSOR
 from worlds.outcome import (
     Deadlocked,
     ErrorRecord,
@@ -45,6 +48,9 @@ NESTED = Nested("n", "dict", (TensorEntry("t", (4,), saved=ChunkSharding(0, (0, 
 LISTED = Nested("l", "list", (TensorEntry("0", (2, 2), "int16"), ObjectEntry("1", 5)))
 _LAZY = MeshSharding((1,), (Replicate(),), memory="negated")
 STATE = Scenario((NESTED, LISTED, ObjectEntry("n.o2", "z")), Operation(2), Operation(2))
+needs_checkpointable_tensor = pytest.mark.skipif(
+    not HAS_CHECKPOINTABLE_TENSOR, reason="this torch has no CheckpointableTensor"
+)
 ISSUES = pytest.mark.parametrize("issue", REBUILDING_ISSUES.values(), ids=lambda issue: issue.id)
 
 
@@ -120,6 +126,31 @@ def test_ordered_dict_that_was_staged_as_a_dict_is_one(world: SimulatedWorld) ->
     staged = replace(rebuilding, scenario=replace(rebuilding.scenario, save=Operation(api="async", stager="default")))
     assert judge_rebuilding(staged, run_rebuilding(world, staged)) is None
     other = judge_rebuilding(staged, run_rebuilding(world, rebuilding))
+    assert other is not None
+    assert find_rebuilding_issue(other) is None
+
+
+@needs_checkpointable_tensor
+@pytest.mark.parametrize("padded", [False, True])
+def test_local_tensor_that_was_staged_as_the_whole_is_some_rank_s(padded: bool, world: SimulatedWorld) -> None:
+    """Whichever rank's was kept, with its padding; what else is wrong beside it is told too."""
+    tiles = (Tile(0, (0,), (1,)), Tile(1, (1,), (2,)), Tile(0, (3,), (1,)))
+    entries = tuple(
+        TensorEntry(name, (4,), saved=EnumerableSharding(tiles, "CheckpointableTensor", padded)) for name in "ab"
+    )
+    rebuilding = Rebuilding(Scenario((Nested("n", entries=(*entries, ObjectEntry(0))),), Operation(2, api="async")))
+    outcome = run_rebuilding(world, rebuilding)
+    breach = judge_rebuilding(rebuilding, outcome)
+    assert breach is not None
+    assert breach.deviations == {"local tensors", "text keys"}
+    known = find_rebuilding_issue(replace(breach, deviations=frozenset({"local tensors"})))
+    assert known is not None
+    assert known.id == "staging-forgets-the-whole"
+    assert outcome.read is not None
+    (seen,) = outcome.read.ranks
+    assert isinstance(seen, Returned)
+    mixed = tuple(replace(state, chunks=()) if isinstance(state, TensorState) else state for state in seen.state)
+    other = judge_rebuilding(rebuilding, replace(outcome, read=OperationOutcome((Returned(mixed),))))
     assert other is not None
     assert find_rebuilding_issue(other) is None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Literal
 
 from .entries import Entry, Nested, ObjectEntry, TensorEntry
 from .file_faults import FileFault
@@ -41,8 +42,8 @@ def fitted(scenario: Scenario, storage: str) -> Scenario:
     return replace(
         scenario,
         entries=tuple(_of_dtypes(entry, limits) for entry in scenario.entries),
-        save=_save(_with_storage(scenario.save, storage), limits),
-        load=_with_storage(scenario.load, storage),
+        save=_save(_with_storage(scenario.save, "save", storage), limits),
+        load=_with_storage(scenario.load, "load", storage),
         writer=_writer(scenario.writer, limits),
         storage=storage,
     )
@@ -69,9 +70,10 @@ def _fitted_step(step: Step, storage: str) -> Step:
     found = find_storage(storage)
     step = replace(step, file_faults=_file_faults(step.file_faults, found))
     if not isinstance(step, Save):
-        return replace(step, operation=_with_storage(step.operation, storage))
+        return replace(step, operation=_with_storage(step.operation, "load", storage))
     overwrite = step.overwrite or not found.limits.takes("overwrite")
-    return replace(step, operation=_save(_with_storage(step.operation, storage), found.limits), overwrite=overwrite)
+    operation = _save(_with_storage(step.operation, "save", storage), found.limits)
+    return replace(step, operation=operation, overwrite=overwrite)
 
 
 def _file_faults(faults: tuple[FileFault, ...], storage: Storage) -> tuple[FileFault, ...]:
@@ -103,9 +105,11 @@ def _held_by_one(entry: Entry) -> Entry:
     return replace(entry, saved=replace(layout, ranks=()) if isinstance(layout, Plain) else Plain())
 
 
-def _with_storage(operation: Operation, storage: str) -> Operation:
-    """The call, which names the storage but for DCP's own files."""
-    return operation if storage == FILE_SYSTEM else replace(operation, by_path=False, pathlike=False)
+def _with_storage(operation: Operation, name: Literal["save", "load"], storage: str) -> Operation:
+    """The call, which names the storage where DCP does not find it."""
+    if operation.by_path and name not in find_storage(storage).found:
+        operation = replace(operation, named_by="both")
+    return operation if storage == FILE_SYSTEM else replace(operation, pathlike=False)
 
 
 def _save(save: Operation, limits: Limits) -> Operation:

@@ -12,9 +12,12 @@ from .layouts import Memory
 from .parts import Box
 from .values import tensor_bits
 
-__all__ = ["GuardedMemory", "join_local", "make_local"]
+__all__ = ["PADDING", "GuardedMemory", "join_local", "make_local"]
 
-_GUARD = b"\xa5" * 64  # on either side: a cache line, and a multiple of every itemsize
+PADDING = 0xA5
+"""What each byte is that is no part of a tensor, around a local tensor and beside the tiles in one."""
+
+_GUARD = bytes([PADDING]) * 64  # on either side: a cache line, and a multiple of every itemsize
 _ROOM = 64  # bytes on either side of a window in a larger storage
 
 
@@ -22,7 +25,7 @@ class GuardedMemory:
     """The memory of one local tensor, with bytes around it and between its elements that nobody is to write to."""
 
     def __init__(self, size: int) -> None:
-        self._content = bytearray(_GUARD + b"\xa5" * size + _GUARD)
+        self._content = bytearray(_GUARD + bytes([PADDING]) * size + _GUARD)
         self._gaps: torch.Tensor | None = None
         self.storage = torch.frombuffer(self._content, dtype=torch.uint8, count=size, offset=len(_GUARD))
 
@@ -39,7 +42,7 @@ class GuardedMemory:
         """Whether nothing was written beside what was claimed."""
         if not (self._content.startswith(_GUARD) and self._content.endswith(_GUARD)):
             return False
-        return self._gaps is None or bool((self.storage[self._gaps] == _GUARD[0]).all())
+        return self._gaps is None or bool((self.storage[self._gaps] == PADDING).all())
 
 
 def make_local(bits: torch.Tensor, dtype: str, memory: Memory, guarded: list[GuardedMemory]) -> torch.Tensor:

@@ -11,20 +11,15 @@ from torch.distributed.checkpoint import FileSystemReader
 from torch.distributed.checkpoint.default_planner import _EmptyStateDictLoadPlanner
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save, torch_save_to_dcp
 from torch.distributed.checkpoint.state_dict_loader import _load_state_dict_from_keys, load_state_dict
-from torch.overrides import TorchFunctionMode
 
 from .example import ExampleWorld
 from .inject import Injection
 from .rebuilding import Rebuilding, RebuildingOutcome
 from .scenario import Scenario
 from .state import StateDict
+from .unread import NewMemory
 
-__all__ = ["run_rebuilding", "unread"]
-
-
-def unread(dtype: torch.dtype) -> int:
-    """What each byte of a new tensor is, before something is read into it; a bool that is copied is 0 or 1."""
-    return 1 if dtype == torch.bool else 0xA5
+__all__ = ["run_rebuilding"]
 
 
 def run_rebuilding(world: ExampleWorld, rebuilding: Rebuilding) -> RebuildingOutcome:
@@ -48,7 +43,7 @@ def _read(
     """In a rank: what it is to hold afterwards is what it has read."""
     keys = None if rebuilding.keys is None else set(rebuilding.keys)
     operation = rebuilding.reader
-    with _Poisoned():
+    with NewMemory():
         if rebuilding.by == "keys":
             # One key may be given as it is.
             asked = next(iter(keys)) if keys is not None and len(keys) == 1 else keys
@@ -76,16 +71,3 @@ def _convert(path: str, *, twice: bool) -> dict[Any, Any]:
         dcp_to_torch_save(f"{path}-again", f"{path}.pt")
     content: dict[Any, Any] = torch.load(f"{path}.pt", weights_only=False)
     return content
-
-
-class _Poisoned(TorchFunctionMode):
-    """In the calling thread, a tensor that begins with whatever is in its memory begins with :func:`unread`.
-
-    So an element that is never read is seen as such, and is the same in each run.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if func is torch.empty and result.numel():
-            result.untyped_storage().fill_(unread(result.dtype))
-        return result

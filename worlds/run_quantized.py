@@ -17,6 +17,7 @@ from .quantized import Quantized
 from .quantized_files import write_quantized
 from .scenario import Scenario
 from .state import StateDict
+from .unread import NewMemory
 
 __all__ = ["run_quantized"]
 
@@ -26,13 +27,12 @@ def run_quantized(world: ExampleWorld, quantized: Quantized) -> Outcome:
     directory = world.new_directory()
     path = f"{directory}/checkpoint"
     scenario = quantized.scenario
-    loading = partial(load, make_reader=partial(_reader, quantized))
     try:
         with world.example():
             saved = world.operate(scenario, "save", path, call=partial(_write, quantized))
             if not saved.returned:
                 return Outcome(saved)
-            return Outcome(saved, world.operate(scenario, "load", path, call=loading))
+            return Outcome(saved, world.operate(scenario, "load", path, call=partial(_load, quantized)))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -42,6 +42,13 @@ def _write(
 ) -> None:
     beside = quantized.beside.key
     write_quantized(quantized, {str(beside): state.entries[beside]}, path)
+
+
+def _load(
+    quantized: Quantized, scenario: Scenario, state: StateDict, injection: Injection, path: str, group: Any
+) -> None:
+    with NewMemory():
+        load(scenario, state, injection, path, group, make_reader=partial(_reader, quantized))
 
 
 def _reader(quantized: Quantized, scenario: Scenario, path: str) -> QuantizedHuggingFaceStorageReader:

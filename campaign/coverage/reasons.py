@@ -208,10 +208,6 @@ _REASONS: tuple[Reason, ...] = (
         _in("utils:_api_bc_check.inner_func", "warnings.warn("),
         _in("default_planner:DefaultSavePlanner.__init__", "logger.warning("),
         _in("state_dict_saver:_save_state_dict.local_step", "warnings.warn("),
-        _in(
-            "state_dict_saver:_save_state_dict.local_step",
-            "storage_writer.set_up_storage_writer(distW.is_coordinator)",
-        ),
     ),
     _reason(
         "illegal on every rank, whatever is saved: there is nothing that it could be done with",

@@ -27,7 +27,8 @@ def hold(live: LiveTraining) -> Held:
     for name, value in _named(live):
         if isinstance(value, torch.Tensor):
             frozen = isinstance(value, torch.nn.Parameter) and not value.requires_grad
-            tensors[name] = replace(_held_tensor(name, value), frozen=frozen, scratch=name.endswith(".scratch"))
+            scratch = name.endswith(".scratch") or name.startswith("grad.")
+            tensors[name] = replace(_held_tensor(name, value), frozen=frozen, scratch=scratch)
         else:
             values[name] = repr(value)
     return Held(tuple(tensors.items()), tuple(values.items()))
@@ -66,15 +67,25 @@ def _named(live: LiveTraining) -> Iterator[tuple[str, Any]]:
         if isinstance(module, ExtraCounterModule):
             yield f"model.{name}._extra_state", module.count
     names: dict[torch.Tensor, str] = {parameter: name for name, parameter in live.parameters.items()}
-    for parameter, state in live.optimizer.state.items():
+    for name, parameter in live.parameters.items():
+        if parameter.grad is not None:
+            yield f"grad.{name}", parameter.grad
+    for parameter, state in _states(live):
+        # Text, say, in the place of a parameter is no name of one.
+        name = names[parameter] if isinstance(parameter, torch.Tensor) else repr(parameter)
         if not state:
-            yield f"optim.state.{names[parameter]}", {}
+            yield f"optim.state.{name}", {}
         for key, value in state.items():
-            yield f"optim.state.{names[parameter]}.{key}", value
-    for index, group in enumerate(live.optimizer.param_groups):
+            yield f"optim.state.{name}.{key}", value
+    for index, group in enumerate(group for optimizer in live.optimizers for group in optimizer.param_groups):
         for key, value in group.items():
             value = [names[parameter] for parameter in value] if key == "params" else value
             yield f"optim.param_groups.{index}.{key}", value
+
+
+def _states(live: LiveTraining) -> Iterator[tuple[Any, dict[str, Any]]]:
+    for optimizer in live.optimizers:
+        yield from optimizer.state.items()
 
 
 def _held_tensor(name: str, tensor: torch.Tensor) -> HeldTensor:

@@ -7,7 +7,7 @@ from worlds.histories import History, Load, Save
 from worlds.plans import Leaf, NestedState
 from worlds.rebuilding import Rebuilding
 from worlds.routes import Route
-from worlds.training import Optimizer, Parallelism, Side, Training
+from worlds.training import Mlp, Norm, Optimizer, Parallelism, Renamed, Side, Training
 from worlds.windows import Window
 
 from ..bug import Bug, Change, Witness
@@ -121,6 +121,36 @@ STATES = (
                 loaded=Side(parallelism=Parallelism(data=2), full=True, strict=False, submodules=(0,)),
                 keep_prefixes=False,
             ),
+        ),
+    ),
+    Bug(
+        "renamed-parameter-looked-for-where-it-is-not",
+        "a parameter that its module renames looked for where it is not",
+        (Change("state_dict:_get_fqns", "curr_obj = getattr(curr_obj, removed_fqn)", "pass"),),
+        Witness("training_state", Training((Renamed(),))),
+    ),
+    Bug(
+        "renamed-parameter-without-its-shards",
+        "a full tensor not cut for a parameter that its module renames",
+        (Change("state_dict:_iterate_valid_model_state", "new_fqn = curr_fqn[:-1]", 'new_fqn = f"{curr_fqn}{name}"'),),
+        Witness(
+            "training_state",
+            Training((Renamed(),), optimizer=None, loaded=Side(parallelism=Parallelism(data=2), full=True)),
+        ),
+    ),
+    Bug(
+        "state-of-last-optimizer-alone",
+        "the state of the last of several optimizers alone",
+        (
+            Change(
+                "state_dict:_get_optim_state_dict",
+                "cast(DictValueType, optim_state_dict[_STATE]).update(osd[_STATE])",
+                "optim_state_dict[_STATE] = osd[_STATE]",
+            ),
+        ),
+        Witness(
+            "training_state",
+            Training((Norm(), Mlp()), optimizer=Optimizer("Adam", groups="matrices first", apart=True)),
         ),
     ),
     Bug(

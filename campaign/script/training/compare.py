@@ -74,7 +74,7 @@ def compare_helpers(plan: TrainingPlan) -> list[str]:
         case "state":
             return [_EMPTY_STATE] if plan.may_be_empty else [text, _STATE]
         case "groups":
-            has_text = plan.training.optimizer.tensor_lr
+            has_text = plan.training.optimizer is not None and plan.training.optimizer.tensor_lr
             groups = _GROUPS.format(text="text" if has_text else "repr")
             return [text, groups] if has_text else [groups]
 

@@ -82,6 +82,17 @@ class TrainingPlan:
         return self.breach.kind in _TENSORS
 
     @property
+    def optimizers(self) -> str:
+        """The optimizers, as the script gives them to DCP."""
+        asked = self.training.optimizer
+        return "()" if asked is None else "optimizers" if asked.apart else "optimizer"
+
+    @property
+    def given(self) -> str:
+        """The training, as the script gives it to its functions."""
+        return "model" if self.training.optimizer is None else f"model, {self.optimizers}"
+
+    @property
     def may_be_empty(self) -> bool:
         """Whether it is about state of an optimizer that has nothing in it."""
         return self.compared == "state" and self.breach.seen == "{}"
@@ -165,8 +176,10 @@ class TrainingPlan:
 
     def _check_compared(self) -> None:
         breach, loaded = self.breach, self.training.loaded
-        if breach.name.endswith((".params", ".scratch")):
+        if breach.name.startswith("grad.") or breach.name.endswith((".params", ".scratch")):
             raise CannotWrite(f"there is no script that compares {breach.name} yet")
+        if self.compared != "model" and self.training.optimizer is not None and self.training.optimizer.apart:
+            raise CannotWrite("there is no script that compares several optimizers yet")
         if self.training.api == "async" and breach.side == "load":
             raise CannotWrite("there is no script that compares what was saved by async_save() yet")
         if self.fills and (loaded.full or loaded.offload):
