@@ -43,6 +43,13 @@ SAYS = {
     "empty-dict-in-list": ["RuntimeError: Missing key in checkpoint state_dict: a.0."],
     "strided-shard-in-pieces": ["has overlapping chunks"],
     "staging-ordered-dict": ["a.0: saved an OrderedDict, loaded a dict"],
+    "staging-named-tuple": ["a: saved Pair(first=None, second=1), loaded (None, 1)"],
+    "staging-held-twice": [
+        "a: saved (Instance(value=None), Instance again), loaded (Instance(value=None), Instance(value=None))"
+    ],
+    "staging-file-in-memory": ["a: saved BytesIO(b''), loaded BytesIO(b'changed')"],
+    "staging-parameter": ["a: saved Instance(value=Parameter containing:", "loaded Instance(value=tensor([]))"],
+    "staging-sparse": ["RuntimeError: Cannot access data pointer of Tensor that doesn't have storage"],
     "empty-dict-beside-objects": ["RuntimeError: Missing key in checkpoint state_dict: a."],
     "mistaken-for-2.3": ["RuntimeError: Missing key in checkpoint state_dict: b."],
     "staging-lazy-bits": ["a[]: saved c2cd503c, loaded c2cd50bc"],

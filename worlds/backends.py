@@ -12,6 +12,7 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.filesystem import SerializationFormat
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
+from .bare import BareReader, BareWriter
 from .extensions import make_extensions, registry
 from .operations import WriterOptions
 from .outcome import FileRecord
@@ -22,6 +23,7 @@ from .storages import Limits, Storage
 __all__ = [
     "FSSPEC",
     "SAFETENSORS_DTYPES",
+    "Bare",
     "Consolidated",
     "FileSystem",
     "Formatted",
@@ -170,6 +172,16 @@ class Reference(Storage):
 
     def clean_up(self, checkpoint_id: str) -> None:
         CHECKPOINTS.pop(checkpoint_id, None)
+
+
+class Bare(Reference):
+    """The same, with a writer and a reader that have what DCP demands and nothing else (:mod:`worlds.bare`)."""
+
+    def make_writer(self, checkpoint_id: str, options: WriterOptions) -> dcp.StorageWriter:
+        return BareWriter(checkpoint_id)
+
+    def make_reader(self, checkpoint_id: str) -> dcp.StorageReader:
+        return BareReader(checkpoint_id)
 
 
 class Safetensors(FileSystem):

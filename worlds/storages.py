@@ -45,6 +45,7 @@ SHIPPED = {
     "fsspec": "worlds.backends:Fsspec",
     "memory": "worlds.backends:Memory",
     "reference": "worlds.backends:Reference",
+    "bare": "worlds.backends:Bare",
     SERVED: "worlds.served:Served",
     "safetensors": "worlds.backends:Safetensors",
     "consolidated": "worlds.backends:Consolidated",

@@ -17,9 +17,12 @@ _STANDARD = (
     "collections",
     "concurrent.futures",
     "contextlib",
+    "copyreg",
     "dataclasses",
     "datetime",
+    "enum",
     "errno",
+    "functools",
     "gc",
     "io",
     "itertools",
@@ -34,6 +37,8 @@ _STANDARD = (
     "threading",
     "time",
     "traceback",
+    "types",
+    "typing",
     "zlib",
 )
 _TORCH = {

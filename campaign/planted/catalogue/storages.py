@@ -60,6 +60,30 @@ STORAGES = (
         ),
     ),
     Bug(
+        "writer-asked-for-what-it-need-not-have",
+        "a writer asked for its checkpoint_id, which a storage from elsewhere need not have",
+        (
+            Change(
+                "state_dict_saver:_save_state_dict",
+                'getattr(storage_writer, "checkpoint_id", None)',
+                "storage_writer.checkpoint_id",
+            ),
+        ),
+        Witness("round_trip_on_storages", Scenario(storage="bare")),
+    ),
+    Bug(
+        "reader-given-what-it-does-not-take",
+        "a reader given keyword arguments that it does not take",
+        (
+            Change(
+                "state_dict_loader:_load_state_dict",
+                '"kwargs"\n            in inspect.signature(storage_reader.set_up_storage_reader).parameters',
+                "True",
+            ),
+        ),
+        Witness("round_trip_on_storages", Scenario(storage="bare")),
+    ),
+    Bug(
         "url-read-by-writer",
         "a checkpoint on fsspec that is loaded by its path alone read by a writer",
         (
