@@ -21,6 +21,7 @@ __all__ = ["operations", "planner_options", "schedules", "writer_options"]
 # One API alone lets the coordinator be chosen.
 _SAVES: tuple[Api, ...] = ("current", "current", "legacy", "legacy", "async", "uncoordinated")
 _LOADS: tuple[Api, ...] = ("current", "legacy")
+_UPLOADS: tuple[Api, ...] = ("async",)
 _NAMED_BY: tuple[NamedBy, ...] = ("both", "both", "both", "storage")
 _MOST_BYSTANDERS = 2
 # Where in the world ranks that take no part stand, counted round; the simplest is rank 0, so that no rank of the group
@@ -45,16 +46,18 @@ def operations(
     load: bool = False,
     scheduled: bool = True,
     core: bool = False,
+    staged: bool = False,
 ) -> Operation:
     """Saves, or with ``load`` loads: the ranks, the API, the coordinator where the API lets it be chosen, the schedule.
 
     Shrinks towards one rank that calls ``save`` or ``load``. One rank also runs without ``torch.distributed``
     initialised, or by itself (``no_dist``); several are also a sub-group of a larger world, or have their keys in
     another order on each rank. Some calls name the checkpoint by their storage alone. Without ``scheduled``, the ranks
-    run in their natural order; with ``core``, all ranks of the world save or load together, and wait until it is done.
+    run in their natural order; with ``core``, all ranks of the world save or load together, and wait until it is done;
+    with ``staged``, each save is an ``async_save``.
     """
     size = draw(world_sizes(min_size=min_world_size, max_size=max_world_size), label="world size")
-    api = draw(st.sampled_from(_LOADS if load or core else _SAVES), label="api")
+    api = draw(st.sampled_from(_LOADS if load or core else _UPLOADS if staged else _SAVES), label="api")
     # All this is drawn for every size and API, so that nothing more has to be drawn, and what follows does not shift,
     # when one of those changes: in shrinking, and where Hypothesis makes one example of parts of another.
     coordinator = draw(ranks(world_size=size), label="coordinator, if legacy")

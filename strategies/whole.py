@@ -61,6 +61,7 @@ def scenarios(
     deep: bool = False,
     by_path: bool = False,
     spared: bool = False,
+    staged: bool = False,
 ) -> Scenario:
     """Whole scenarios: a save, and a load of what was saved in a world that is often another one.
 
@@ -72,13 +73,21 @@ def scenarios(
     shardings and objects: for laws on what happens around a save or load; with ``deep``, most of what is in a
     state dict is containers: for laws on what is made of their paths. With ``by_path``, some calls give no storage, as
     most programs do: DCP then finds it, and ``async_save`` makes and ends a stager, by code that nothing else reaches.
+    With ``staged``, each save is an ``async_save``, mostly of objects.
     """
     check_bounds("world_size", min_world_size, max_world_size, at_least=1)
     check_bounds("entries", min_entries, max_entries)
     # First what has always as many draws, last what has few or many: where Hypothesis repeats a part of one example in
     # another, what is drawn behind it shifts and falls back to the simplest, which would be the first hook in half of
     # all examples.
-    some = partial(operations, min_world_size=min_world_size, max_world_size=max_world_size, scheduled=False, core=core)
+    some = partial(
+        operations,
+        min_world_size=min_world_size,
+        max_world_size=max_world_size,
+        scheduled=False,
+        core=core,
+        staged=staged,
+    )
     save, load = _both(draw, some)
     where = draw(st.sampled_from(_PLACES), label="failing") if failing == "anything" else failing
     drawn = draw(_faults(where, save, load), label="faults")
@@ -95,6 +104,7 @@ def scenarios(
         max_entries=max_entries,
         core=core,
         deep=deep,
+        of_objects=staged,
     )
     fitting, entries = _entries(draw, some_entries, container, colliding=not core, mismatched=mismatched)
     entries = _legal(fitting if spare else entries, save, load, failures if container == "dict" else ())

@@ -43,6 +43,13 @@ SAYS = {
     "empty-dict-in-list": ["RuntimeError: Missing key in checkpoint state_dict: a.0."],
     "strided-shard-in-pieces": ["has overlapping chunks"],
     "staging-ordered-dict": ["a.0: saved an OrderedDict, loaded a dict"],
+    "staging-named-tuple": ["a: saved Pair(first=None, second=1), loaded (None, 1)"],
+    "staging-held-twice": [
+        "a: saved (Instance(value=None), Instance again), loaded (Instance(value=None), Instance(value=None))"
+    ],
+    "staging-file-in-memory": ["a: saved BytesIO(b''), loaded BytesIO(b'changed')"],
+    "staging-parameter": ["a: saved Instance(value=Parameter containing:", "loaded Instance(value=tensor([]))"],
+    "staging-sparse": ["RuntimeError: Cannot access data pointer of Tensor that doesn't have storage"],
     "empty-dict-beside-objects": ["RuntimeError: Missing key in checkpoint state_dict: a."],
     "mistaken-for-2.3": ["RuntimeError: Missing key in checkpoint state_dict: b."],
     "staging-lazy-bits": ["a[]: saved c2cd503c, loaded c2cd50bc"],
@@ -143,6 +150,9 @@ SAYS = {
     "frozen-and-renamed": ["in _get_model_state_dict", "KeyError: '1.inner.weight'"],
     "shared-module-full": ['While copying the parameter named "1.weight"', "aten.copy_.default"],
     "optimizers-without-state": ["ValueError: loaded state dict has a different number of parameter groups"],
+    "given-names-lost": ["these names have gone from what was given to be loaded: {'0."],
+    "beside-what-is-broadcast": ['Unexpected key(s) in state_dict: "0.weight", "0.bias"'],
+    "shared-module-wrapped": ['Missing key(s) in state_dict: "_orig_mod.1.weight", "_orig_mod.1.bias"'],
     "flat-empty-state": ["optim.state.0.weight: saved nothing, loaded []"],
 }
 """What the script of each known issue prints that says what broke."""
@@ -293,6 +303,12 @@ REPAIRS = {
     ),
     "frozen-and-renamed": Plant(
         _STATE_DICT, "_get_model_state_dict", "state_dict.pop(fqn)\n\n", "state_dict.pop(fqn, None)\n\n"
+    ),
+    "given-names-lost": Plant(
+        _STATE_DICT,
+        "_load_model_state_dict",
+        "local_state_dict = {}",
+        "local_state_dict, state_dict = {}, {**state_dict}",
     ),
     "flat-empty-state": Plant(
         _STATE_DICT,

@@ -265,6 +265,7 @@ _REASONS: tuple[Reason, ...] = (
         _in("hf_storage:HuggingFaceStorageReader.read_metadata", 'if getattr(metadata, "storage_meta", None) is None:'),
         _in("planner_helpers:_compare_save_plans", "return False", "if chunk and other_chunk:"),
         _in("_state_dict_stager:StateDictStager._offload_tensor", 'if hasattr(x, "__dict__"):'),
+        _in("_state_dict_stager:StateDictStager._offload_tensor", "if hasattr(x, slot):"),
         _in("_state_dict_stager:StateDictStager._reconstruct", "if deep:"),
         _in(
             "_state_dict_stager:StateDictStager.deepcopy_with_tensor_offload",
@@ -312,6 +313,10 @@ _REASONS: tuple[Reason, ...] = (
     _reason(
         "DynamicMetaLoadPlanner, with which alone it reads, refuses that before",
         _in("format_utils:BroadcastingTorchSaveReader.read_data", "raise RuntimeError("),
+    ),
+    _reason(
+        "copy.deepcopy refuses such an object as well (__reduce__ returns a tuple of six)",
+        _in("_state_dict_stager:StateDictStager.deepcopy_with_tensor_offload", "raise RuntimeError("),
     ),
     _reason(
         "DefaultStager asks for an accelerator before",
