@@ -12,13 +12,17 @@ from hypothesis import strategies as st
 from campaign.cli import main
 from campaign.finding import read_finding
 from properties.check import check
-from properties.violations import BadStorageIndex, LostFailure, Violation
-from strategies import stored_scenarios
+from properties.history_issues import check_history
+from properties.violations import BadStorageIndex, LostFailure, Violation, WrongBits
+from strategies import stored_histories, stored_scenarios
 from tests.shrinking import shrunk
 from worlds import Scenario, SimulatedWorld, TensorEntry
-from worlds.broken import Acknowledging, Dropping, Misnaming
+from worlds.broken import Acknowledging, Dropping, Keeping, Misnaming
+from worlds.histories import Load, Save
 
-DROPPING, ACKNOWLEDGING, MISNAMING = (f"worlds.broken:{kind.__name__}" for kind in (Dropping, Acknowledging, Misnaming))
+DROPPING, ACKNOWLEDGING, MISNAMING, KEEPING = (
+    f"worlds.broken:{kind.__name__}" for kind in (Dropping, Acknowledging, Misnaming, Keeping)
+)
 
 
 def _first(
@@ -54,6 +58,15 @@ def test_wrong_rank_is_found(world: SimulatedWorld) -> None:
     assert named[1] == str(scenario.save.coordinator) != lost[1]
     assert (len(scenario.faults), scenario.save.world_size) == (1, 2)
     assert len(scenario.entries) <= 2, "one that rank 1 alone has, or a second one, which is then written by rank 1"
+
+
+def test_save_that_keeps_what_an_earlier_one_wrote_is_found(world: SimulatedWorld) -> None:
+    cases = stored_histories(names=st.just(KEEPING))
+    violation, history = shrunk(cases, lambda case: check_history(case, world), WrongBits, max_examples=4 * 15)
+    assert history.storage == KEEPING
+    assert [type(step) for step in history.steps] == [Save, Save, Load]
+    assert len(history.entries) == 1
+    assert "step 3: 1 rank loads 'a', where step 2 is to be seen\n        rank 0: returned" in str(violation)
 
 
 @pytest.mark.commands
