@@ -14,9 +14,10 @@ from typing import Any, Literal, get_args
 import torch
 
 from worlds.dtypes import DTYPES
-from worlds.entries import Entry, Key, Nested, Path, TensorEntry
+from worlds.entries import Entry, Key, Nested, ObjectEntry, Path, TensorEntry
 from worlds.layouts import EnumerableSharding, MeshSharding
 from worlds.memory import PADDING
+from worlds.operations import Operation
 from worlds.outcome import ChunkState, ContainerState, EntryState, ObjectState, TensorState
 from worlds.parts import Box, Part
 from worlds.rebuilding import Rebuilding
@@ -26,17 +27,17 @@ from worlds.state_tree import children
 from worlds.unread import unread
 from worlds.values import expected_bits, tensor_bits, tensor_bytes
 
-from .expected_state import object_text, object_type
+from .staged_objects import as_staged
 
 __all__ = ["DEVIATIONS", "Deviation", "expected_rebuilding", "paths_of_local_tensors"]
 
 Deviation = Literal[
-    "text keys", "no empty dicts", "own part", "wrongly staged", "plain dicts", "local tensors", "places before"
+    "text keys", "no empty dicts", "own part", "wrongly staged", "objects staged", "local tensors", "places before"
 ]
 """A way in which what DCP rebuilds is known to differ: the keys of mappings are all text; what holds nothing is left
-out; only what the reading rank has saved itself is there; an ``async_save`` has saved other bits, or an
-``OrderedDict`` in a tuple as a dict, or the local tensor that some rank had as all of a ``CheckpointableTensor``; in a
-list, objects before the place that was asked for are there too."""
+out; only what the reading rank has saved itself is there; an ``async_save`` has saved other bits, or other objects, or
+the local tensor that some rank had as all of a ``CheckpointableTensor``; in a list, objects before the place that was
+asked for are there too."""
 
 DEVIATIONS: tuple[Deviation, ...] = get_args(Deviation)
 
@@ -96,7 +97,8 @@ def expected_rebuilding(
     """
     own = None if "own part" not in deviations else rank if rebuilding.reader.distributed else 0
     local_on = local_on if "local tensors" in deviations else {}
-    content = _Content(rebuilding.scenario, own, "wrongly staged" in deviations, "plain dicts" in deviations, local_on)
+    staged, others = ("wrongly staged" in deviations, "objects staged" in deviations)
+    content = _Content(rebuilding.scenario, own, staged, others, local_on)
     tree: dict[Key, Any] = {}
     leaves = list(_leaves(rebuilding.scenario))
     asked = [leaf for leaf in leaves if leaf.is_asked_for(rebuilding.keys)]
@@ -181,11 +183,8 @@ def _state(leaf: _Leaf, path: Path, content: _Content) -> EntryState:
     if isinstance(entry, TensorEntry):
         shape, data = content.tensor(leaf, entry)
         return TensorState(path, "Tensor", entry.dtype, shape, (ChunkState((0,) * len(shape), shape, data),))
-    if not isinstance(entry, Nested):
-        return ObjectState(path, object_type(entry, poison=False), object_text(leaf.path, entry, "save", poison=False))
-    if entry.container == "tuple":
-        text = object_text(leaf.path, entry, "save", poison=False, find=content.whole)
-        return ObjectState(path, "tuple", text.replace("OrderedDict(", "dict(") if content.is_plain else text)
+    if not isinstance(entry, Nested) or entry.container == "tuple":
+        return ObjectState(path, *content.of_object(leaf, entry))
     return ContainerState(path, "list" if entry.is_sequence else "dict")
 
 
@@ -201,21 +200,20 @@ def _slices(box: Box) -> tuple[slice, ...]:
 class _Content:
     """What tensors hold: only what the rank ``own`` has saved, if there is one; as ``async_save`` has ``staged`` it.
 
-    With ``plain`` it has made plain dicts in tuples. Of the tensors in ``local_on`` it has saved the local one alone,
-    as that rank had it.
+    With ``others`` it has made other objects. Of the tensors in ``local_on`` it has saved the local one alone, as that
+    rank had it.
     """
 
     scenario: Scenario
     own: int | None
     staged: bool
-    plain: bool
+    others: bool
     local_on: Mapping[Path, int]
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether dicts in tuples are plain: where the storage writer does the staging."""
-        save = self.scenario.save
-        return self.plain and save.api == "async" and save.stager == "writer"
+    def of_object(self, leaf: _Leaf, entry: ObjectEntry | Nested) -> tuple[str, str]:
+        """The type and the text of an object."""
+        save = self.scenario.save if self.others else Operation()
+        return as_staged(leaf.path, entry, save, find=self.whole)
 
     def tensor(self, leaf: _Leaf, entry: TensorEntry) -> tuple[tuple[int, ...], bytes]:
         """The shape, and the elements in row-major order."""

@@ -9,6 +9,7 @@ from typing import Literal
 from worlds.dtypes import DTYPES
 from worlds.entries import Entry, Key, Nested, ObjectEntry, Path, TensorEntry
 from worlds.layouts import Layout, Plain
+from worlds.objects import make_object, shown
 from worlds.outcome import ContainerState, ObjectState
 from worlds.parts import Box
 from worlds.scenario import Scenario
@@ -30,6 +31,7 @@ __all__ = [
 
 Name = Literal["save", "load"]
 Find = Callable[[str, TensorEntry, Box], bytes]
+Tell = Callable[[ObjectEntry], str]
 POISON_INSTANCE = f"Instance(value={POISON_OBJECT!r})"
 """The text of what stands in a load target where an instance of a class is to be loaded."""
 _TYPES = {"dict": "dict", "ordered": "OrderedDict", "list": "list", "stateful": "Stateful"}
@@ -133,31 +135,38 @@ def _whole(path: Path, entry: Entry, name: Name, *, poison: bool) -> Iterator[Ex
         yield ObjectState(path, kind, object_text(path, entry, name, poison=poison))
 
 
+def _tell(entry: ObjectEntry) -> str:
+    return shown(make_object(entry))
+
+
 def object_type(entry: ObjectEntry, *, poison: bool) -> str:
     """The name of the object's type, as :func:`worlds.state.object_state` tells it."""
     if poison:
         return "Instance" if entry.form == "instance" else "str"
-    return {"BytesIO": "BytesIO", "instance": "Instance"}.get(entry.form, type(entry.value).__name__)
+    return type(make_object(entry)).__name__
 
 
-def object_text(path: Path, entry: Entry, name: Name, *, poison: bool, find: Find | None = None) -> str:
-    """The text that :func:`worlds.state.object_state` makes of it; ``find`` says what a tensor in it holds."""
+def object_text(
+    path: Path, entry: Entry, name: Name, *, poison: bool, find: Find | None = None, tell: Tell = _tell
+) -> str:
+    """The text that :func:`worlds.state.object_state` makes of it.
+
+    ``find`` says what a tensor in it holds, and ``tell`` what the text of an object is.
+    """
     find = find or (poison_bytes if poison else expected_bytes)
     if isinstance(entry, Nested):
         placed = children(entry.entries, name, path=path, sequence=entry.is_sequence)
-        inner = [(inside[-1], object_text(inside, child, name, poison=poison, find=find)) for inside, child in placed]
+        inner = [
+            (inside[-1], object_text(inside, child, name, poison=poison, find=find, tell=tell))
+            for inside, child in placed
+        ]
         return _container_text(entry, inner)
     if isinstance(entry, TensorEntry):
         box = Box((0,) * len(entry.shape), entry.shape)
         return f"{DTYPES[entry.dtype]} {entry.shape} {find('.'.join(map(str, path)), entry, box).hex()}"
     if poison:
         return POISON_INSTANCE if entry.form == "instance" else repr(POISON_OBJECT)
-    match entry.form:
-        case "BytesIO":
-            return f"BytesIO({entry.value!r})"
-        case "instance":
-            return f"Instance(value={entry.value!r})"
-    return _value_text(entry.value)
+    return tell(entry)
 
 
 def _container_text(nested: Nested, inner: Sequence[tuple[Key, str]]) -> str:
@@ -167,7 +176,3 @@ def _container_text(nested: Nested, inner: Sequence[tuple[Key, str]]) -> str:
         case "tuple":
             return f"({', '.join(text for _, text in inner)})"
     return f"{_TYPES[nested.container]}({', '.join(f'{key!r}: {text}' for key, text in inner)})"
-
-
-def _value_text(value: object) -> str:
-    return f"({', '.join(map(_value_text, value))})" if isinstance(value, tuple) else repr(value)

@@ -10,6 +10,7 @@ from typing import Literal, NoReturn
 from worlds.concise import pretty
 from worlds.entries import ObjectEntry, TensorEntry
 from worlds.killed import KilledOutcome, KilledScenario
+from worlds.objects import make_object
 from worlds.older import OLD_BITS, OLD_OBJECT
 from worlds.outcome import ChunkState, Deadlocked, Died, ObjectState, OperationOutcome, Raised, Returned, TensorState
 from worlds.parts import Box
@@ -193,6 +194,6 @@ def _of_chunk(fqn: str, entry: TensorEntry, chunk: ChunkState) -> set[Generation
 
 
 def _of_object(entry: ObjectEntry, state: ObjectState) -> Generation:
-    if state.text == object_state(state.path, entry.value).text:
+    if state.text == object_state(state.path, make_object(entry)).text:
         return "new"
     return "old" if state.text == repr(OLD_OBJECT) else "neither"

@@ -67,7 +67,10 @@ def reached(scenario: Scenario, name: Name) -> Iterator[Reach]:
 
 def is_called(scenario: Scenario, fault: Fault | FileFault) -> bool:
     """Whether the rank has that part in the operation: the coordinator's, or that of every rank."""
-    on_coordinator = fault.rank == scenario.operation(fault.operation).coordinator
+    operation = scenario.operation(fault.operation)
+    if fault.hook.endswith(".reset") and operation.named_by == "storage":
+        return False  # it is told no path
+    on_coordinator = fault.rank == operation.coordinator
     return on_coordinator or fault.place.role == "rank" or not _coordinates(scenario, fault.operation)
 
 

@@ -23,6 +23,7 @@ from .judged import count_judged
 from .known_issues import KNOWN_ISSUES
 from .known_issues.entry import blamed
 from .ledger import LedgerEntry, first_match, torch_release
+from .staged_objects import wrongly_staged
 
 __all__ = ["REBUILDING_ISSUES", "RebuildingIssue", "check_rebuilding", "find_rebuilding_issue"]
 
@@ -58,8 +59,9 @@ def find_rebuilding_issue(breach: RebuildingBreach) -> LedgerEntry | None:
         return KNOWN_ISSUES["staging-scalar-dtensor" if save.stager == "writer" else "staging-lazy-bits"]
     if "local tensors" in breach.deviations and KNOWN_ISSUES["staging-forgets-the-whole"].affects(torch_release()):
         return KNOWN_ISSUES["staging-forgets-the-whole"]
-    if "plain dicts" in breach.deviations:
-        return KNOWN_ISSUES["staging-ordered-dict"]
+    if "objects staged" in breach.deviations:
+        entries = breach.rebuilding.scenario.entries
+        return KNOWN_ISSUES[next(wrong for entry in entries for wrong in wrongly_staged(entry, save))]
     return KNOWN_ISSUES["bits-dtypes"] if _has_dtype_without_size(breach) else None
 
 

@@ -105,7 +105,9 @@ def _takes_for_a_checkpoint(breach: HistoryBreach) -> bool:
 def _takes_its_whole_for_a_part(breach: HistoryBreach) -> bool:
     """Whether the coordinator fails to make one file, since one that was made before lies beside the parts."""
     step, seen = breach.history.steps[breach.step], breach.outcome.steps[breach.step]
-    if breach.history.storage != "consolidated" or step.operation.api == "legacy" or not list(_saves_there(breach)):
+    if breach.history.storage != "consolidated" or isinstance(step, Load) or not list(_saves_there(breach)):
+        return False
+    if not any(used.operation.tells_path for used in _uses_of_writer(breach.history, breach.step)):
         return False
     coordinator = step.operation.coordinator
     alone = all(
@@ -119,9 +121,10 @@ def _takes_its_whole_for_a_part(breach: HistoryBreach) -> bool:
 def _is_put_elsewhere(breach: HistoryBreach) -> bool:
     """Whether the one file goes, or fails to go, to where the writer that is used again has saved first."""
     history, step = breach.history, breach.history.steps[breach.step]
-    if history.storage != "consolidated" or step.operation.api == "legacy" or not isinstance(step, Save):
+    if history.storage != "consolidated" or not isinstance(step, Save):
         return False
-    first = _first_place(history, breach.step)
+    *_, save = _uses_of_writer(history, breach.step)
+    first = save.at
     if first == step.at:
         return False
     seen = breach.outcome.steps[breach.step]
@@ -130,17 +133,20 @@ def _is_put_elsewhere(breach: HistoryBreach) -> bool:
     return breach.kind is MemoryShows and not any(name.startswith("model-") for name, _ in seen.contents)
 
 
-def _first_place(history: History, number: int) -> str:
-    """Where the writer of that save was first to save; one without ``checkpoint_id`` is used by itself."""
+def _uses_of_writer(history: History, number: int) -> Iterator[Save]:
+    """That save, and those before it with its writer; one that is not told another path is used again for its own."""
+    last: Save | None = None
     for index in range(number, -1, -1):
         step = history.steps[index]
-        if isinstance(step, Save) and step.operation.api != "legacy":
-            place = step.at
+        if isinstance(step, Save):
+            if last is not None and not last.operation.tells_path and step.at != last.at:
+                return
+            yield step
+            last = step
             if "writer" not in step.again:
-                break
+                return
         if history.begins_job(index):
-            break
-    return place
+            return
 
 
 _HALVES = ChunkSharding(0, (0, 1))

@@ -8,7 +8,7 @@ from typing import get_args
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from worlds.operations import Api, Extension, Operation, PlannerOptions, Schedule, Stager, WriterOptions
+from worlds.operations import Api, Extension, NamedBy, Operation, PlannerOptions, Schedule, Stager, WriterOptions
 
 from ._bounds import MOST_RANKS, within_limit
 from ._corners import favouring
@@ -21,6 +21,8 @@ __all__ = ["operations", "planner_options", "schedules", "writer_options"]
 # One API alone lets the coordinator be chosen.
 _SAVES: tuple[Api, ...] = ("current", "current", "legacy", "legacy", "async", "uncoordinated")
 _LOADS: tuple[Api, ...] = ("current", "legacy")
+_UPLOADS: tuple[Api, ...] = ("async",)
+_NAMED_BY: tuple[NamedBy, ...] = ("both", "both", "both", "storage")
 _MOST_BYSTANDERS = 2
 # Where in the world ranks that take no part stand, counted round; the simplest is rank 0, so that no rank of the group
 # has in it the number that it has in the world. As many for any world, so that what is drawn behind keeps its place.
@@ -44,16 +46,18 @@ def operations(
     load: bool = False,
     scheduled: bool = True,
     core: bool = False,
+    staged: bool = False,
 ) -> Operation:
     """Saves, or with ``load`` loads: the ranks, the API, the coordinator where the API lets it be chosen, the schedule.
 
     Shrinks towards one rank that calls ``save`` or ``load``. One rank also runs without ``torch.distributed``
     initialised, or by itself (``no_dist``); several are also a sub-group of a larger world, or have their keys in
-    another order on each rank. Without ``scheduled``, the ranks run in their natural order; with ``core``, all ranks of
-    the world save or load together, and wait until it is done.
+    another order on each rank. Some calls name the checkpoint by their storage alone. Without ``scheduled``, the ranks
+    run in their natural order; with ``core``, all ranks of the world save or load together, and wait until it is done;
+    with ``staged``, each save is an ``async_save``.
     """
     size = draw(world_sizes(min_size=min_world_size, max_size=max_world_size), label="world size")
-    api = draw(st.sampled_from(_LOADS if load or core else _SAVES), label="api")
+    api = draw(st.sampled_from(_LOADS if load or core else _UPLOADS if staged else _SAVES), label="api")
     # All this is drawn for every size and API, so that nothing more has to be drawn, and what follows does not shift,
     # when one of those changes: in shrinking, and where Hypothesis makes one example of parts of another.
     coordinator = draw(ranks(world_size=size), label="coordinator, if legacy")
@@ -62,6 +66,7 @@ def operations(
     standing = draw(_STANDING, label="their places in the whole world")
     rotated = draw(st.sampled_from((False, False, False, True)), label="keys in another order")
     stager = draw(st.sampled_from(get_args(Stager)), label="stager, if async")
+    named_by = draw(st.sampled_from(_NAMED_BY), label="named by, if not legacy")
     schedule = draw(schedules(world_size=size), label="schedule") if scheduled else Schedule()
     distributed = size > 1 or alone != "without"
     bystanders = within_limit(size + bystanders) - size
@@ -75,6 +80,7 @@ def operations(
         no_dist=size == 1 and alone == "no_dist" and not core,
         rotated=rotated and not core,
         stager=stager if api == "async" else "writer",
+        named_by="both" if api == "legacy" else named_by,
     )
 
 

@@ -7,12 +7,12 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from worlds.entries import Entry, Nested, ObjectEntry, TensorEntry
+from worlds.entries import Entry, Form, Nested, ObjectEntry, TensorEntry
 from worlds.layouts import ChunkSharding, EnumerableSharding, Layout, MeshSharding, Plain, Replicate, StridedShard
 from worlds.operations import Operation, PlannerOptions, WriterOptions
 from worlds.parts import Part
 from worlds.scenario import Scenario
-from worlds.storages import SHIPPED
+from worlds.storages import FILE_SYSTEM, SHIPPED
 
 __all__ = ["FEATURES", "STAGING", "features"]
 
@@ -25,6 +25,40 @@ STAGING = {
     "shared background": "shared memory in the background",
 }
 """What is said of the stagers of ``async_save`` but the writer."""
+
+FORMS: dict[Form, str] = {
+    "value": "value itself",
+    "BytesIO": "BytesIO",
+    "instance": "instance of a class",
+    "slots": "slots",
+    "slots and dict": "slots and a dict",
+    "deepcopy": "copied by itself",
+    "name": "pickled as its name",
+    "copyreg": "pickled by copyreg",
+    "reduce": "pickled as a call",
+    "state": "pickled as its state",
+    "list items": "pickled as items of a list",
+    "dict items": "pickled as items of a dict",
+    "method": "method",
+    "twice": "held twice",
+    "cycle": "holds itself",
+    "enum": "member of an enumeration",
+    "class": "class",
+    "named tuple": "named tuple",
+    "size": "torch.Size",
+    "set": "set",
+    "frozenset": "frozenset",
+    "deque": "deque",
+    "partial": "functools.partial",
+    "date": "date",
+    "array": "numpy array",
+    "scalar": "numpy scalar",
+    "tensor": "holds a tensor",
+    "views": "holds two views",
+    "parameter": "holds a parameter",
+    "sparse": "holds a sparse tensor",
+}
+"""What is said of the forms of objects."""
 
 FEATURES: dict[str, tuple[str, ...]] = {
     "layout": (
@@ -82,8 +116,6 @@ FEATURES: dict[str, tuple[str, ...]] = {
     "entry": (
         "tensor",
         "object",
-        "BytesIO",
-        "instance of a class",
         "dict",
         "OrderedDict",
         "list",
@@ -98,6 +130,7 @@ FEATURES: dict[str, tuple[str, ...]] = {
         "no entries",
         "module",
     ),
+    "object": tuple(FORMS.values()),
     "mismatch": (
         "missing in the checkpoint",
         "another shape",
@@ -117,6 +150,11 @@ FEATURES: dict[str, tuple[str, ...]] = {
         "save by the path alone",
         "async_save by the path alone",
         "load by the path alone",
+        "save by the storage alone",
+        "async_save by the storage alone",
+        "load by the storage alone",
+        "by the path alone, on fsspec",
+        "by the path alone, on memory",
         "path that is a Path",
         "without torch.distributed",
         "no_dist",
@@ -170,6 +208,8 @@ def _of_entries(scenario: Scenario) -> Iterator[tuple[str, str]]:
         yield "entry", "module"
     for entry, depth in _all(scenario.entries):
         yield "entry", _kind_of_entry(entry)
+        if isinstance(entry, ObjectEntry):
+            yield "object", FORMS[entry.form]
         if isinstance(entry.key, int):
             yield "entry", "int key"
         elif "." in entry.key:
@@ -195,9 +235,7 @@ def _all(entries: Sequence[Entry], depth: int = 0) -> Iterator[tuple[Entry, int]
 def _kind_of_entry(entry: Entry) -> str:
     if isinstance(entry, Nested):
         return {"ordered": "OrderedDict", "stateful": "Stateful"}.get(entry.container, entry.container)
-    if isinstance(entry, ObjectEntry):
-        return {"instance": "instance of a class"}.get(entry.form, "object" if entry.form == "value" else entry.form)
-    return "tensor"
+    return "object" if isinstance(entry, ObjectEntry) else "tensor"
 
 
 def _of_leaves(scenario: Scenario) -> Iterator[tuple[str, str]]:
@@ -303,10 +341,12 @@ def _of_calls(scenario: Scenario) -> Iterator[tuple[str, str]]:
     if scenario.save.stager in STAGING:
         yield "api", f"async_save, {STAGING[scenario.save.stager]}"
     yield "api", "load" if scenario.load.api == "current" else "load_state_dict"
-    if scenario.save.by_path:
-        yield "api", f"{'async_save' if scenario.save.api == 'async' else 'save'} by the path alone"
-    if scenario.load.by_path:
-        yield "api", "load by the path alone"
+    if scenario.save.named_by != "both":
+        yield "api", f"{'async_save' if scenario.save.api == 'async' else 'save'} by the {scenario.save.named_by} alone"
+    if scenario.load.named_by != "both":
+        yield "api", f"load by the {scenario.load.named_by} alone"
+    if scenario.storage != FILE_SYSTEM and "path" in (scenario.save.named_by, scenario.load.named_by):
+        yield "api", f"by the path alone, on {scenario.storage}"
     if scenario.save.world_size != scenario.load.world_size:
         yield "api", "another world size at load"
     for operation in (scenario.save, scenario.load):

@@ -13,7 +13,7 @@ from worlds.faults import Fault
 from worlds.file_faults import FileFault
 from worlds.histories import Again, History, Load, Save, Step
 from worlds.layouts import Layout, MeshSharding, Plain, Shard
-from worlds.operations import Operation, PlannerOptions, Stager
+from worlds.operations import NamedBy, Operation, PlannerOptions, Stager
 
 from ._bounds import check_bounds, within_limit
 from ._reused import reused
@@ -39,6 +39,7 @@ _PLANNED = ("planner.create_global_plan", "writer.prepare_global_plan", "writer.
 _SOMETIMES = st.sampled_from((False, False, True))
 _RARELY = st.sampled_from((False, False, False, False, True))
 _STAGERS: tuple[Stager, ...] = get_args(Stager)
+_NAMED_BY: tuple[NamedBy, ...] = ("both", "both", "storage")
 _KINDS: tuple[Again, ...] = ("planner", "writer", "reader", "stager", "tensors")
 # Each by itself, so that any of them can go; or all, as in a training that keeps what it has made.
 _SOME_AGAIN: SearchStrategy[tuple[Again, ...]] = st.tuples(*[_SOMETIMES] * len(_KINDS)).map(
@@ -231,6 +232,7 @@ def _operations(draw: DrawFn, usual: _Usual) -> Operation:
     api: Literal["current", "legacy"] = draw(st.sampled_from(("current", "current", "legacy")), label="api")
     coordinator = draw(st.integers(0, largest - 1), label="coordinator, if legacy")
     alone = draw(_SOMETIMES, label="without torch.distributed, if alone")
+    named_by = draw(st.sampled_from(_NAMED_BY), label="named by, if not legacy")
     schedule = draw(schedules(world_size=largest), label="schedule")
     if usual.one_job:
         size, alone = usual.world_size, usual.alone
@@ -240,6 +242,7 @@ def _operations(draw: DrawFn, usual: _Usual) -> Operation:
         api,
         distributed=size > 1 or not alone,
         schedule=replace(schedule, order=tuple(rank for rank in schedule.order if rank < size)),
+        named_by="both" if api == "legacy" else named_by,
     )
 
 

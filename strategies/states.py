@@ -5,11 +5,12 @@ from __future__ import annotations
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from worlds.entries import Container, Entry, Key, Nested, ObjectEntry, TensorEntry, Value
+from worlds.entries import TAKEN, Container, Entry, Form, Key, Nested, ObjectEntry, TensorEntry, Value
 from worlds.layouts import Layout, Plain
 
 from ._bounds import check_bounds, check_rank
@@ -20,7 +21,7 @@ from ._weighted import weighted
 from .layouts import chunk_sharding_specs, layouts, memories, on_meta, replicas
 from .tensors import dtypes, tensor_shapes
 
-__all__ = ["fqns", "nested_entries", "object_entries", "object_values", "state_dicts", "tensor_entries"]
+__all__ = ["fqns", "nested_entries", "object_entries", "object_forms", "object_values", "state_dicts", "tensor_entries"]
 
 
 @reused
@@ -125,10 +126,34 @@ def _held(shape: tuple[int, ...], dtype: str, sides: _Sides, *, target: bool) ->
     return layouts(shape=shape, dtype=dtype, world_size=world, target=target, everywhere=sides.everywhere)
 
 
+@reused
+def object_forms() -> SearchStrategy[tuple[Form, Value]]:
+    """What an object is, with a value that it can hold; shrinks towards ``None`` itself.
+
+    Every way that Python has to copy and to pickle an object, since ``async_save`` copies by code of its own, and
+    objects that hold tensors, or themselves.
+    """
+    common: SearchStrategy[Form] = st.sampled_from(("value", "value", "instance", "BytesIO"))
+    return weighted((1, common), (2, st.sampled_from(get_args(Form)))).flatmap(_held_by)
+
+
+def _held_by(form: Form) -> SearchStrategy[tuple[Form, Value]]:
+    taken = TAKEN.get(form)
+    return st.tuples(st.just(form), object_values() if taken is None else _OF_TYPE[taken])
+
+
+_OF_TYPE: dict[type, SearchStrategy[Value]] = {
+    bytes: st.binary(max_size=8),
+    float: st.floats(allow_nan=False, allow_infinity=False),
+    int: st.integers(),
+    type(None): st.none(),
+}
+
+
 def object_entries(
     *, names: SearchStrategy[Key] | None = None, save_world: int = 1, load_world: int = 1
 ) -> SearchStrategy[ObjectEntry]:
-    """Non-tensor objects: values, a ``BytesIO``, instances of a class; shrinks towards ``None`` on every rank."""
+    """Non-tensor objects: values, and objects of any form; shrinks towards ``None`` on every rank."""
     return _objects(fqns() if names is None else names, _Sides(save_world, load_world))
 
 
@@ -136,18 +161,14 @@ def object_entries(
 @st.composite
 def _objects(draw: DrawFn, names: SearchStrategy[Key], sides: _Sides) -> ObjectEntry:
     key = draw(names, label="key")
-    value = draw(object_values(), label="value")
-    form = draw(st.sampled_from(("value", "value", "instance", "BytesIO")), label="form")
+    form, value = draw(object_forms(), label="form and value")
     everywhere = sides.everywhere or sides.whole or sides.core
     saved = draw(replicas(world_size=max(1, sides.save_world), everywhere=everywhere), label="saved on")
     loaded = draw(replicas(world_size=max(1, sides.load_world), everywhere=everywhere), label="loaded on")
     absent = draw(st.sampled_from((False,) * 9 + (True,)), label="not loaded")
-    content = draw(st.binary(max_size=8), label="content, if a BytesIO")
     if sides.core:
         form = "value"
-    if form == "BytesIO":
-        value = content
-    return ObjectEntry(key, value, form, saved, None if absent and not everywhere else loaded)  # type: ignore[arg-type]
+    return ObjectEntry(key, value, form, saved, None if absent and not everywhere else loaded)
 
 
 # A Stateful object is at the top or nowhere, so that it would be far the rarest.
@@ -227,12 +248,13 @@ def state_dicts(
     max_depth: int = 2,
     core: bool = False,
     deep: bool = False,
+    of_objects: bool = False,
 ) -> SearchStrategy[tuple[Entry, ...]]:
     """The entries of state dicts, each under a name of its own; without ``objects``, tensors only.
 
     Shrinks towards few entries. ``save_world`` and ``load_world`` are world sizes, or 0 for no world; containers are in
     each other to ``max_depth``, and there are none with 0. With ``core``, there are none either, and every entry is on
-    every rank, plain or by a chunk sharding. With ``deep``, most entries are containers.
+    every rank, plain or by a chunk sharding. With ``deep``, most entries are containers; with ``of_objects``, objects.
     """
     check_bounds("entries", min_entries, max_entries)
     for size in (save_world, load_world):
@@ -244,7 +266,7 @@ def state_dicts(
     # As many alternatives without objects as with them, so that what is drawn keeps its meaning in shrinking.
     others: SearchStrategy[Entry] = _objects(named, sides) if objects else tensors
     nested: SearchStrategy[Entry] = _nested(named, sides, max_depth, top=True) if nests else tensors
-    entries = weighted((3, tensors), (1, others), (6 if deep else 1, nested))
+    entries = weighted((3, tensors), (9 if of_objects else 1, others), (6 if deep else 1, nested))
 
     def lists(at_least: int) -> SearchStrategy[list[Entry]]:
         return several(entries, min_size=at_least, max_size=max_entries, unique_by=_key)

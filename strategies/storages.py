@@ -19,7 +19,7 @@ from ._reused import reused
 from ._telling import tell
 from ._weighted import weighted
 from .features import features
-from .whole import Failing, scenarios, without_stateful
+from .whole import BY_PATH, Failing, by_the_path, scenarios
 
 __all__ = ["floating_entry", "storages", "stored_scenarios"]
 
@@ -55,13 +55,15 @@ def stored_scenarios(
     To the nearest that it does, see :func:`worlds.fitting.fitted`. Files of safetensors get tensors alone, mostly, and
     mostly contiguous ones, since that is all that they can hold; and, where they are made one, mostly floating-point
     ones and often by a save without ``checkpoint_id``: all else fails in released torch, so that nothing behind it
-    would be seen; and often one file or several by name. Where ranks fail, half of them do as the storage asks the
-    planner for an item, since only that is raised within it. Shrinks as :func:`scenarios`, and towards the file system.
+    would be seen; and often one file or several by name. What DCP finds by itself is named by its path alone in some
+    calls. Where ranks fail, half of them do as the storage asks the planner for an item, since only that is raised
+    within it. Shrinks as :func:`scenarios`, and towards the file system.
     """
     usual = _by_format() if failing == "nothing" else storages()
     storage = within_storages(draw(usual if names is None else names, label="storage"))
     anything = draw(st.sampled_from((False,) * 9 + (True,)), label="anything, if safetensors")
-    legacy = draw(st.booleans(), label="without checkpoint_id, if consolidated")
+    without_id = draw(st.booleans(), label="without checkpoint_id, if consolidated")
+    by_path = draw(st.sampled_from(BY_PATH), label="found by the path, if it can be")
     floating = draw(st.sampled_from((True, True, True, False)), label="floating point alone, if consolidated")
     contiguous = draw(st.sampled_from((True, True, True, False)), label="contiguous, if safetensors")
     inside = draw(st.booleans(), label="failing within the storage")
@@ -87,12 +89,13 @@ def stored_scenarios(
         scenario = replace(scenario, entries=tuple(map(_contiguous, scenario.entries)))
     if storage == "consolidated" and floating:
         scenario = replace(scenario, entries=tuple(map(_floating, scenario.entries)))
-    if storage == "consolidated" and legacy and not anything:
-        save = replace(scenario.save, api="legacy", stager="writer")
-        scenario = replace(scenario, entries=tuple(map(without_stateful, scenario.entries)), save=save)
+    if storage == "consolidated" and without_id and not anything and scenario.save.api != "legacy":
+        scenario = replace(scenario, save=replace(scenario.save, named_by="storage"))
     if storage in SAFETENSORS and count:
         indices = _file_indices(scenario, count, unsaved=unsaved)
         scenario = replace(scenario, writer=replace(scenario.writer, file_indices=indices))
+    if storage in ("fsspec", "memory"):
+        scenario = by_the_path(scenario, by_path)
     tell(features(scenario))
     return scenario
 

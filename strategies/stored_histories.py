@@ -45,7 +45,7 @@ def stored_histories(
     """
     storage = within_storages(draw(_storages() if names is None else names, label="storage"))
     anything = draw(st.sampled_from((False,) * 9 + (True,)), label="anything, if safetensors")
-    legacy = draw(st.sampled_from((True, True, True, False)), label="without checkpoint_id, if consolidated")
+    without_id = draw(st.sampled_from((True, True, True, False)), label="without checkpoint_id, if consolidated")
     history = draw(histories(max_world_size=max_world_size, max_steps=max_steps), label="history")
     history = fitted_history(history, storage)
     if storage in SAFETENSORS and not anything:
@@ -53,7 +53,7 @@ def stored_histories(
     if storage in ("consolidated", "whole_consolidated") and not anything:
         entries = tuple(floating_entry(entry) for entry in history.entries if isinstance(entry, TensorEntry))
         steps = tuple(_with_some(step, len(entries)) for step in history.steps)
-        history = replace(history, entries=entries, steps=tuple(map(_without_id, steps)) if legacy else steps)
+        history = replace(history, entries=entries, steps=tuple(map(_without_id, steps)) if without_id else steps)
     tell(case_features(history))
     return history
 
@@ -71,7 +71,6 @@ def _with_some(step: Step, entries: int) -> Step:
 
 
 def _without_id(step: Step) -> Step:
-    if not isinstance(step, Save):
+    if not isinstance(step, Save) or step.operation.api == "legacy":
         return step
-    operation = replace(step.operation, api="legacy", stager="writer")
-    return replace(step, operation=operation, overtaken=False)
+    return replace(step, operation=replace(step.operation, named_by="storage"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from worlds.training import Block, Counter, Embedding, Mlp, Optimizer, Parallelism, Side, Training
+from worlds.training import Again, Block, Counter, Embedding, Mlp, Optimizer, Parallelism, Side, Training
 from worlds.training.case import leaf_layers
 
 __all__ = ["TRAINING_FEATURES", "training_features"]
@@ -24,30 +24,56 @@ _OF_BOTH_SIDES = (
     "wrapped",
     "0 steps",
     "1 step",
+    "gradients",
     "evaluated",
     "together",
     "model first",
     "optimizer first",
     "full_state_dict",
     "cpu_offload",
+    *(f"whole: {wrapper}" for wrapper in ("DDP", "compiled", "compiled DDP", "DDP compiled")),
+    *(f"layers: {wrapper}" for wrapper in ("compiled", "checkpointed")),
 )
 _VARIED = ("SGD", "Adam", "AdamW", "NAdam", "RMSprop")
 
 TRAINING_FEATURES: dict[str, tuple[str, ...]] = {
     "training, module": (
-        *("Mlp", "Norm", "Scale", "Embedding", "Counter", "block", "trained", "frozen", "unused"),
+        *(
+            "Mlp",
+            "Norm",
+            "Renamed",
+            "Scale",
+            "Embedding",
+            "Counter",
+            "block",
+            "again",
+            "own parameter",
+            "trained",
+            "frozen",
+            "unused",
+        ),
         *("tied", "bias", "buffer", "extra state", "uneven rows"),
     ),
     "training, optimizer": (
         *(f"{kind}{variant}" for kind in _VARIED for variant in ("", ", variant")),
-        *("Adagrad", "one group", "matrices first", "matrices last", "weight decay", "lr in a tensor", "scheduled"),
+        *(
+            "Adagrad",
+            "one group",
+            "matrices first",
+            "matrices last",
+            "weight decay",
+            "lr in a tensor",
+            "scheduled",
+            "two optimizers",
+            "none",
+        ),
     ),
     "training, at save": (*_OF_BOTH_SIDES, "2 steps", "save", "async_save"),
     "training, at load": (
         *_OF_BOTH_SIDES,
         *("another parallelism", "broadcast_from_rank0", "strict=False"),
         *("flatten_optimizer_state_dict", "ignore_frozen_params", "submodules", "submodules, at load alone"),
-        "keep_submodule_prefixes=False",
+        *("keep_submodule_prefixes=False", "dsd_fqn_modifiers"),
     ),
 }
 """Every feature of a training, by group; what both sides must have alike is counted at load."""
@@ -79,14 +105,28 @@ def _of_module(training: Training) -> Iterator[str]:
         for parallelism in (training.saved.parallelism, training.loaded.parallelism):
             if rows and any(getattr(layer, rows) % size for size in (parallelism.data, parallelism.tensor) if size):
                 yield "uneven rows"
-    if any(isinstance(layer, Block) for layer in training.layers):
-        yield "block"
+    blocks = [layer for layer in training.layers if isinstance(layer, Block)]
+    there = [*training.layers, *(layer for block in blocks for layer in block.layers)]
+    names = {
+        "block": bool(blocks),
+        "again": any(isinstance(layer, Again) for layer in there),
+        "own parameter": training.own,
+    }
+    yield from (name for name, there in names.items() if there)
 
 
-def _of_optimizer(optimizer: Optimizer) -> Iterator[str]:
+def _of_optimizer(optimizer: Optimizer | None) -> Iterator[str]:
+    if optimizer is None:
+        yield "none"
+        return
     yield f"{optimizer.kind}{', variant' if optimizer.variant and optimizer.kind in _VARIED else ''}"
     yield "one group" if optimizer.groups == "one" else optimizer.groups
-    names = {"weight decay": optimizer.decay, "lr in a tensor": optimizer.tensor_lr, "scheduled": optimizer.scheduled}
+    names = {
+        "weight decay": optimizer.decay,
+        "lr in a tensor": optimizer.tensor_lr,
+        "scheduled": optimizer.scheduled,
+        "two optimizers": optimizer.apart,
+    }
     yield from (name for name, there in names.items() if there)
 
 
@@ -107,6 +147,7 @@ def _of_load(training: Training) -> Iterator[str]:
         "submodules": bool(training.saved.submodules),
         "submodules, at load alone": bool(side.submodules) and not training.saved.submodules,
         "keep_submodule_prefixes=False": not training.keep_prefixes,
+        "dsd_fqn_modifiers": training.modifiers != "_fqn_modifiers",
     }
     yield from (name for name, there in names.items() if there)
 
@@ -118,8 +159,11 @@ def _of_side(side: Side) -> Iterator[str]:
     names = {
         "wrapped": side.parallelism.wrapped,
         "evaluated": side.evaluated,
+        "gradients": side.backward,
         "full_state_dict": side.full,
         "cpu_offload": side.offload,
+        f"whole: {side.whole}": side.whole != "bare",
+        f"layers: {side.each}": side.each != "bare",
     }
     yield from (name for name, there in names.items() if there)
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from worlds.training import (
+    Again,
     Block,
     Counter,
     Embedding,
@@ -17,11 +18,23 @@ from worlds.training import (
     Norm,
     Optimizer,
     Parallelism,
+    Renamed,
     Scale,
     Side,
     Training,
 )
-from worlds.training.case import Calls, Kind, Layer, Use, can_train, leaf_layers
+from worlds.training.case import (
+    Calls,
+    Kind,
+    Layer,
+    Modifiers,
+    Use,
+    WrappedLayers,
+    WrappedWhole,
+    can_train,
+    has_two_groups,
+    leaf_layers,
+)
 from worlds.training.program import HAS_SUBMODULES
 
 from ._bounds import check_bounds, within_limit
@@ -54,17 +67,21 @@ _SUBMODULES = st.sampled_from(("all",) * 9 + ("some", "some at load", "one by it
 """Of which layers the model's state is asked for, and whether it has the names that it has in the whole."""
 
 
+_MODIFIERS: tuple[Modifiers, ...] = ("_fqn_modifiers",) * 4 + ("names_in_state_dict",)
+
+
 def _seldom(often: T, *seldom: T) -> SearchStrategy[T]:
     """Mostly the first: what is seldom in trainings often breaks them, and hides what else could be found."""
     return st.sampled_from((often,) * 4 + seldom)
 
 
-_leaves: SearchStrategy[Layer] = st.one_of(
-    st.builds(Norm, use=_uses),
-    st.builds(Mlp, _sizes, bias=st.booleans(), use=_uses),
-    st.builds(Embedding, _sizes, tied=st.booleans(), use=_uses),
-    st.builds(Scale, use=_uses),
-    st.builds(Counter, extra=st.booleans()),
+_leaves: SearchStrategy[Layer] = weighted(
+    (3, st.builds(Norm, use=_uses)),
+    (3, st.builds(Mlp, _sizes, bias=st.booleans(), use=_uses)),
+    (3, st.builds(Embedding, _sizes, tied=st.booleans(), use=_uses)),
+    (3, st.builds(Scale, use=_uses)),
+    (3, st.builds(Counter, extra=st.booleans())),
+    (1, st.builds(Renamed, use=_uses)),
 )
 
 
@@ -75,9 +92,20 @@ def training_layers(*, max_layers: int = 3) -> SearchStrategy[tuple[Layer, ...]]
     buffers and objects: each has a way of its own through the state dict.
     """
     check_bounds("layers", 1, max_layers, at_least=1)
-    blocks: SearchStrategy[Layer] = st.builds(Block, st.lists(_leaves, min_size=1, max_size=2).map(tuple))
-    layers = st.lists(weighted((4, _leaves), (1, blocks)), min_size=1, max_size=max_layers)
-    return layers.map(tuple).filter(_is_trained)
+    again: SearchStrategy[Layer] = st.builds(Again, st.integers(0, 1))
+    leaves = weighted((15, _leaves), (1, again))
+    blocks: SearchStrategy[Layer] = st.builds(Block, st.lists(leaves, min_size=1, max_size=2).map(_legal_again))
+    layers = st.lists(weighted((12, _leaves), (3, blocks), (1, again)), min_size=1, max_size=max_layers)
+    return layers.map(_legal_again).filter(_is_trained)
+
+
+def _legal_again(drawn: list[Layer]) -> tuple[Layer, ...]:
+    """The layers; where one comes again that does not come before, a ``LayerNorm``."""
+    layers: list[Layer] = []
+    for layer in drawn:
+        there = isinstance(layer, Again) and layer.place < len(layers) and not isinstance(layers[layer.place], Again)
+        layers.append(layer if there or not isinstance(layer, Again) else Norm())
+    return tuple(layers)
 
 
 def _is_trained(layers: tuple[Layer, ...]) -> bool:
@@ -94,7 +122,14 @@ def optimizers() -> SearchStrategy[Optimizer]:
         groups=st.sampled_from(("one", "one", "matrices first", "matrices last")),
         tensor_lr=_seldom(False, True),
         scheduled=_seldom(False, True),
-    )
+    ).flatmap(_perhaps_apart)
+
+
+def _perhaps_apart(optimizer: Optimizer) -> SearchStrategy[Optimizer]:
+    """With one group, as it is; or else also with an optimizer for each."""
+    if optimizer.groups == "one":
+        return st.just(optimizer)
+    return _seldom(False, True).map(lambda apart: replace(optimizer, apart=apart))
 
 
 def parallelisms(*, max_world_size: int = 6) -> SearchStrategy[Parallelism]:
@@ -121,20 +156,36 @@ def training_sides(*, load: bool = False, max_world_size: int = 6) -> SearchStra
 
     ``broadcast_from_rank0`` is for loads alone, and needed there where rank 0 alone has the full state dict.
     """
-    return st.builds(
+    sides = st.builds(
         _side,
         _LOADING if load else _SAVING,
         parallelism=parallelisms(max_world_size=max_world_size),
         steps=_seldom(0, 1) if load else st.sampled_from((1,) * 6 + (2, 2, 0)),
         evaluated=_seldom(False, True),
+        backward=_seldom(False, True),
         calls=st.sampled_from(get_args(Calls)),
         strict=_seldom(True, False),
+        whole=st.sampled_from(_WHOLES),
+        each=st.sampled_from(_EACH),
     )
+    return sides.map(_legal_load) if load else sides
 
 
 def _side(handing: _Handing, **fields: Any) -> Side:
     full, offload, broadcast = handing
+    parallelism: Parallelism = fields["parallelism"]
+    if "DDP" in fields["whole"] and (parallelism.data or parallelism.tensor):
+        fields["whole"] = "compiled"
     return Side(full=full, offload=offload, broadcast=broadcast, **fields)
+
+
+_WHOLES: tuple[WrappedWhole, ...] = ("bare",) * 6 + ("DDP", "compiled", "compiled DDP", "DDP compiled")
+_EACH: tuple[WrappedLayers, ...] = ("bare",) * 6 + ("compiled", "checkpointed")
+
+
+def _legal_load(side: Side) -> Side:
+    """Without gradients that no step has followed, where there was none: then torch cannot load."""
+    return side if side.steps else replace(side, backward=False)
 
 
 @st.composite
@@ -144,17 +195,21 @@ def trainings(draw: DrawFn, *, max_world_size: int = 6, max_layers: int = 3) -> 
     Shrinks towards a ``LayerNorm`` of one feature that SGD has taken a step with, on one rank.
     """
     width = draw(st.integers(1, 4), label="width")
-    optimizer = draw(optimizers(), label="optimizer")
+    optimizer = draw(weighted((9, optimizers()), (1, st.none())), label="optimizer")
     saved = draw(training_sides(max_world_size=max_world_size), label="save")
     loaded = draw(training_sides(load=True, max_world_size=max_world_size), label="load")
     flatten = draw(_seldom(False, True, True), label="flatten")
     ignore_frozen = draw(_seldom(False, True, True), label="ignore frozen")
     api = draw(_seldom("save", "async"), label="api")
+    own = draw(_seldom(False, True), label="a parameter of its own")
+    modifiers = draw(st.sampled_from(_MODIFIERS), label="modifiers")
     which = draw(_SUBMODULES, label="submodules")
     asked = draw(st.tuples(*[st.booleans()] * max_layers), label="the layers that are asked for")
     more = draw(st.tuples(*[st.booleans()] * max_layers), label="those at save alone")
     layers = draw(training_layers(max_layers=max_layers), label="layers")
     layers = tuple(_widened(layer, (saved.parallelism, loaded.parallelism)) for layer in layers)
+    if optimizer is not None and optimizer.apart and not has_two_groups(layers, own=own):
+        optimizer = replace(optimizer, apart=False)
     if ignore_frozen or which != "all":
         loaded = replace(loaded, strict=False)
     if which != "all":
@@ -173,6 +228,8 @@ def trainings(draw: DrawFn, *, max_world_size: int = 6, max_layers: int = 3) -> 
         ignore_frozen=ignore_frozen,
         api=api,  # type: ignore[arg-type]
         keep_prefixes=which != "one by itself",
+        modifiers=modifiers,
+        own=own,
     )
     tell(training_features(training))
     return training

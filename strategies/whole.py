@@ -18,7 +18,7 @@ from worlds.layouts import EnumerableSharding, Layout, Plain
 from worlds.operations import Operation, PlannerOptions, WriterOptions
 from worlds.planners import planned
 from worlds.scenario import Scenario
-from worlds.storages import FILE_SYSTEM
+from worlds.storages import FILE_SYSTEM, find_storage
 
 from ._bounds import check_bounds, planners_for_all, within_storages
 from ._spared import SPARED
@@ -29,12 +29,12 @@ from .features import features
 from .mismatches import colliding_entries, mismatched_entries
 from .states import state_dicts
 
-__all__ = ["scenarios", "without_stateful"]
+__all__ = ["BY_PATH", "by_the_path", "scenarios"]
 
 _PLACES = ("nothing", "save", "load")
-_Named = Literal["save", "load", "save by a Path", "load by a Path"]
+Named = Literal["save", "load", "save by a Path", "load by a Path"]
 # Seldom, since a writer that DCP finds by the path has no options, and async_save one stager.
-_BY_PATH: tuple[tuple[_Named, ...], ...] = (
+BY_PATH: tuple[tuple[Named, ...], ...] = (
     *[()] * 7,
     ("save",),
     ("load",),
@@ -61,6 +61,7 @@ def scenarios(
     deep: bool = False,
     by_path: bool = False,
     spared: bool = False,
+    staged: bool = False,
 ) -> Scenario:
     """Whole scenarios: a save, and a load of what was saved in a world that is often another one.
 
@@ -72,13 +73,21 @@ def scenarios(
     shardings and objects: for laws on what happens around a save or load; with ``deep``, most of what is in a
     state dict is containers: for laws on what is made of their paths. With ``by_path``, some calls give no storage, as
     most programs do: DCP then finds it, and ``async_save`` makes and ends a stager, by code that nothing else reaches.
+    With ``staged``, each save is an ``async_save``, mostly of objects.
     """
     check_bounds("world_size", min_world_size, max_world_size, at_least=1)
     check_bounds("entries", min_entries, max_entries)
     # First what has always as many draws, last what has few or many: where Hypothesis repeats a part of one example in
     # another, what is drawn behind it shifts and falls back to the simplest, which would be the first hook in half of
     # all examples.
-    some = partial(operations, min_world_size=min_world_size, max_world_size=max_world_size, scheduled=False, core=core)
+    some = partial(
+        operations,
+        min_world_size=min_world_size,
+        max_world_size=max_world_size,
+        scheduled=False,
+        core=core,
+        staged=staged,
+    )
     save, load = _both(draw, some)
     where = draw(st.sampled_from(_PLACES), label="failing") if failing == "anything" else failing
     drawn = draw(_faults(where, save, load), label="faults")
@@ -95,6 +104,7 @@ def scenarios(
         max_entries=max_entries,
         core=core,
         deep=deep,
+        of_objects=staged,
     )
     fitting, entries = _entries(draw, some_entries, container, colliding=not core, mismatched=mismatched)
     entries = _legal(fitting if spare else entries, save, load, failures if container == "dict" else ())
@@ -103,7 +113,7 @@ def scenarios(
     save, load = _scheduled(draw, save, "save"), _scheduled(draw, load, "load")
     scenario = Scenario(entries, save, load, writer, planner, container, failures)  # type: ignore[arg-type]
     if by_path:
-        scenario = _by_path(scenario, draw(st.sampled_from(_BY_PATH), label="found by the path"))
+        scenario = by_the_path(scenario, draw(st.sampled_from(BY_PATH), label="found by the path"))
     scenario = _on_storage(scenario)
     tell(features(scenario))
     return scenario
@@ -157,16 +167,21 @@ def _kept_by_module(layout: Layout | None) -> Layout | None:
     return layout
 
 
-def _by_path(scenario: Scenario, names: tuple[_Named, ...]) -> Scenario:
-    """The scenario, of which these operations give no storage, unless that is to fail, or name it by a ``Path``."""
+def by_the_path(scenario: Scenario, names: tuple[Named, ...]) -> Scenario:
+    """The scenario, of which these operations give no storage, or name it by a ``Path``, where that can be.
+
+    Not where the storage is to fail, or is none that DCP finds by itself.
+    """
     failing = {(fault.operation, fault.hook.partition(".")[0]) for fault in scenario.faults}
-    save, load = scenario.save, scenario.load
-    if "save" in names and save.api != "legacy" and ("save", "writer") not in failing:
-        save = replace(save, by_path=True, stager="default" if save.api == "async" else "writer")
+    save, load, found = scenario.save, scenario.load, find_storage(scenario.storage).found
+    if "save" in names and "save" in found and save.api != "legacy" and ("save", "writer") not in failing:
+        save = replace(save, named_by="path", stager="default" if save.api == "async" else "writer")
         scenario = replace(scenario, save=save, writer=WriterOptions(sync_files=scenario.writer.sync_files))
-    if "load" in names and load.api != "legacy" and ("load", "reader") not in failing:
+    if "load" in names and "load" in found and load.api != "legacy" and ("load", "reader") not in failing:
         known = scenario.writer if scenario.writer.known_to_torch else replace(scenario.writer, extensions=())
-        scenario = replace(scenario, load=replace(load, by_path=True), writer=known)
+        scenario = replace(scenario, load=replace(load, named_by="path"), writer=known)
+    if scenario.storage != FILE_SYSTEM:
+        return scenario
     return replace(
         scenario,
         save=replace(scenario.save, pathlike="save by a Path" in names),
@@ -196,7 +211,7 @@ def _legal(
 ) -> tuple[Entry, ...]:
     """The entries, with what these operations cannot have in the place of the nearest that they can."""
     if "legacy" in (save.api, load.api):
-        entries = tuple(without_stateful(entry) for entry in entries)
+        entries = tuple(_without_stateful(entry) for entry in entries)
     elif any(fault.hook.startswith("stateful.") for fault in failures) and not _has_stateful(entries):
         taken = {entry.key for entry in entries}
         entries = (*entries, Nested(next(key for key in ("s", "t", "u", "v") if key not in taken), "stateful"))
@@ -209,7 +224,7 @@ def _has_stateful(entries: tuple[Entry, ...]) -> bool:
     return any(isinstance(entry, Nested) and entry.container == "stateful" for entry in entries)
 
 
-def without_stateful(entry: Entry) -> Entry:
+def _without_stateful(entry: Entry) -> Entry:
     """The entry, as a dict where it is a ``Stateful`` object."""
     if isinstance(entry, Nested) and entry.container == "stateful":
         return replace(entry, container="dict")

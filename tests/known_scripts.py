@@ -43,6 +43,13 @@ SAYS = {
     "empty-dict-in-list": ["RuntimeError: Missing key in checkpoint state_dict: a.0."],
     "strided-shard-in-pieces": ["has overlapping chunks"],
     "staging-ordered-dict": ["a.0: saved an OrderedDict, loaded a dict"],
+    "staging-named-tuple": ["a: saved Pair(first=None, second=1), loaded (None, 1)"],
+    "staging-held-twice": [
+        "a: saved (Instance(value=None), Instance again), loaded (Instance(value=None), Instance(value=None))"
+    ],
+    "staging-file-in-memory": ["a: saved BytesIO(b''), loaded BytesIO(b'changed')"],
+    "staging-parameter": ["a: saved Instance(value=Parameter containing:", "loaded Instance(value=tensor([]))"],
+    "staging-sparse": ["RuntimeError: Cannot access data pointer of Tensor that doesn't have storage"],
     "empty-dict-beside-objects": ["RuntimeError: Missing key in checkpoint state_dict: a."],
     "mistaken-for-2.3": ["RuntimeError: Missing key in checkpoint state_dict: b."],
     "staging-lazy-bits": ["a[]: saved c2cd503c, loaded c2cd50bc"],
@@ -138,6 +145,14 @@ SAYS = {
     "frozen-by-another-name": ["model.1.head.weight: was tensor([[-1.0]]), is now tensor([[1.5409960746765137]])"],
     "frozen-beside-submodules": ["in _get_model_state_dict", "KeyError: '1.weight'"],
     "marker-for-extra-state": ["in set_extra_state", "TypeError: '_EXTRA_STATE' object is not subscriptable"],
+    "renamed-for-the-load-alone": ["RuntimeError: Missing optimizer state for parameter '0.weight' in checkpoint."],
+    "modifiers-of-another-name": ["in _get_fqns", "AttributeError: 'Renamed' object has no attribute 'weight'"],
+    "frozen-and-renamed": ["in _get_model_state_dict", "KeyError: '1.inner.weight'"],
+    "shared-module-full": ['While copying the parameter named "1.weight"', "aten.copy_.default"],
+    "optimizers-without-state": ["ValueError: loaded state dict has a different number of parameter groups"],
+    "given-names-lost": ["these names have gone from what was given to be loaded: {'0."],
+    "beside-what-is-broadcast": ['Unexpected key(s) in state_dict: "0.weight", "0.bias"'],
+    "shared-module-wrapped": ['Missing key(s) in state_dict: "_orig_mod.1.weight", "_orig_mod.1.bias"'],
     "flat-empty-state": ["optim.state.0.weight: saved nothing, loaded []"],
 }
 """What the script of each known issue prints that says what broke."""
@@ -279,6 +294,21 @@ REPAIRS = {
         "_load_model_state_dict",
         "state_dict.update(local_state_dict)",
         "state_dict.update((k, v) for k, v in local_state_dict.items() if not isinstance(v, _EXTRA_STATE))",
+    ),
+    "renamed-for-the-load-alone": Plant(
+        _STATE_DICT, "_verify_options", "_iterate_valid_model_state(model)", '_iterate_valid_model_state(model, "no")'
+    ),
+    "modifiers-of-another-name": Plant(
+        _STATE_DICT, "_get_model_state_dict", "_get_fqns(model, key)", "_get_fqns(model, key, info.dsd_fqn_modifiers)"
+    ),
+    "frozen-and-renamed": Plant(
+        _STATE_DICT, "_get_model_state_dict", "state_dict.pop(fqn)\n\n", "state_dict.pop(fqn, None)\n\n"
+    ),
+    "given-names-lost": Plant(
+        _STATE_DICT,
+        "_load_model_state_dict",
+        "local_state_dict = {}",
+        "local_state_dict, state_dict = {}, {**state_dict}",
     ),
     "flat-empty-state": Plant(
         _STATE_DICT,

@@ -16,7 +16,7 @@ from properties.history_issues import check_history
 from properties.violations import BadStorageIndex, LostFailure, Violation, WrongBits
 from strategies import stored_histories, stored_scenarios
 from tests.shrinking import shrunk
-from worlds import Scenario, SimulatedWorld, TensorEntry
+from worlds import ObjectEntry, Scenario, SimulatedWorld, TensorEntry
 from worlds.broken import Acknowledging, Dropping, Keeping, Misnaming
 from worlds.histories import Load, Save
 
@@ -37,8 +37,8 @@ def _first(
 
 def test_dropped_byte_is_found(world: SimulatedWorld) -> None:
     text, scenario = _first(DROPPING, "nothing", BadStorageIndex, world)
-    assert "metadata: 'a' is said to be at 0-1577 of '0/0/0' of 1576 bytes\n" in text
-    assert scenario == Scenario((TensorEntry("a"),), storage=DROPPING)
+    assert re.search(r"metadata: 'a' is said to be at 0-\d+ of '0/0/0' of \d+ bytes\n", text), text
+    assert scenario in [Scenario((entry,), storage=DROPPING) for entry in (TensorEntry("a"), ObjectEntry("a"))]
 
 
 @pytest.mark.thorough
@@ -66,7 +66,7 @@ def test_save_that_keeps_what_an_earlier_one_wrote_is_found(world: SimulatedWorl
     assert history.storage == KEEPING
     assert [type(step) for step in history.steps] == [Save, Save, Load]
     assert len(history.entries) == 1
-    assert "step 3: 1 rank loads 'a', where step 2 is to be seen\n        rank 0: returned" in str(violation)
+    assert "step 2: 1 rank saves to 'a', where step 1 was to be seen" in str(violation)
 
 
 @pytest.mark.commands

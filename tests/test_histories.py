@@ -182,6 +182,44 @@ def test_what_is_used_again_is_the_same_and_what_is_not_is_new(world: SimulatedW
             assert all(step.operation.returned for step in outcome.steps)
 
 
+ALONE = Operation(2, named_by="storage")
+UPLOAD_ALONE = replace(ALONE, api="async")
+NAMED_BY_STORAGE = History(
+    tuple(entry for entry in ENTRIES if isinstance(entry, TensorEntry)),  # a BytesIO is not staged
+    (
+        Save("a", TWO),
+        Save("b", TWO, again=("writer",)),
+        Save("b", ALONE, again=("writer",)),
+        Save("b", UPLOAD_ALONE, again=("writer",), faults=(Fault("save", 0, "writer.reset"),)),
+        Load("b", ALONE, again=("reader",)),
+        Load("a", TWO, again=("reader",)),
+        Load("a", ALONE, again=("reader",)),
+        Load("b", ALONE, again=("reader",)),
+    ),
+)
+
+
+def test_storage_that_is_given_alone_is_where_the_call_before_has_told_it(either: ExampleWorld) -> None:
+    outcome = run_history(either, NAMED_BY_STORAGE)
+    assert judge_history(NAMED_BY_STORAGE, outcome) == ()
+    assert len(outcome.steps) == len(NAMED_BY_STORAGE.steps)
+    assert not any(step.operation.hits for step in outcome.steps), "nobody calls reset() of what is told no path"
+
+
+def test_writer_that_forgets_where_it_was_told_to_be_is_found(world: SimulatedWorld) -> None:
+    with plant(CATALOGUE["save-by-storage-alone-goes-to-where-its-writer-was-made-for"]):
+        breaches = judge_history(NAMED_BY_STORAGE, run_history(world, NAMED_BY_STORAGE))
+    assert breaches[0].step == 2
+
+
+def test_storage_that_failed_to_be_told_is_not_given_alone(world: SimulatedWorld) -> None:
+    """Nobody knows where it is."""
+    fails = Save("b", again=("writer",), faults=(Fault("save", 0, "writer.reset"),))
+    after = Save("b", Operation(named_by="storage"), again=("writer",))
+    history = History((TensorEntry("a"),), (Save(), fails, after, Load("b")))
+    assert [breach.step for breach in find_history_breaches(history, world)] == [1], "which is not protected"
+
+
 def test_tensors_used_again_have_the_values_of_their_step(world: SimulatedWorld) -> None:
     by = Operation(api="async", stager="default")
     steps = (Save("a", by), Save("a", by, again=("tensors", "stager")), Load("a"))

@@ -135,6 +135,17 @@ def test_fault_of_a_rank_that_then_hangs_is_known_to_be_reached(either: ExampleW
     assert [hit.index for hit in breach.outcome.steps[0].operation.hits] == [0]
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_overtakes_a_save_that_hangs_is_not_taken_for_its_own(rank: int, either: ExampleWorld) -> None:
+    """Both save to one place; and it may be the rank that hangs which had looked at the disk in between."""
+    fault = Fault("save", rank, "writer.storage_meta", error="Unpicklable")
+    steps = (Save(operation=UPLOAD, faults=(fault,), overtaken=True), Save(operation=UPLOAD))
+    for breach in find_history_breaches(History((TensorEntry("a"),), steps), either):
+        known = find_history_issue(breach)
+        assert known is not None, breach.violation()
+        assert known.id == "unpicklable-exception"
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_save_that_is_staged_over_is_known_and_others_are_not(threads: int, world: SimulatedWorld) -> None:
     """With several threads, files are not compared: then it shows in the load."""

@@ -155,7 +155,7 @@ def test_scripts_pass_the_linter(world: SimulatedWorld, processes: ProcessWorld,
     @given(scenario=scenarios(max_world_size=5))
     def draw(scenario: Scenario) -> None:
         # A name that is longer than a line cannot be broken.
-        if all(len(leaf.fqn) < 20 for name in ("save", "load") for leaf in scenario.leaves(name)):
+        if all(len(repr(leaf.fqn)) < 22 for name in ("save", "load") for leaf in scenario.leaves(name)):
             with suppress(CannotWrite):
                 written[f"drawn-{len(written)}"] = write_script(verdict_of(scenario, world))
 

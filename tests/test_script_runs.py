@@ -150,6 +150,18 @@ CHOSEN = {
         load=Operation(api="legacy", pathlike=True),
         writer=WriterOptions(thread_count=2),
     ),
+    "the storage alone": Scenario(
+        entries=PLAIN,
+        save=Operation(2, api="async", named_by="storage"),
+        load=Operation(2, named_by="storage"),
+        faults=(Fault("load", 1, "reader.reset"),),
+    ),
+    "fsspec by the path alone": Scenario(
+        entries=PLAIN,
+        save=Operation(2, named_by="path"),
+        load=Operation(2, named_by="path"),
+        storage="fsspec",
+    ),
     "ranks of any group": Scenario(
         entries=(*PLAIN, TILED, BLOCKS, MESH),
         save=Operation(2, coordinator=1, api="legacy", members=(0, 2), rotated=True),
@@ -186,6 +198,14 @@ CHOSEN = {
 def test_script_of_a_scenario_that_passes(name: str, world: SimulatedWorld, tmp_path: Path) -> None:
     run = run_script(script_of(CHOSEN[name], world), tmp_path)
     assert run.status == 0, run.output
+
+
+def test_ranks_come_in_turn_by_the_storage_alone_too(world: SimulatedWorld, tmp_path: Path) -> None:
+    scenario = KNOWN_ISSUES["uncoordinated-overwrite"].scenario
+    alone = replace(scenario, save=replace(scenario.save, named_by="storage"))
+    run = run_script(script_of(alone, world), tmp_path)
+    assert run.status == 1, run.output
+    assert all(text in run.output for text in SAYS["uncoordinated-overwrite"]), run.output
 
 
 @pytest.mark.parametrize(("name", "status"), [("dtype-cast", 1), ("unpicklable-exception", 1), (None, 0)])

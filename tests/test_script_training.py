@@ -19,12 +19,15 @@ from tests.script_runs import Plant, run_script
 from tests.script_texts import EVERYTHING, broken, check_text
 from worlds import SimulatedWorld
 from worlds.training import (
+    Again,
+    Block,
     Counter,
     Embedding,
     Mlp,
     Norm,
     Optimizer,
     Parallelism,
+    Renamed,
     Scale,
     Side,
     Training,
@@ -118,7 +121,60 @@ def test_submodule_is_asked_for_and_given_back_by_itself() -> None:
         write_training_script(broken(training, "model.0.weight"))
 
 
+def test_layer_that_renames_says_so_by_the_method_that_is_asked_for() -> None:
+    script = write_training_script(broken(Training((Renamed("frozen"), Norm()), modifiers="names_in_state_dict")))
+    check_text(script)
+    for text in (
+        '    def names_in_state_dict(self):\n        return {"weight": "inner", "bias": "inner"}\n',
+        "model = nn.Sequential(Renamed(1).requires_grad_(False), nn.LayerNorm(1))\n",
+        'options = StateDictOptions(dsd_fqn_modifiers="names_in_state_dict")\n',
+    ):
+        assert text in script, script
+
+
+def test_module_twice_beside_a_parameter_with_two_optimizers_or_none() -> None:
+    layers = (Mlp(), Again(), Norm())
+    optimizer = Optimizer("Adam", groups="matrices first", scheduled=True, apart=True)
+    training = Training(layers, optimizer=optimizer, saved=Side(steps=1, backward=True), own=True)
+    script = write_training_script(broken(training))
+    check_text(script)
+    for text in (
+        "model = Shifted(shared_0, shared_0, nn.LayerNorm(1), width=1)\n",
+        '    torch.optim.Adam([{"params": matrices, "initial_lr": 0.5}]),\n',
+        "for optimizer in optimizers:\n    optimizer.step()\n    optimizer.zero_grad()\nmodel(",
+        "model_state, optim_state = get_state_dict(model, optimizers)\n",
+    ):
+        assert text in script, script
+    loaded = Side(ONE, calls="model first")
+    training = replace(training, optimizer=None, saved=replace(training.saved, steps=2), loaded=loaded)
+    script = write_training_script(broken(training, "model.shift"))
+    check_text(script)
+    for text in (
+        "    model.zero_grad()\nmodel(",
+        'get_state_dict(model, ())\nstate = {"model": model_state}\n',
+        'state = {"model": get_model_state_dict(model)}\n',
+        'set_model_state_dict(model, state["model"])\nloaded = held(model)\n',
+    ):
+        assert text in script, script
+    assert "optim." not in script
+
+
+def test_model_and_its_layers_are_wrapped_at_last() -> None:
+    saved = Side(Parallelism(2), 1, whole="compiled DDP", each="checkpointed")
+    script = write_training_script(broken(Training(saved=saved, loaded=Side(each="compiled"))))
+    check_text(script)
+    for text in (
+        "optimizer.zero_grad()\nfor place in range(len(model)):\n    model[place] = checkpoint_wrapper(model[place])\n"
+        "model = DistributedDataParallel(model)\nmodel = torch.compile(model)\n",
+        "    model[place] = torch.compile(model[place])\n",
+        "from torch.nn.parallel import DistributedDataParallel\n",
+        "dist.init_process_group(",
+    ):
+        assert text in script, script
+
+
 ONE, TWO = Parallelism(data=1), Parallelism(data=2)
+APART = Optimizer(groups="matrices first", apart=True)
 
 
 def test_side_that_only_some_ranks_share() -> None:
@@ -147,6 +203,12 @@ def test_side_that_only_some_ranks_share() -> None:
         (broken(Training((Norm(), Scale("unused")), saved=Side(replace(TWO, wrapped=True)))), "that are wrapped"),
         (broken(Training((Mlp(),), saved=Side(Parallelism(tensor=2), 1))), "less than a row for each rank"),
         (broken(Training(), "optim.param_groups.0.params"), r"compares optim\.param_groups\.0\.params"),
+        (broken(Training((Block((Norm(), Again())),))), "block in which a layer comes again"),
+        (broken(Training(saved=Side(steps=1, backward=True)), "grad.0.weight"), r"compares grad\.0\.weight"),
+        (broken(Training(saved=Side(whole="compiled", evaluated=True))), "evaluation of what is wrapped"),
+        (broken(Training(loaded=Side(whole="compiled", strict=False, submodules=(0,)))), "submodules of what is wrap"),
+        (broken(Training((Norm(), Again()), loaded=Side(each="compiled"))), "wrapped and come again"),
+        (broken(Training((Mlp(), Norm()), optimizer=APART), "optim.state.1.bias.step"), "several optimizers"),
         (broken(Training(api="async"), "model.0.weight"), r"saved by async_save\(\)"),
         (broken(Training(loaded=Side(offload=True)), "model.0.weight"), "loaded into copies"),
         (broken(Training((Norm(), Embedding(tied=True), Embedding()))), "only some share their weight"),

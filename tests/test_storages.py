@@ -133,16 +133,16 @@ def test_every_storage_is_drawn_often_and_fails_within() -> None:
 def test_ranks_that_share_no_memory_get_the_file_system() -> None:
     """In the place of a storage that keeps all in one process; a world of processes refuses that one."""
     in_one = {name for name in SHIPPED if not limits_of(name).processes}
-    assert in_one == {"memory", "reference", "served"}
+    assert in_one == {"memory", "reference", "bare", "served"}
     limit_storages(shared=True)
     try:
-        scenarios = drawn(stored_scenarios(names=st.sampled_from(("memory", "reference")), max_entries=1))
+        scenarios = drawn(stored_scenarios(names=st.sampled_from(("memory", "reference", "bare")), max_entries=1))
         assert {scenario.storage for scenario in scenarios} == {"file_system"}
     finally:
         limit_storages(shared=False)
 
 
-@pytest.mark.parametrize("storage", ["memory", "reference"])
+@pytest.mark.parametrize("storage", ["memory", "reference", "bare"])
 def test_world_of_processes_refuses_what_is_kept_in_one(storage: str, processes: ProcessWorld) -> None:
     with pytest.raises(InvalidScenario, match=f"{storage} keeps what is saved in one process, and here each rank is"):
         processes.run(Scenario(storage=storage))

@@ -166,7 +166,7 @@ def test_any_history_fits_a_storage_once(storage: str) -> None:
 def test_shrinks_to_one_save_on_that_storage(storage: str) -> None:
     few = settings(database=None, max_examples=100)
     smallest = find(stored_histories(names=st.just(storage)), lambda _: True, settings=few)
-    by = replace(smallest.steps[0].operation, api="current")
+    by = replace(smallest.steps[0].operation, api="current", named_by="both")
     assert (smallest.entries, len(smallest.steps), by) == ((TensorEntry("a"),), 1, Operation())
 
 

@@ -29,6 +29,7 @@ from worlds import InvalidScenario, ProcessWorld, SimulatedWorld
 from worlds.concise import pretty
 from worlds.outcome import ChunkState, Deadlocked, ErrorRecord, Raised, Waiting
 from worlds.training import (
+    Again,
     Block,
     Counter,
     Embedding,
@@ -40,6 +41,7 @@ from worlds.training import (
     Norm,
     Optimizer,
     Parallelism,
+    Renamed,
     Saved,
     Scale,
     Side,
@@ -81,7 +83,7 @@ def test_corners_are_drawn() -> None:
     drawn: list[Training] = []
 
     @seed(0)
-    @settings(max_examples=200, database=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=400, database=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
     @given(training=trainings())
     def collect(training: Training) -> None:
         drawn.append(training)
@@ -106,11 +108,20 @@ def test_corners_are_drawn() -> None:
         ({"loaded": Side(submodules=(0,))}, "a strict load takes all of the model"),
         ({"loaded": Side(submodules=(0,), strict=False), "keep_prefixes": False}, "names of two submodules"),
         ({"layers": (Embedding(2),), "loaded": Side(Parallelism(tensor=3))}, "torch cannot train"),
+        ({"layers": (Norm(), Again(1))}, "no layer for"),
+        ({"layers": (Norm(), Again(), Again(1))}, "no layer for"),
+        ({"loaded": Side(backward=True)}, "between backward"),
+        ({"optimizer": Optimizer(groups="matrices first", apart=True)}, "without parameters"),
     ],
 )
 def test_what_no_training_can_be_is_refused(fields: dict[str, Any], why: str) -> None:
     with pytest.raises(InvalidScenario, match=why):
         Training(**fields)
+
+
+def test_ddp_is_refused_beside_shards() -> None:
+    with pytest.raises(InvalidScenario, match="each rank has the whole"):
+        Side(Parallelism(data=2), whole="DDP compiled")
 
 
 @pytest.mark.parametrize("parallelism", PARALLELISMS, ids=repr)
@@ -293,6 +304,120 @@ def test_layers_that_are_not_asked_for_stay_as_they_were(kept: bool, world: Simu
     assert breaches(training, replace(outcome, loaded=wrong)) == [(WrongBits, "model.0.weight")]
     wrong = (replace(rank, after=untold), other)
     assert breaches(training, replace(outcome, loaded=wrong)) == [(WrongObject, "model.2._extra_state")]
+
+
+@pytest.mark.parametrize("parallelism", PARALLELISMS, ids=repr)
+@pytest.mark.parametrize("optimizer", [None, Optimizer("Adam", groups="matrices last", apart=True)], ids=repr)
+def test_two_optimizers_or_none_and_a_module_by_two_names(
+    optimizer: Optimizer | None, parallelism: Parallelism, world: SimulatedWorld
+) -> None:
+    layers = (Mlp(3), Norm(), Again(), Block((Norm("frozen"), Again())), Counter())
+    saved = Side(parallelism, 1, backward=True)
+    training = Training(layers, optimizer=optimizer, saved=saved, loaded=Side(Parallelism(2)), own=True)
+    outcome = run_training(world, training)
+    assert breaches(training, outcome) == []
+    names = dict(put_together([rank.after for rank in outcome.saved if isinstance(rank, Saved)]).tensors)
+    assert {"model.shift", "grad.shift", "model.2.up.weight", "model.3.1.bias"} < names.keys()
+    assert ("optim.state.shift.exp_avg" in names) == (optimizer is not None)
+    rank, *others = outcome.loaded
+    assert isinstance(rank, Loaded)
+    gone = replace(rank, after=Held(rank.after.tensors[1:], rank.after.values))
+    assert breaches(training, replace(outcome, loaded=(gone, *others))) == [(WrongKeys, rank.after.tensors[0][0])]
+
+
+@pytest.mark.parametrize("each", ["bare", "compiled", "checkpointed"])
+@pytest.mark.parametrize("whole", ["bare", "DDP", "compiled", "compiled DDP", "DDP compiled"])
+def test_what_is_wrapped_is_saved_and_loaded_by_its_own_names(whole: Any, each: Any, world: SimulatedWorld) -> None:
+    layers, optimizer = (Mlp(2), Norm("frozen"), Counter(extra=True)), Optimizer("Adam")
+    side = Side(Parallelism(2), 1, evaluated=True, whole=whole, each=each)
+    bare = Side(Parallelism(data=2))
+    training = Training(layers, optimizer=optimizer, saved=side, loaded=bare, own=True)
+    assert breaches(training, run_training(world, training)) == []
+    training = Training(layers, optimizer=optimizer, loaded=replace(side, steps=0), own=True)
+    found = list(judge_training(training, run_training(world, training)))
+    known = set() if whole == "bare" and each != "compiled" else {TRAINING_ISSUES["given-names-lost"]}
+    assert {find_training_issue(breach) for breach in found} == known
+
+
+def test_gradients_that_no_step_has_used_stay_as_they_are(world: SimulatedWorld) -> None:
+    saved, loaded = Side(steps=1, backward=True), Side(Parallelism(data=2), steps=1, backward=True)
+    training = Training(optimizer=Optimizer("Adam"), saved=saved, loaded=loaded)
+    outcome = run_training(world, training)
+    assert breaches(training, outcome) == []
+    first, second = outcome.loaded
+    assert isinstance(first, Loaded)
+    kept = tuple((name, tensor) for name, tensor in first.after.tensors if not name.startswith("grad."))
+    lost = replace(first, after=Held(kept, first.after.values))
+    assert breaches(training, replace(outcome, loaded=(lost, second))) == [
+        (WrongBits, "grad.0.bias"),
+        (WrongBits, "grad.0.weight"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("training", "id"),
+    [
+        (
+            Training(
+                (Norm("frozen"), Again(), Norm()),
+                optimizer=Optimizer(variant=True),
+                loaded=Side(strict=False),
+                ignore_frozen=True,
+            ),
+            "frozen-by-another-name",
+        ),
+        (
+            Training(optimizer=None, loaded=Side(Parallelism(data=2), full=True, offload=True, broadcast=True)),
+            "rank-0-broadcasts-alone",
+        ),
+        (Training((Norm(), Again()), loaded=Side(whole="DDP compiled")), "shared-module-wrapped"),
+        (
+            Training(
+                (Norm(), Block((Mlp(2), Again()))),
+                optimizer=None,
+                loaded=Side(Parallelism(tensor=2), full=True, broadcast=True),
+            ),
+            "shared-module-full",
+        ),
+    ],
+    ids=repr,
+)
+def test_issue_shows_in_another_way(training: Training, id: str, world: SimulatedWorld) -> None:
+    found = list(judge_training(training, run_training(world, training)))
+    assert {find_training_issue(breach) for breach in found} == {TRAINING_ISSUES[id]}
+
+
+@pytest.mark.parametrize("modifiers", ["_fqn_modifiers", "names_in_state_dict"])
+def test_layer_by_another_name_in_the_state_dict_comes_back(modifiers: Any, world: SimulatedWorld) -> None:
+    """Where the option names the method, it is known that it is asked for at load alone; else all is well."""
+    loaded = Side(Parallelism(data=2), calls="model first")
+    training = Training((Block((Renamed(),)), Renamed("frozen")), loaded=loaded, modifiers=modifiers)
+    found = list(judge_training(training, run_training(world, training)))
+    known = {TRAINING_ISSUES["modifiers-of-another-name"]} if modifiers != "_fqn_modifiers" else set()
+    assert {find_training_issue(breach) for breach in found} == known
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options"),
+    [
+        (Optimizer("Adam"), {"loaded": Side(strict=False)}),
+        (Optimizer("Adam"), {"loaded": Side(Parallelism(data=2), full=True, strict=False)}),
+        (Optimizer("Adam", groups="matrices first", tensor_lr=True), {"loaded": Side(strict=False)}),
+        (Optimizer("Adam"), {"flatten": True}),
+        (Optimizer(variant=True), {"flatten": True, "loaded": Side(strict=False)}),
+    ],
+    ids=repr,
+)
+def test_state_of_a_renamed_layer_is_lost_in_several_ways(
+    optimizer: Optimizer, options: dict[str, Any], world: SimulatedWorld
+) -> None:
+    training = Training((Norm(), Renamed()), optimizer=optimizer, **options)
+    found = {find_training_issue(breach) for breach in judge_training(training, run_training(world, training))}
+    assert TRAINING_ISSUES["renamed-for-the-load-alone"] in found
+    assert None not in found
+    other = replace(training, layers=(Norm(), Norm()))
+    found = {find_training_issue(breach) for breach in judge_training(other, run_training(world, other))}
+    assert TRAINING_ISSUES["renamed-for-the-load-alone"] not in found
 
 
 def test_violation_says_where() -> None:

@@ -12,6 +12,7 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.filesystem import SerializationFormat
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
+from .bare import BareReader, BareWriter
 from .extensions import make_extensions, registry
 from .operations import WriterOptions
 from .outcome import FileRecord
@@ -22,6 +23,7 @@ from .storages import Limits, Storage
 __all__ = [
     "FSSPEC",
     "SAFETENSORS_DTYPES",
+    "Bare",
     "Consolidated",
     "FileSystem",
     "Formatted",
@@ -57,6 +59,7 @@ class FileSystem(Storage):
 
     files: Literal["system", "fsspec"] | None = "system"
     suffix: str | None = ".distcp"
+    found: tuple[Literal["save", "load"], ...] = ("save", "load")
 
     def make_writer(self, checkpoint_id: str, options: WriterOptions) -> dcp.StorageWriter:
         return dcp.FileSystemWriter(checkpoint_id, **self._options(options))
@@ -90,6 +93,7 @@ class Formatted(FileSystem):
 
     limits = Limits(dtypes=SAFETENSORS_DTYPES)
     suffix = None  # no reader of torch's reads a tensor of them, damaged or not
+    found = ()
 
     def make_writer(self, checkpoint_id: str, options: WriterOptions) -> dcp.StorageWriter:
         return dcp.FileSystemWriter(
@@ -102,6 +106,10 @@ class Fsspec(FileSystem):
 
     limits = Limits(options=_OF_FSSPEC)
     files = "fsspec"
+
+    def url(self, path: str) -> str:
+        """With what makes it no path of the file system."""
+        return f"file://{path}"
 
     def make_writer(self, checkpoint_id: str, options: WriterOptions) -> dcp.StorageWriter:
         writer: dcp.StorageWriter = _fsspec.FsspecWriter(checkpoint_id, **self._options(options))
@@ -116,14 +124,20 @@ class Memory(Fsspec):
     """``FsspecWriter`` and ``FsspecReader`` on ``memory://``, a store that a process has and that is one for all of it.
 
     Without ``sync_files``: where a file has no descriptor, as here, torch 2.13 makes the system write out all that it
-    has for any disk (pytorch/pytorch#183878).
+    has for any disk (pytorch/pytorch#183878). So does the writer that DCP finds for such a path, which is not found
+    here.
     """
 
     limits = Limits(options=tuple(name for name in _OF_FSSPEC if name != "sync_files"), processes=False)
     suffix = None
+    found = ("load",)
 
     def checkpoint_id(self, path: str) -> str:
         return f"memory://{path}"
+
+    def url(self, path: str) -> str:
+        """The same: every call names it so."""
+        return self.checkpoint_id(path)
 
     def list_files(self, checkpoint_id: str) -> tuple[FileRecord, ...]:
         """Without the metadata."""
@@ -133,12 +147,14 @@ class Memory(Fsspec):
         return tuple(file for file in found if not file.name.endswith(".metadata"))
 
     def clean_up(self, checkpoint_id: str) -> None:
-        """With the directory that it is in, which it may have made, once that is empty."""
+        """With the directories that it is in, which it may have made, once they are empty."""
         if _memory.exists(checkpoint_id):
             _memory.rm(checkpoint_id, recursive=True)
-        directory = checkpoint_id.rpartition("/")[0]
-        if _memory.exists(directory) and not _memory.ls(directory):
-            _memory.rmdir(directory)
+        directory = _memory._strip_protocol(checkpoint_id).rpartition("/")[0]
+        while directory and not (_memory.exists(directory) and _memory.ls(directory)):
+            if _memory.exists(directory):
+                _memory.rmdir(directory)
+            directory = directory.rpartition("/")[0]
 
 
 class Reference(Storage):
@@ -160,6 +176,16 @@ class Reference(Storage):
         CHECKPOINTS.pop(checkpoint_id, None)
 
 
+class Bare(Reference):
+    """The same, with a writer and a reader that have what DCP demands and nothing else (:mod:`worlds.bare`)."""
+
+    def make_writer(self, checkpoint_id: str, options: WriterOptions) -> dcp.StorageWriter:
+        return BareWriter(checkpoint_id)
+
+    def make_reader(self, checkpoint_id: str) -> dcp.StorageReader:
+        return BareReader(checkpoint_id)
+
+
 class Safetensors(FileSystem):
     """``HuggingFaceStorageWriter``, by which each rank writes a file of safetensors, and ``HuggingFaceStorageReader``.
 
@@ -172,6 +198,7 @@ class Safetensors(FileSystem):
     )
     files = None  # it asks for others than DCP's
     suffix = SUFFIX
+    found = ()
     consolidates = False
     is_distributed = True
 

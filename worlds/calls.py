@@ -34,6 +34,7 @@ __all__ = [
     "make_stager",
     "make_writer",
     "save",
+    "save_options",
     "upload",
 ]
 
@@ -63,7 +64,7 @@ def save(
     if operation.api == "legacy":
         options = _legacy(operation, group)
         return _as_metadata(save_state_dict(state.entries, writer, planner=planner, **options))
-    options = _save_options(scenario, path, writer, planner, group)
+    options = save_options(scenario, path, writer, planner, group)
     if operation.api == "async":
         stager = None if tools is None else tools.stager(operation.stager)
         with Upload(state, writer, operation.stager, options, lent=stager) as begun:
@@ -84,7 +85,7 @@ def _save_by_path(
 ) -> Metadata:
     """Save without a writer, and without the planner where nothing is to be said to it."""
     operation = scenario.save
-    options = _save_options(scenario, path, None, planner, group)
+    options = save_options(scenario, path, None, planner, group)
     if operation.api == "async":
         with Upload(state, planner, None, options) as begun:
             if meanwhile is not None:
@@ -110,15 +111,24 @@ def _as_metadata(returned: object) -> Metadata:
 def upload(scenario: Scenario, state: StateDict, path: str, group: Any) -> Upload:
     """Call ``async_save`` as the scenario says, without faults."""
     writer = make_writer(scenario, path)
-    options = _save_options(scenario, path, writer, make_save_planner(scenario), group)
+    options = save_options(scenario, path, writer, make_save_planner(scenario), group)
     return Upload(state, writer, scenario.save.stager, options)
 
 
-def _save_options(
+def _id(scenario: Scenario, name: Literal["save", "load"], path: str) -> dict[str, str]:
+    """The ``checkpoint_id``, where the call has one."""
+    operation, storage = scenario.operation(name), find_storage(scenario.storage)
+    if not operation.tells_path:
+        return {}
+    return {"checkpoint_id": _name(storage.url(path) if operation.by_path else storage.checkpoint_id(path), operation)}
+
+
+def save_options(
     scenario: Scenario, path: str, writer: StorageWriter | None, planner: dcp.SavePlanner, group: Any
 ) -> dict[str, Any]:
+    """What ``save`` and ``async_save`` are both given beside the state."""
     return {
-        "checkpoint_id": _checkpoint_id(scenario, "save", path),
+        **_id(scenario, "save", path),
         "storage_writer": writer,
         "planner": planner,
         "process_group": group,
@@ -159,7 +169,7 @@ class Upload:
         self._stager = lent if lent is not None or kind is None else make_stager(kind)
         self._lent = lent is not None
         self._gone_on = threading.Event()
-        hold_upload(held, self._gone_on)
+        hold_upload(held, self._gone_on, told="checkpoint_id" in options)
         try:
             response = dcp.async_save(state.entries, async_stager=self._stager, **options)
             if isinstance(response, AsyncSaveResponse):
@@ -191,19 +201,21 @@ class Upload:
         return metadata
 
 
-def hold_upload(held: StorageWriter | dcp.SavePlanner, until: threading.Event) -> None:
+def hold_upload(held: StorageWriter | dcp.SavePlanner, until: threading.Event, *, told: bool = True) -> None:
     """Let the upload begin no sooner than ``until``: with the writer, or with the planner where there is none.
 
+    A writer is first ``told`` the path, or else asked for its part of the metadata.
     How far it gets before the caller goes on is a race in DCP, where nothing depends on who wins it. What was not
     copied shows only where the caller wins, so that it always does, in every world.
     """
-    name = "reset" if isinstance(held, StorageWriter) else "set_up_planner"
+    of_writer = "reset" if told else "storage_meta"
+    name = of_writer if isinstance(held, StorageWriter) else "set_up_planner"
     begin = getattr(held, name)
 
     @wraps(begin)
-    def wait(*args: Any, **kwargs: Any) -> None:
+    def wait(*args: Any, **kwargs: Any) -> Any:
         until.wait()
-        begin(*args, **kwargs)
+        return begin(*args, **kwargs)
 
     vars(held)[name] = wait
 
@@ -236,40 +248,37 @@ def load(
     operation = scenario.load
     planner = (make_planner or make_load_planner)(scenario)
     injection.place("planner", planner)
-    name = _checkpoint_id(scenario, "load", path)
+    named = _id(scenario, "load", path)
     if operation.by_path:
         options = {} if _is_mute(scenario, "load") else {"planner": planner}
-        dcp.load(state.entries, checkpoint_id=name, process_group=group, no_dist=operation.no_dist, **options)
+        dcp.load(state.entries, process_group=group, no_dist=operation.no_dist, **named, **options)
         return
     storage = injection.storage()
-    reader = make_reader(scenario, path) if make_reader else storage.make_reader(_name(storage, path, operation))
+    made = _name(storage.checkpoint_id(path), operation)
+    reader = make_reader(scenario, path) if make_reader else storage.make_reader(made)
     injection.place("reader", reader)
     if operation.api == "legacy":
         load_state_dict(state.entries, reader, planner=planner, **_legacy(operation, group))
     else:
         dcp.load(
             state.entries,
-            checkpoint_id=name,
             storage_reader=reader,
             planner=planner,
             process_group=group,
             no_dist=operation.no_dist,
+            **named,
         )
 
 
 def make_writer(scenario: Scenario, path: str, storage: Storage | None = None) -> StorageWriter:
     """A new writer of the scenario's storage, or of that one in its place, with its options."""
     storage = storage or find_storage(scenario.storage)
-    return storage.make_writer(_name(storage, path, scenario.save), scenario.writer)
+    return storage.make_writer(_name(storage.checkpoint_id(path), scenario.save), scenario.writer)
 
 
-def _checkpoint_id(scenario: Scenario, name: Literal["save", "load"], path: str) -> str:
-    return _name(find_storage(scenario.storage), path, scenario.operation(name))
-
-
-def _name(storage: Storage, path: str, operation: Operation) -> str:
+def _name(checkpoint_id: str, operation: Operation) -> str:
     """What the operation calls the checkpoint; a ``Path`` passes for a ``str``, as DCP's own files take both."""
-    found: str | os.PathLike[str] = storage.checkpoint_id(path)
+    found: str | os.PathLike[str] = checkpoint_id
     return cast(str, Path(found) if operation.pathlike else found)
 
 

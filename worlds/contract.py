@@ -64,7 +64,8 @@ CLAUSES = (
         "writer.reset",
         "reset(checkpoint_id=None)",
         "the id that the caller gave; save_state_dict gives none, and then it is that of the writer",
-        "begins a new save: a writer can be used again",
+        "begins a new save: a writer can be used again. It is not called where save() or async_save() is given no id: "
+        "then the id is that of the call before, or that of the writer",
     ),
     Clause("save", "writer.storage_meta", "storage_meta()", "nothing", "returns a StorageMeta for the planner or None"),
     Clause(
@@ -113,7 +114,8 @@ CLAUSES = (
         "reader.reset",
         "reset(checkpoint_id=None)",
         "the id that the caller gave; load_state_dict gives none, and then it is that of the reader",
-        "begins a new load: a reader can be used again",
+        "begins a new load: a reader can be used again. It is not called where load() is given no id: then the id is "
+        "that of the call before, or that of the reader",
     ),
     Clause(
         "load",

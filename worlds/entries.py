@@ -9,14 +9,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from .concise import Concise
 from .dtypes import DTYPES
 from .invalid import require
 from .layouts import ChunkSharding, EnumerableSharding, Layout, Memory, Plain
 
-__all__ = ["LAST_STEP", "Container", "Entry", "Key", "Nested", "ObjectEntry", "Path", "TensorEntry", "Value"]
+__all__ = [
+    "LAST_STEP",
+    "TAKEN",
+    "Container",
+    "Entry",
+    "Form",
+    "Key",
+    "Nested",
+    "ObjectEntry",
+    "Path",
+    "TensorEntry",
+    "Value",
+]
 
 Key = str | int
 Path = tuple[Key, ...]
@@ -87,28 +99,85 @@ class TensorEntry(Concise):
         return self.saved if operation == "save" else self.loaded
 
 
+Form = Literal[
+    "value",
+    "BytesIO",
+    "instance",
+    "slots",
+    "slots and dict",
+    "deepcopy",
+    "name",
+    "copyreg",
+    "reduce",
+    "state",
+    "list items",
+    "dict items",
+    "method",
+    "twice",
+    "cycle",
+    "enum",
+    "class",
+    "named tuple",
+    "size",
+    "set",
+    "frozenset",
+    "deque",
+    "partial",
+    "date",
+    "array",
+    "scalar",
+    "tensor",
+    "views",
+    "parameter",
+    "sparse",
+]
+"""What an object is, by how it holds its value, and how Python copies and pickles it (:mod:`worlds.objects`).
+
+The value itself; a ``BytesIO`` or an instance of a class that holds it; an instance of one that has slots, or slots and
+a dict, or says by ``__deepcopy__`` how it is copied, or is pickled as its name, by ``copyreg``, as a call
+(``__reduce__``), as a state (``__getstate__``), as items of a list or of a dict; a method of an instance; one instance
+twice, and what holds itself; a member of an enumeration, and the class of it; a named tuple, a ``torch.Size``, sets, a
+deque, a ``functools.partial``, a date, an array and a scalar of numpy's; and an instance that holds a tensor, two views
+of one, a parameter, or a sparse tensor.
+"""
+
+TAKEN: dict[Form, type] = {
+    "BytesIO": bytes,
+    "name": type(None),
+    "enum": type(None),
+    "class": type(None),
+    "size": bytes,
+    "date": int,
+    "array": bytes,
+    "scalar": float,
+    "tensor": bytes,
+    "views": bytes,
+    "parameter": bytes,
+    "sparse": bytes,
+}
+"""What the value of an object of that form is; of any other it is anything."""
+
+
 @dataclass(frozen=True, repr=False)
 class ObjectEntry(Concise):
-    """A non-tensor object of the state dict, equal on the ranks that have it.
-
-    ``form`` says what it is: the value itself, a ``BytesIO`` that holds it, or an instance of a class that does.
-    """
+    """A non-tensor object of the state dict, equal on the ranks that have it: of that form, with that value."""
 
     _positional: ClassVar[int] = 2
 
     key: Key
     value: Value = None
-    form: Literal["value", "BytesIO", "instance"] = "value"
+    form: Form = "value"
     saved: Plain | None = _PLAIN
     loaded: Plain | None = _PLAIN
 
     def __post_init__(self) -> None:
         require(_is_value(self.value), f"{self.key!r} has a value that a scenario cannot hold: {self.value!r}")
-        require(self.form in ("value", "BytesIO", "instance"), f"{self.key!r} has an unknown form: {self.form!r}")
-        bytes_io = self.form == "BytesIO"
-        require(isinstance(self.value, bytes) or not bytes_io, f"{self.key!r} is a BytesIO of what is not bytes")
+        require(self.form in get_args(Form), f"{self.key!r} has an unknown form: {self.form!r}")
+        taken = TAKEN.get(self.form, type(self.value))
+        require(type(self.value) is taken, f"{self.key!r} is a {self.form} of what is not {taken.__name__}")
         for layout in (self.saved, self.loaded):
-            require(layout is None or layout.memory == "contiguous", f"{self.key!r} is no tensor and has no memory")
+            plain = layout is None or (isinstance(layout, Plain) and layout.memory == "contiguous")
+            require(plain, f"{self.key!r} is no tensor and has no memory, nor shards")
 
     def __eq__(self, other: object) -> bool:
         """Whether they are the same scenario: ``0``, ``False`` and ``0.0``, which are equal, are not."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
+from typing import Literal
 
 from .entries import Entry, Nested, ObjectEntry, TensorEntry
 from .file_faults import FileFault
@@ -43,8 +44,8 @@ def fitted(scenario: Scenario, storage: str) -> Scenario:
     return replace(
         scenario,
         entries=tuple(_of_dtypes(entry, limits) for entry in scenario.entries),
-        save=_save(_with_storage(scenario.save, storage), limits),
-        load=_with_storage(scenario.load, storage),
+        save=_save(_with_storage(scenario.save, "save", storage), limits),
+        load=_with_storage(scenario.load, "load", storage),
         writer=_writer(scenario.writer, limits),
         storage=storage,
     )
@@ -91,11 +92,12 @@ def _fitted_step(step: Step, storage: str) -> Step:
         faults = ()
     step = replace(step, file_faults=faults)
     if not isinstance(step, Save):
-        return replace(step, operation=_with_storage(step.operation, storage))
+        return replace(step, operation=_with_storage(step.operation, "load", storage))
     overwrite = step.overwrite or not found.limits.takes("overwrite")
     if not found.limits.by_many and step.operation.world_size > 1:
         step = _step_of_one(step)
-    return replace(step, operation=_save(_with_storage(step.operation, storage), found.limits), overwrite=overwrite)
+    operation = _save(_with_storage(step.operation, "save", storage), found.limits)
+    return replace(step, operation=operation, overwrite=overwrite)
 
 
 def _step_of_one(step: Save) -> Save:
@@ -140,9 +142,11 @@ def _held_by_one(entry: Entry) -> Entry:
     return replace(entry, saved=replace(layout, ranks=()) if isinstance(layout, Plain) else Plain())
 
 
-def _with_storage(operation: Operation, storage: str) -> Operation:
-    """The call, which names the storage but for DCP's own files."""
-    return operation if storage == FILE_SYSTEM else replace(operation, by_path=False, pathlike=False)
+def _with_storage(operation: Operation, name: Literal["save", "load"], storage: str) -> Operation:
+    """The call, which names the storage where DCP does not find it."""
+    if operation.by_path and name not in find_storage(storage).found:
+        operation = replace(operation, named_by="both")
+    return operation if storage == FILE_SYSTEM else replace(operation, pathlike=False)
 
 
 def _save(save: Operation, limits: Limits) -> Operation:

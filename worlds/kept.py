@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
@@ -26,7 +26,16 @@ __all__ = ["forget_kept", "load_with_kept", "save_with_kept"]
 
 T = TypeVar("T")
 
-_KEPT: dict[int, dict[tuple[str, ...], Any]] = {}
+
+@dataclass(frozen=True)
+class _Things:
+    """What is kept, by kind and options; and the path that each writer and reader was told last, or made for."""
+
+    made: dict[tuple[str, ...], Any] = field(default_factory=dict)
+    paths: dict[tuple[str, ...], str | None] = field(default_factory=dict)
+
+
+_KEPT: dict[int, _Things] = {}
 """By rank, since simulated ranks share a process."""
 
 
@@ -42,7 +51,7 @@ def save_with_kept(
     meanwhile: Callable[[], None] | None = None,
 ) -> Metadata:
     """:func:`worlds.calls.save`, with what is used ``again``; nothing is kept so far where a job ``begins``."""
-    kept = _Kept(again, begins, scenario.save.api == "legacy")
+    kept = _Kept(again, begins, tells_path=scenario.save.tells_path, reset_fails=_reset_fails(scenario))
     kept.hold(state)
     try:
         return calls.save(scenario, state, injection, path, group, tools=kept, meanwhile=meanwhile)
@@ -60,7 +69,7 @@ def load_with_kept(
     group: Any,
 ) -> None:
     """:func:`worlds.calls.load`, as above."""
-    kept = _Kept(again, begins, scenario.load.api == "legacy")
+    kept = _Kept(again, begins, tells_path=scenario.load.tells_path, reset_fails=_reset_fails(scenario))
     try:
         calls.load(scenario, state, injection, path, group, make_reader=kept.reader, make_planner=kept.load_planner)
     finally:
@@ -70,35 +79,39 @@ def load_with_kept(
 def forget_kept() -> None:
     """Let go of what any rank of this process keeps."""
     for things in _KEPT.values():
-        for thing in things.values():
+        for thing in things.made.values():
             if isinstance(thing, AsyncStager):
                 thing.close()
     _KEPT.clear()
 
 
+def _reset_fails(scenario: Scenario) -> bool:
+    return any(fault.hook in ("writer.reset", "reader.reset") for fault in scenario.faults)
+
+
 class _Kept:
     """What one rank uses in one step, which is kept for the next.
 
-    The legacy API tells a writer, and a reader, no path: one is used again for its own path only.
+    A call that tells a writer, or a reader, no path uses one again that is at its path already: since it was made for
+    it, or since the last call that used it has told it so. Where ``reset_fails``, it is at no path for certain.
     """
 
-    def __init__(self, again: tuple[Again, ...], begins: bool, for_one_path: bool) -> None:
+    def __init__(self, again: tuple[Again, ...], begins: bool, *, tells_path: bool, reset_fails: bool) -> None:
         rank = dist.get_rank() if dist.is_initialized() else 0
         if begins:
             _KEPT.pop(rank, None)
-        self._things = _KEPT.setdefault(rank, {})
+        self._things = _KEPT.setdefault(rank, _Things())
         self._again = again
-        self._for_one_path = for_one_path
+        self._tells_path = tells_path
+        self._reset_fails = reset_fails
         self._used: list[object] = []
 
     def writer(self, scenario: Scenario, path: str) -> dcp.StorageWriter:
-        where = path if self._for_one_path else ""
-        return self._get("writer", lambda: calls.make_writer(scenario, path), repr(scenario.writer), where)
+        return self._get("writer", lambda: calls.make_writer(scenario, path), repr(scenario.writer), path=path)
 
     def reader(self, scenario: Scenario, path: str) -> dcp.StorageReader:
-        where = path if self._for_one_path else ""
         storage = find_storage(scenario.storage)
-        return self._get("reader", lambda: storage.make_reader(storage.checkpoint_id(path)), where)
+        return self._get("reader", lambda: storage.make_reader(storage.checkpoint_id(path)), path=path)
 
     def save_planner(self, scenario: Scenario) -> dcp.SavePlanner:
         options = replace(scenario.planner, allow_partial_load=False)
@@ -114,14 +127,14 @@ class _Kept:
 
     def hold(self, state: StateDict) -> None:
         """Let plain tensors of the last save hold the values of those of this one, and take their place."""
-        before: dict[Any, Any] = self._things.get(("tensors",), {})
+        before: dict[Any, Any] = self._things.made.get(("tensors",), {})
         if "tensors" in self._again:
             for key, new in state.entries.items():
                 old = before.get(key)
                 if type(new) is type(old) is torch.Tensor and (new.shape, new.dtype) == (old.shape, old.dtype):
                     tensor_bits(old).copy_(tensor_bits(new))
                     state.entries[key] = old
-        self._things["tensors",] = dict(state.entries)
+        self._things.made["tensors",] = dict(state.entries)
 
     def make_bare(self) -> None:
         """Take what was put in front of methods, faults among it, from what was used, and from its file system."""
@@ -132,10 +145,12 @@ class _Kept:
             if files_of(files) is not None:
                 put_back(files)
 
-    def _get(self, kind: Again, make: Callable[[], T], *options: str) -> T:
-        key = (kind, *options)
-        if kind not in self._again or key not in self._things:
-            self._things[key] = make()
-        thing: T = self._things[key]
+    def _get(self, kind: Again, make: Callable[[], T], *options: str, path: str | None = None) -> T:
+        key, things = (kind, *options), self._things
+        goes_there = path is None or self._tells_path or things.paths.get(key) == path
+        if kind not in self._again or key not in things.made or not goes_there:
+            things.made[key] = make()
+        things.paths[key] = None if self._reset_fails else path
+        thing: T = things.made[key]
         self._used.append(thing)
         return thing

@@ -8,10 +8,14 @@ from typing import ClassVar, Literal, get_args
 from .concise import Concise
 from .invalid import require
 
-__all__ = ["Api", "Extension", "Operation", "PlannerOptions", "Schedule", "Stager", "WriterOptions"]
+__all__ = ["Api", "Extension", "NamedBy", "Operation", "PlannerOptions", "Schedule", "Stager", "WriterOptions"]
 
 Api = Literal["current", "legacy", "async", "uncoordinated"]
 """``save``/``load``, ``save_state_dict``/``load_state_dict``, ``async_save``, ``save(use_collectives=False)``."""
+
+NamedBy = Literal["both", "path", "storage"]
+"""What a call names the checkpoint by: the ``checkpoint_id`` and a storage; the ``checkpoint_id`` alone, for which DCP
+finds a storage; a storage alone, which knows the path from whoever made it, or from the last call that told it one."""
 
 Stager = Literal["writer", "default", "shared", "background", "shared background"]
 """What copies the state dict for ``async_save``: the writer itself; a ``DefaultStager``; one that puts the copy into
@@ -44,9 +48,10 @@ class Operation(Concise):
     sub-group: those are their ranks in the whole world, which goes up to the last of them. ``api="legacy"`` is the only
     one that lets the coordinator be chosen. With ``distributed=False`` there is one rank and no process group; with
     ``no_dist`` one rank that saves or loads by itself alone. Where ``rotated``, each rank has the keys of its state
-    dict in another order. Where ``by_path``, the call names the checkpoint and gives no storage, and no planner if it
-    has no options: DCP finds them by itself, and in ``async_save`` makes and ends its ``"default"`` stager. Where
-    ``pathlike``, the checkpoint is named by a ``pathlib.Path`` wherever it is named.
+    dict in another order. The checkpoint is ``named_by`` its id, a storage, or both, but for the legacy API, which
+    takes the storage alone. A call by the ``"path"`` gives no planner either if that has no options: DCP finds them by
+    itself, and in ``async_save`` makes and ends its ``"default"`` stager. Where ``pathlike``, the checkpoint is named
+    by a ``pathlib.Path`` wherever it is named.
     """
 
     world_size: int = 1
@@ -58,7 +63,7 @@ class Operation(Concise):
     no_dist: bool = False
     rotated: bool = False
     stager: Stager = "writer"
-    by_path: bool = False
+    named_by: NamedBy = "both"
     pathlike: bool = False
 
     def __post_init__(self) -> None:
@@ -70,7 +75,8 @@ class Operation(Concise):
         require(all(0 <= rank < self.world_size for rank in self.schedule.order), "a schedule names a rank too many")
         require(self.stager == "writer" or self.api == "async", "only async_save has a stager")
         require(self.stager in get_args(Stager), f"unknown stager: {self.stager!r}")
-        require(not self.by_path or self.api != "legacy", "the legacy API takes a storage")
+        require(self.named_by in get_args(NamedBy), f"a checkpoint is named by no {self.named_by!r}")
+        require(self.named_by == "both" or self.api != "legacy", "the legacy API takes a storage, and no id")
         own = not self.by_path or self.api != "async" or self.stager == "default"
         require(own, f"without a writer, async_save makes a default stager, and not one that is {self.stager!r}")
         require(not self.no_dist or self.world_size == 1, "no_dist is for one rank")
@@ -92,6 +98,16 @@ class Operation(Concise):
     def global_rank(self, rank: int) -> int:
         """The rank within the whole world."""
         return self.members[rank] if self.members else rank
+
+    @property
+    def by_path(self) -> bool:
+        """Whether DCP finds the storage by the checkpoint's path alone."""
+        return self.named_by == "path"
+
+    @property
+    def tells_path(self) -> bool:
+        """Whether the call tells the storage the checkpoint's path."""
+        return self.named_by != "storage" and self.api != "legacy"
 
     @property
     def coordinated(self) -> bool:

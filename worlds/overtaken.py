@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from .example import ExampleWorld
-from .histories import History, Save, StepOutcome
+from .histories import History, Save, Step, StepOutcome
 from .inject import Hits
 from .kept import load_with_kept, save_with_kept
 from .on_disk import OnDisk, everything, on_disk
@@ -57,13 +57,21 @@ def run_overtaken(world: ExampleWorld, history: History, index: int, directory: 
         between = between or seen.between
     now = on_disk(directory, step.at, history.storage)
     came = OperationOutcome(tuple(saved), launched.reported, launched.schedule)
-    if len(following) < len(saved) or between is None:
-        alone = now.of(came, before)  # but for what the next step has changed
-        return [replace(alone, changed=tuple(name for name in alone.changed if name.startswith(f"{step.at}/")))]
+    if between is None:
+        return [_but_for_next_step(now.of(came, before), *history.steps[index : index + 2])]
+    if len(following) < len(saved):
+        return [now.of(came, between.everything)]
     return [
         now.of(came, between.everything),
         between.of(OperationOutcome(tuple(following), (), launched.schedule), before),
     ]
+
+
+def _but_for_next_step(seen: StepOutcome, step: Step, following: Step) -> StepOutcome:
+    """What is known to be of the save, where nobody tells what was there before it: nothing where both save."""
+    both = isinstance(following, Save) and following.at == step.at
+    own = (name for name in seen.changed if name.startswith(f"{step.at}/"))
+    return replace(seen, changed=() if both else tuple(own))
 
 
 def _in_rank(

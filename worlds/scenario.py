@@ -228,12 +228,13 @@ class Scenario(Concise):
             require(limits.objects or unit.tensor is not None, f"{name} cannot hold {unit.fqn!r}, which is no tensor")
 
     def _check_by_path(self, name: Name, kind: str) -> None:
-        """A storage that DCP finds by itself is its own files, with default options, and is not made to fail."""
+        """A storage that DCP finds by itself has default options, and is not made to fail."""
         pathlike = self.operation(name).pathlike
         require(self.storage == FILE_SYSTEM or not pathlike, f"{self.storage} has names of its own, which are text")
         if not self.operation(name).by_path:
             return
-        require(self.storage == FILE_SYSTEM, f"by its path alone, DCP finds no storage that is {self.storage}")
+        found = name in find_storage(self.storage).found
+        require(found, f"by its path alone, DCP finds no {kind} that is of {self.storage}")
         at_default = replace(self.writer, sync_files=False) == WriterOptions()
         require(name == "load" or at_default, "a writer that DCP finds by the path has the default options")
         readable = name == "save" or self.writer.known_to_torch

@@ -6,10 +6,8 @@ should not have touched are both seen.
 
 from __future__ import annotations
 
-import io
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -20,6 +18,7 @@ from .dtypes import DTYPES
 from .entries import Entry, Nested, ObjectEntry, Path, TensorEntry
 from .layouts import Layout
 from .memory import GuardedMemory, join_local, make_local
+from .objects import Instance, change, make_object, shown
 from .outcome import ChunkState, ContainerState, EntryState, ObjectState, TensorState
 from .parts import Box, Part
 from .scenario import Scenario
@@ -27,22 +26,18 @@ from .state_tree import Leaf, children
 from .tensors import local_tensors, make_tensor
 from .values import expected_bits, poison_bits, poison_bytes, tensor_bytes
 
-__all__ = ["OVERWRITTEN", "POISON_OBJECT", "Instance", "StateDict", "Stateful", "object_state"]
+__all__ = ["OVERWRITTEN", "POISON_OBJECT", "StateDict", "Stateful", "object_state"]
 
 POISON_OBJECT = "<not loaded>"
-"""What stands in a load target where an object is to be loaded; in an instance of a class where that is one."""
+"""What stands in a load target where an object is to be loaded; in an instance of a class where the form is that."""
 
 OVERWRITTEN = 0xEE
 """What each byte of a tensor is after :meth:`StateDict.overwrite`."""
 
+OVERWRITTEN_OBJECT = "<overwritten>"
+"""What stands in a container in the place of an object after :meth:`StateDict.overwrite`."""
+
 _DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
-
-
-@dataclass(frozen=True)
-class Instance:
-    """An object of a class of its own, as state dicts have them."""
-
-    value: object
 
 
 class Stateful:
@@ -112,14 +107,9 @@ class StateDict:
         return tuple(self._observe(path, value, in_place.get(path, False)) for path, value in now)
 
     def overwrite(self) -> None:
-        """Change every tensor that is on this rank, as the next step of a training does."""
+        """Change every tensor and object that is on this rank, as the next step of a training does."""
         self._before_overwrite = self.observe()
-        for _, value in _walk(self.entries, ()):
-            if isinstance(value, torch.Tensor):
-                for local in local_tensors(value)[1]:
-                    if local.numel():
-                        storage: Any = local.detach().untyped_storage()
-                        storage.fill_(OVERWRITTEN)
+        _overwrite(self.entries)
 
     def _rotated(self, entries: dict[Any, Any]) -> dict[Any, Any]:
         if not self._operation.rotated or not entries:
@@ -239,34 +229,45 @@ class StateDict:
         return poison if len(poison) == len(data) else data
 
 
-def make_object(entry: ObjectEntry) -> Any:
-    """The object that the entry stands for."""
-    if entry.form == "BytesIO":
-        assert isinstance(entry.value, bytes)
-        return io.BytesIO(entry.value)
-    return Instance(entry.value) if entry.form == "instance" else entry.value
-
-
 def _poison_object(entry: ObjectEntry) -> Any:
     return Instance(POISON_OBJECT) if entry.form == "instance" else POISON_OBJECT
 
 
 def object_state(path: Path, value: Any) -> ObjectState:
     """A non-tensor object as data; one in a tuple may be a tensor, which is told by its bytes."""
-    return ObjectState(path, type(value).__name__, _text(value))
+    return ObjectState(path, type(value).__name__, _text(value, []))
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, io.BytesIO):
-        return f"BytesIO({value.getvalue()!r})"
+def _text(value: Any, told: list[object]) -> str:
     if isinstance(value, torch.Tensor):
         return f"{value.dtype} {tuple(value.shape)} {tensor_bytes(value).hex()}"
-    if isinstance(value, tuple | list):
-        inner = ", ".join(map(_text, value))
+    if isinstance(value, list) or type(value) is tuple:
+        inner = ", ".join(_text(each, told) for each in value)
         return f"[{inner}]" if isinstance(value, list) else f"({inner})"
     if isinstance(value, dict):
-        return f"{type(value).__name__}({', '.join(f'{key!r}: {_text(inner)}' for key, inner in value.items())})"
-    return repr(value)
+        inner = ", ".join(f"{key!r}: {_text(each, told)}" for key, each in value.items())
+        return f"{type(value).__name__}({inner})"
+    return shown(value, told)
+
+
+def _overwrite(value: Any) -> None:
+    """Change what a tensor, an object or a container holds; in a container, objects that cannot change are replaced."""
+    if isinstance(value, torch.Tensor):
+        for local in local_tensors(value)[1]:
+            if local.numel():
+                storage: Any = local.detach().untyped_storage()
+                storage.fill_(OVERWRITTEN)
+    elif isinstance(value, dict | list | Stateful):
+        holder: Any = value.entries if isinstance(value, Stateful) else value
+        for key, inner in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
+            _overwrite(inner)
+            if not isinstance(inner, torch.Tensor | dict | list | Stateful):
+                holder[key] = OVERWRITTEN_OBJECT
+    elif type(value) is tuple:
+        for inner in value:
+            _overwrite(inner)
+    else:
+        change(value)
 
 
 def _as_saved(entry: TensorEntry, saved: object) -> TensorEntry:

@@ -46,6 +46,7 @@ SHIPPED = {
     "fsspec": "worlds.backends:Fsspec",
     "memory": "worlds.backends:Memory",
     "reference": "worlds.backends:Reference",
+    "bare": "worlds.backends:Bare",
     SERVED: "worlds.served:Served",
     "safetensors": "worlds.backends:Safetensors",
     "consolidated": "worlds.backends:Consolidated",
@@ -103,6 +104,13 @@ class Storage(Protocol):
 
     suffix: str | None = None
     """What the names of its files with data end with, if they lie below its path, so that they can be damaged."""
+
+    found: tuple[Literal["save", "load"], ...] = ()
+    """The calls for which DCP finds it by itself, where they name the checkpoint as :meth:`url` has it."""
+
+    def url(self, path: str) -> str:
+        """What names the checkpoint where nothing else names the storage."""
+        return self.checkpoint_id(path)
 
     def at(self, endpoint: str) -> Storage:
         """The same storage, whose new writers and readers find the server at that address."""

@@ -208,10 +208,6 @@ _REASONS: tuple[Reason, ...] = (
         _in("utils:_api_bc_check.inner_func", "warnings.warn("),
         _in("default_planner:DefaultSavePlanner.__init__", "logger.warning("),
         _in("state_dict_saver:_save_state_dict.local_step", "warnings.warn("),
-        _in(
-            "state_dict_saver:_save_state_dict.local_step",
-            "storage_writer.set_up_storage_writer(distW.is_coordinator)",
-        ),
     ),
     _reason(
         "illegal on every rank, whatever is saved: there is nothing that it could be done with",
@@ -269,6 +265,7 @@ _REASONS: tuple[Reason, ...] = (
         _in("hf_storage:HuggingFaceStorageReader.read_metadata", 'if getattr(metadata, "storage_meta", None) is None:'),
         _in("planner_helpers:_compare_save_plans", "return False", "if chunk and other_chunk:"),
         _in("_state_dict_stager:StateDictStager._offload_tensor", 'if hasattr(x, "__dict__"):'),
+        _in("_state_dict_stager:StateDictStager._offload_tensor", "if hasattr(x, slot):"),
         _in("_state_dict_stager:StateDictStager._reconstruct", "if deep:"),
         _in(
             "_state_dict_stager:StateDictStager.deepcopy_with_tensor_offload",
@@ -316,6 +313,10 @@ _REASONS: tuple[Reason, ...] = (
     _reason(
         "DynamicMetaLoadPlanner, with which alone it reads, refuses that before",
         _in("format_utils:BroadcastingTorchSaveReader.read_data", "raise RuntimeError("),
+    ),
+    _reason(
+        "copy.deepcopy refuses such an object as well (__reduce__ returns a tuple of six)",
+        _in("_state_dict_stager:StateDictStager.deepcopy_with_tensor_offload", "raise RuntimeError("),
     ),
     _reason(
         "DefaultStager asks for an accelerator before",

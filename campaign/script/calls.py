@@ -29,7 +29,8 @@ def call_code(plan: Plan, name: Name, *, head: str = "") -> str:
     planner = _planner(plan, name)
     arguments: list[Code] = [state_name(plan, name)]
     if operation.api != "legacy":
-        arguments.append(f"checkpoint_id={_path(plan, name)}")
+        if operation.tells_path:
+            arguments.append(f"checkpoint_id={_path(plan, name)}")
         if storage is not None:
             arguments.append(headed(f"storage_{'writer' if name == 'save' else 'reader'}=", storage))
     else:
@@ -139,14 +140,17 @@ def _storage(plan: Plan, name: Name) -> Code | None:
     files = file_faults(plan, name)
     if any(fault.call.endswith(".fsync") for fault in files) and not plan.scenario.writer.sync_files:
         options.append("sync_files=False")
-    is_taken = plan.scenario.storage == FILE_SYSTEM and failing is None and not options and not stages and not files
-    if is_taken:
+    operation = plan.scenario.operation(name)
+    found = plan.scenario.storage == FILE_SYSTEM and operation.tells_path
+    if operation.by_path or (found and failing is None and not options and not stages and not files):
         return None
     return on_failing_files(plan, name, Items(f"{failing or kind.name}(", (_path(plan, name), *options)))
 
 
 def _path(plan: Plan, name: Name) -> str:
     """The expression for the checkpoint's path."""
+    if plan.scenario.operation(name).by_path and plan.scenario.storage == "fsspec":
+        return f'"file://" + {plan.path}'
     return f"pathlib.Path({plan.path})" if plan.scenario.operation(name).pathlike else plan.path
 
 

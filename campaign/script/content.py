@@ -7,7 +7,7 @@ from worlds.entries import ObjectEntry, TensorEntry
 
 from .known import CannotWrite
 from .memory import layout_of
-from .objects import holds_files
+from .objects import holds_files, tells_all
 from .per_rank import is_everywhere
 from .places import key_literal, place_of
 from .plan import Plan
@@ -103,6 +103,9 @@ def content_helpers(plan: Plan) -> list[str]:
 
 
 def _check_object(plan: Plan, label: str, is_there: str) -> list[str]:
+    if tells_all(plan):
+        texts = {"shown": "shown", "saved": "shown(saved[name])", "value": "shown(value)"}
+        return [_CHECK_OBJECT.format(label=label, is_there=is_there, **texts)]
     if not holds_files(plan):
         texts = {"shown": "repr", "saved": "saved[name]!r", "value": "value!r"}
         return [_CHECK_OBJECT.format(label=label, is_there=is_there, **texts)]

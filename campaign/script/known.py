@@ -27,7 +27,7 @@ class CannotWrite(ValueError):
 _FIELDS: dict[type, str] = {
     Scenario: "entries save load writer planner container faults damages file_faults earlier storage",
     Damage: "kind file metadata byte bit inside other",
-    Operation: "world_size coordinator api distributed schedule members no_dist rotated stager by_path pathlike",
+    Operation: "world_size coordinator api distributed schedule members no_dist rotated stager named_by pathlike",
     Schedule: "order threads_first",
     TensorEntry: "key shape dtype saved loaded fill",
     Plain: "ranks memory",

@@ -36,9 +36,9 @@ _LATE_UPLOAD = '''\
 class LateWriter({base}):
     """How far the upload gets before the caller goes on is a race. Here it waits for the caller."""
 
-    def reset(self, checkpoint_id=None):
+    def {begin}:
         overwritten.wait(timeout=60)
-        super().reset(checkpoint_id)'''
+        return super().{goes_on}'''
 
 
 _TWO_UPLOADS = '''\
@@ -60,13 +60,17 @@ _LATE_RANKS = '''\
 class LateWriter({base}):
     """Which rank is faster is a race. Here the others wait until rank {first} has written its metadata."""
 
-    def reset(self, checkpoint_id=None):
+    def {begin}:
         end = time.monotonic() + {seconds}
         while dist.get_rank() != {first} and time.monotonic() < end:
             if os.path.exists(os.path.join(path, "__0.metadata")):
                 break
             time.sleep(0.01)
-        super().reset(checkpoint_id)'''
+        return super().{goes_on}'''
+_TOLD = "reset(self, checkpoint_id=None)", "reset(checkpoint_id)"
+_ASKED = "storage_meta(self)", "storage_meta()"
+"""The first method that is called of a writer which is told the path, and of one that is not: how each begins, and what
+it goes on with."""
 _SECONDS = 10
 """How long ranks wait for another one in a torch that makes that wait for them."""
 
@@ -74,12 +78,17 @@ _SECONDS = 10
 def late_writer_class(plan: Plan) -> list[str]:
     """The class of writers that makes it certain who comes first: the caller of ``async_save``, or rank 0."""
     base = failing_class(plan, "save", "writer") or storage_class(plan.scenario.storage, "writer").name
+    told = plan.scenario.save.named_by != "storage"
+    begin, goes_on = _TOLD if told else _ASKED
     if plan.overwrites:
-        return [_LATE_UPLOAD.format(base=base)]
+        return [_LATE_UPLOAD.format(base=base, begin=begin, goes_on=goes_on)]
     if plan.in_flight:
+        if not told:
+            raise CannotWrite("there is no script for two uploads by their storage alone yet")
         return [_TWO_UPLOADS.format(base=base, root=plan.members("save")[0])]
     if _is_race_of_ranks(plan):
-        return [_LATE_RANKS.format(base=base, first=plan.members("save")[0], seconds=_SECONDS)]
+        first = plan.members("save")[0]
+        return [_LATE_RANKS.format(base=base, first=first, seconds=_SECONDS, begin=begin, goes_on=goes_on)]
     return []
 
 

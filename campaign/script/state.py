@@ -14,7 +14,7 @@ from worlds.state_tree import Leaf, children
 from .faults import stateful_class
 from .known import CannotWrite
 from .memory import layout_of
-from .objects import object_code, object_helpers
+from .objects import change_lines, object_code, object_helpers
 from .per_rank import only_where_it_is, per_rank_lines
 from .places import key_literal, place_of
 from .plan import Name, Plan
@@ -238,7 +238,9 @@ def _object(plan: Plan, leaf: Leaf, entry: ObjectEntry, name: Name, head: str) -
         return head + _placeholder(entry)
     if plan.fill is not None:
         return head + plan.fill
-    return f"{head}saved[{quoted(leaf.fqn)}]" if plan.compares_content else object_code(entry, head=head)
+    # What the caller goes on to change is none of what was saved, which it is compared with.
+    is_saved = plan.compares_content and not (plan.overwrites and plan.kind is WrongObject)
+    return f"{head}saved[{quoted(leaf.fqn)}]" if is_saved else object_code(entry, head=head)
 
 
 def _placeholder(entry: ObjectEntry) -> str:
@@ -248,16 +250,29 @@ def _placeholder(entry: ObjectEntry) -> str:
 
 
 def overwrite_lines(plan: Plan) -> list[str]:
-    """Statements that overwrite the tensors that an asynchronous save was given."""
+    """Statements that overwrite the tensors, and change the objects, that an asynchronous save was given."""
     if not plan.overwrites:
         return []
     variable = state_name(plan, "save")
-    tensors = [leaf for leaf in plan.leaves("save") if isinstance(leaf.entry, TensorEntry)]
     lines = []
-    for leaf in tensors:
-        overwrite = tensor_overwrite(leaf, place_of(plan, variable, leaf.path))
-        lines += only_where_it_is(plan, leaf, "save", overwrite)
+    for leaf in plan.leaves("save"):
+        place = place_of(plan, variable, leaf.path)
+        if isinstance(leaf.entry, TensorEntry):
+            overwrite = tensor_overwrite(leaf, place)
+        else:
+            replaceable = not _is_in_tuple(children(plan.scenario.entries, "save"), leaf.path)
+            overwrite = change_lines(plan, leaf.entry, place, replaceable=replaceable)
+        lines += only_where_it_is(plan, leaf, "save", overwrite) if overwrite else []
     return lines
+
+
+def _is_in_tuple(placed: Iterable[tuple[Path, Entry]], path: Path) -> bool:
+    """Whether a tuple is on the way to what is there."""
+    for place, entry in placed:
+        if isinstance(entry, Nested) and path[: len(place)] == place:
+            within = children(entry.entries, "save", path=place, sequence=entry.is_sequence)
+            return entry.container == "tuple" or _is_in_tuple(within, path)
+    return False
 
 
 def content_checks(plan: Plan, name: Name, variable: str) -> list[str]:

@@ -89,13 +89,13 @@ def _check(breach: HistoryBreach, saves: list[int]) -> None:
     later = [step for index, step in enumerate(steps) if index not in (*saves, last)]
     sizes = {step.operation.world_size for step in steps if isinstance(step, Save)}
     called = {step.operation for step in steps if isinstance(step, Save)}
-    plain = {replace(operation, world_size=1) for operation in called} <= {Operation()} and len(sizes) == 1
+    plain = {replace(operation, world_size=1, named_by="both") for operation in called} <= {Operation()}
     load = steps[last]
     by_one = isinstance(load, Save) or not (load.faults or load.again)
     again = {kind for step in steps for kind in step.again}
     kept = [index for index in saves if steps[index].again]
     in_turn = not again or (again == {"writer"} and kept == saves[1:] and not any(step.all_faults for step in steps))
-    if later or not plain or not by_one or not in_turn:
+    if later or not plain or len(sizes) > 1 or not by_one or not in_turn:
         raise CannotWrite("there is no script for a history on that storage but of plain saves by the same ranks yet")
     if breach.kind not in (NotRefused, NotLoaded, EarlierChanged, MemoryShows):
         raise CannotWrite("there is no script for such a step of a history on that storage yet")
@@ -120,12 +120,14 @@ def _save(breach: HistoryBreach, step: _Step, *, kept: bool) -> Iterator[str]:
     if not kept:
         yield from may_fail(step, [*state_block(step, "save"), call_code(step, "save")])
         return
-    if step.number == 1:
+    told = step.scenario.save.tells_path
+    before = [earlier.at for earlier in breach.history.steps[: step.number - 1] if isinstance(earlier, Save)]
+    if not before or not (told or before[-1] == step.at):  # or one that is used again would go elsewhere
         kind = storage_class(breach.history.storage, "writer")
         yield render(Items(f"writer = {kind.name}(", (step.path, *kind.arguments)))
     yield from state_block(step, "save")
-    arguments = ("state_dict", f"checkpoint_id={step.path}", "storage_writer=writer")
-    yield render(Items("dcp.save(", arguments))
+    where = (f"checkpoint_id={step.path}",) if told else ()
+    yield render(Items("dcp.save(", ("state_dict", *where, "storage_writer=writer")))
 
 
 def _last(breach: HistoryBreach, ranks: int) -> list[str]:

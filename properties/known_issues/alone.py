@@ -10,16 +10,17 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from worlds.entries import TensorEntry
+from worlds.entries import Form, ObjectEntry, TensorEntry
 from worlds.errors import NEVER_ARRIVES, fault_message
 from worlds.layouts import ChunkSharding
 from worlds.operations import Api, Stager
 from worlds.outcome import Deadlocked, ErrorRecord, Raised, RankOutcome, Returned
 from worlds.scenario import Scenario
+from worlds.state_tree import Leaf
 
 from ..oracle import names_fault, names_refusal
 from ..verdict import Breach, Verdict
-from .entry import FAILED, operation_outcome, saved_tensors
+from .entry import FAILED, operation_outcome
 
 __all__ = ["NOT_CONTIGUOUS", "ends_alone", "has_gaps", "overshoots"]
 
@@ -111,18 +112,26 @@ def _failed_to_pickle(scenario: Scenario, hits: set[int], error: ErrorRecord) ->
 
 @dataclass(frozen=True)
 class _Cause:
-    """A failure of a save that nobody made: by an API and its stagers, with that text, if a tensor is suspect."""
+    """A failure of a save that nobody made: by an API and its stagers, with that text.
+
+    What is saved has a tensor that is suspect, or an object of the form that is.
+    """
 
     id: str
     text: str
-    suspect: Callable[[TensorEntry], bool]
+    suspect: Callable[[TensorEntry], bool] | Form
     apis: Sequence[Api] = ("async",)
     stagers: Sequence[Stager] = _ANY_STAGER
 
     def explains(self, scenario: Scenario, error: ErrorRecord) -> bool:
         """Whether the error is of this cause."""
         here = scenario.save.api in self.apis and scenario.save.stager in self.stagers
-        return here and self.text in error.message and any(map(self.suspect, saved_tensors(scenario)))
+        return here and self.text in error.message and any(map(self._is_suspect, scenario.leaves("save")))
+
+    def _is_suspect(self, leaf: Leaf) -> bool:
+        if isinstance(self.suspect, str):
+            return isinstance(leaf.entry, ObjectEntry) and leaf.entry.form == self.suspect
+        return isinstance(leaf.entry, TensorEntry) and self.suspect(leaf.entry)
 
 
 def _is(kind: str) -> Callable[[TensorEntry], bool]:
@@ -150,6 +159,7 @@ def has_gaps(entry: TensorEntry) -> bool:
 _CAUSES = (
     _Cause("staging-sharded-tensor", "torch function 'data_ptr'", _is("ShardedTensor"), stagers=DEFAULT_STAGERS),
     _Cause("staging-dtensor-view", "copy_() on an invalid python storage", _is("DTensor")),
+    _Cause("staging-sparse", "Cannot access data pointer of Tensor that", "sparse", stagers=DEFAULT_STAGERS),
     _Cause("staging-checkpointable", "of a checkpointable tensor", _is("Checkpointable")),
     _Cause("staging-exotic-dtype", "store_scalar: invalid type", _is_exotic),
     _Cause("staging-exotic-dtype", "not implemented for '", _is_exotic),

@@ -215,8 +215,7 @@ def _holds_no_tensor(verdict: Verdict, breach: Breach) -> bool:
 
 def _mixes_with_parts(verdict: Verdict, breach: Breach) -> bool:
     """Whether a rank takes a part's file for the whole, where both lie in one directory."""
-    together = verdict.scenario.save.api != "legacy"
-    return together and says("read", r"^req MetadataIndex\(.* mismatch sizes ")(verdict, breach)
+    return verdict.scenario.save.tells_path and says("read", r"^req MetadataIndex\(.* mismatch sizes ")(verdict, breach)
 
 
 def _is_what_was_in_memory(verdict: Verdict, breach: Breach) -> bool:
@@ -231,7 +230,7 @@ def _is_what_was_in_memory(verdict: Verdict, breach: Breach) -> bool:
 def _lies_deeper(verdict: Verdict, breach: Breach) -> bool:
     """Whether nothing that was saved is found at the checkpoint's path."""
     load = verdict.outcome.load
-    if breach.operation != "load" or verdict.scenario.save.api != "legacy" or load is None:
+    if breach.operation != "load" or verdict.scenario.save.tells_path or load is None:
         return False
     partial = verdict.scenario.planner.allow_partial_load and (
         breach.kind in (NotLoaded, NotRefused, WrongObject) or _is_what_was_in_memory(verdict, breach)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from worlds.entries import Nested, ObjectEntry, TensorEntry
 from worlds.layouts import ChunkSharding, EnumerableSharding, MeshSharding, Plain, Replicate, Tile
@@ -11,6 +11,7 @@ from worlds.operations import Operation, Stager
 from worlds.scenario import Scenario
 
 from ..reach import refusals
+from ..staged_objects import as_staged, at_path, wrongly_staged
 from ..verdict import Breach, Verdict
 from ..violations import (
     BadChunks,
@@ -58,8 +59,9 @@ def _is_lazy_within(verdict: Verdict, breach: Breach) -> bool:
         return False
     leaves = [leaf for leaf in verdict.scenario.leaves("save") if leaf.path[: len(breach.path)] == breach.path]
     tensors = [leaf.entry for leaf in leaves if isinstance(leaf.entry, TensorEntry)]
-    right, seen = (line.split(maxsplit=1)[1] for line in breach.detail)
-    if _TENSOR.sub(r"\1", right) != _TENSOR.sub(r"\1", seen):
+    seen = breach.detail[1].split(maxsplit=1)[1]
+    right = next((text for text in _staged_texts(verdict, breach) if _same_but_bits(text, seen)), None)
+    if right is None or right == seen:
         return False
     texts = list(zip(_TENSOR.findall(right), _TENSOR.findall(seen), strict=True))
     if len(texts) != len(tensors):
@@ -75,14 +77,39 @@ def _stages_no_copy(verdict: Verdict, breach: Breach) -> bool:
     return scalar and overwritten and _stages(verdict.scenario, ("writer",))
 
 
+def _same_but_bits(one: str, other: str) -> bool:
+    return _TENSOR.sub(r"\1", one) == _TENSOR.sub(r"\1", other)
+
+
+def _staged_texts(verdict: Verdict, breach: Breach, wrongly: str = "") -> Iterator[str]:
+    """What is there of the object if it was staged as it is known to be; if that issue is one of those that say so."""
+    save = verdict.scenario.save
+    for entry in at_path(verdict.scenario.entries, breach.path):
+        is_object = isinstance(entry, ObjectEntry) or (isinstance(entry, Nested) and entry.container == "tuple")
+        if is_object and (not wrongly or wrongly in wrongly_staged(entry, save)):
+            yield " ".join(as_staged(breach.path, entry, save))
+
+
+def _makes_another(wrongly: str) -> Callable[[Verdict, Breach], bool]:
+    """A predicate: an object was loaded as it is known to be staged, and that issue is one of those that say so."""
+
+    def matches(verdict: Verdict, breach: Breach) -> bool:
+        if breach.kind is not WrongObject or breach.operation != "load" or len(breach.detail) != 2:
+            return False
+        seen = breach.detail[1].split(maxsplit=1)[1]
+        return seen in _staged_texts(verdict, breach, wrongly)
+
+    return matches
+
+
 def _makes_plain_dict(verdict: Verdict, breach: Breach) -> bool:
-    """Whether a tuple differs in the class of the ``OrderedDict``s in it, and in nothing else."""
-    if breach.kind is not WrongObject or breach.operation != "load" or len(breach.detail) != 2:
-        return False
-    right, seen = (line.split(maxsplit=1)[1] for line in breach.detail)
-    ordered = right.startswith("tuple ") and "OrderedDict(" in right
-    same = right.replace("OrderedDict(", "dict(") == seen
-    return ordered and same and _stages(verdict.scenario, ("writer",))
+    """Whether a dict is there in the place of an ``OrderedDict`` that is an object, or is in one."""
+    scenario = verdict.scenario
+    said = breach.kind is WrongObject and breach.operation == "load" and breach.headline.endswith(_NOT_ORDERED)
+    is_within = any(breach.path[: len(unit.path)] == unit.path and unit.container for unit in scenario.units("save"))
+    there = at_path(scenario.entries, breach.path)
+    ordered = any(isinstance(entry, Nested) and entry.container == "ordered" for entry in there)
+    return said and is_within and ordered and _stages(scenario, ("writer",))
 
 
 def _loses_the_whole(verdict: Verdict, breach: Breach) -> bool:
@@ -109,6 +136,7 @@ def _loses_the_whole(verdict: Verdict, breach: Breach) -> bool:
     return bool(of_lost) and said.keys() <= {*of_lost, *due}
 
 
+_NOT_ORDERED = " is a dict and should be a OrderedDict"
 _MISMATCH = re.compile(r"Size mismatch between saved .* and current: .* for (?P<fqn>.*)", re.DOTALL)
 # A tensor in the text of a container: its dtype and shape, and its bytes.
 _TENSOR = re.compile(r"(torch\.\w+ \([\d, ]*\)) ([0-9a-f]*)")
@@ -137,13 +165,50 @@ ISSUES = (
     ),
     KnownIssue(
         id="staging-ordered-dict",
-        title="async_save makes a dict of an OrderedDict in a tuple where the storage writer does the staging",
+        title="async_save makes a dict of an OrderedDict in an object where the storage writer does the staging",
         loses="what was an OrderedDict is a dict after a load, in silence",
         scenario=Scenario(
             entries=(Nested("a", "tuple", (Nested(0, "ordered", (ObjectEntry("b"),)),)),),
             save=Operation(api="async"),
         ),
-        matches=_makes_plain_dict,
+        matches=lambda verdict, breach: (
+            _makes_another("staging-ordered-dict")(verdict, breach) or _makes_plain_dict(verdict, breach)
+        ),
+    ),
+    KnownIssue(
+        id="staging-named-tuple",
+        title="async_save makes a tuple of a named tuple or a torch.Size where the storage writer does the staging",
+        loses="what was a named tuple, or a torch.Size, is a plain tuple after a load, in silence",
+        scenario=Scenario(entries=(ObjectEntry("a", form="named tuple"),), save=Operation(api="async")),
+        matches=_makes_another("staging-named-tuple"),
+    ),
+    KnownIssue(
+        id="staging-held-twice",
+        title="async_save makes two objects of one that a tuple holds twice where the storage writer does the staging",
+        loses="what was one object is two after a load, in silence: a change to one is none to the other",
+        scenario=Scenario(entries=(ObjectEntry("a", form="twice"),), save=Operation(api="async")),
+        matches=_makes_another("staging-held-twice"),
+    ),
+    KnownIssue(
+        id="staging-file-in-memory",
+        title="async_save does not copy a BytesIO where the storage writer does the staging",
+        loses="the checkpoint silently holds what was written to a file in memory after the call",
+        scenario=Scenario(entries=(ObjectEntry("a", b"", form="BytesIO"),), save=Operation(api="async")),
+        matches=_makes_another("staging-file-in-memory"),
+    ),
+    KnownIssue(
+        id="staging-parameter",
+        title="async_save with a DefaultStager makes a plain tensor of a parameter that an object holds",
+        loses="what was a parameter is none after a load, in silence, and requires no gradient",
+        scenario=Scenario(entries=(ObjectEntry("a", b"", form="parameter"),), save=_STAGED),
+        matches=_makes_another("staging-parameter"),
+    ),
+    KnownIssue(
+        id="staging-sparse",
+        title="async_save with a DefaultStager cannot stage a sparse tensor that an object holds",
+        loses="the save fails, or hangs where another rank has none; who failed is not said",
+        scenario=Scenario(entries=(ObjectEntry("a", b"", form="sparse"),), save=_STAGED),
+        matches=ends_alone("staging-sparse"),
     ),
     KnownIssue(
         id="staging-sharded-tensor",

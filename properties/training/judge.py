@@ -121,10 +121,13 @@ class _Judged:
                     )
 
     def target(self, rank: int, whole: Whole, loaded: Loaded) -> Iterator[TrainingBreach]:
-        """What is wrong with what a rank holds after the load."""
+        """What is wrong with what a rank holds after the load, and with what it has given to it."""
+        for name in loaded.lost:
+            headline = f"{name} on rank {rank} has gone from the state dict that was given to be loaded"
+            yield self.breach(ChangedInput, "load", headline, name=f"given.{name}", rank=rank, expected="stays")
         before, after = _tensors(loaded.before), _tensors(loaded.after)
         kept = {name for name, tensor in before.items() if self.is_left_out(name, tensor)}
-        for name in sorted({*whole.tensors, *after} - kept):
+        for name in sorted(_without_gradients({*whole.tensors, *after}) - kept):
             wanted, got = whole.tensors.get(name), after.get(name)
             if wanted is None or got is None:
                 yield self._wrong_key(rank, name, got is None, _text(got))
@@ -163,9 +166,11 @@ class _Judged:
 
     def is_not_asked_for(self, name: str) -> bool:
         """Whether it is of a layer that is none of the submodules that are."""
-        submodules = self.training.loaded.submodules
+        loaded = self.training.loaded
         part, _, rest = name.partition(".")
-        return bool(submodules) and part == "model" and int(rest.partition(".")[0]) not in submodules
+        place = rest.partition(".")[0]
+        there = place.isdigit() and int(place) in self.training.asked_for(loaded)
+        return bool(loaded.submodules) and part == "model" and not there
 
     def _wrong_key(self, rank: int, name: str, missing: bool, seen: str) -> TrainingBreach:
         what = "is not there, and was saved" if missing else "is there, and was not saved"
@@ -198,6 +203,11 @@ class _Judged:
             for index in wrong[:6]
         )
         yield self.breach(kind, "load", headline, name=name, rank=rank, detail=detail)
+
+
+def _without_gradients(names: set[str]) -> set[str]:
+    """Those of which a checkpoint has something; gradients that a load finds are left as they are, and that is all."""
+    return {name for name in names if not name.startswith("grad.")}
 
 
 def _tensors(held: Held) -> dict[str, HeldTensor]:

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from properties.ledger import LedgerEntry, first_match
+from properties.ledger import first_match
 from worlds.training import Counter, Embedding, Mlp, Norm, Optimizer, Parallelism, Scale, Side, Training
 
 from . import symptoms
 from .breach import TrainingBreach
+from .issue import TrainingIssue
+from .known_modules import MODULE_ISSUES
 
 __all__ = ["TRAINING_ISSUES", "TrainingIssue", "find_training_issue"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingIssue(LedgerEntry):
-    """As :class:`properties.known_issues.KnownIssue`, of a training."""
-
-    training: Training
-    matches: Callable[[TrainingBreach], bool]
 
 
 def find_training_issue(breach: TrainingBreach) -> TrainingIssue | None:
@@ -177,5 +168,5 @@ _ISSUES: tuple[TrainingIssue, ...] = (
     ),
 )
 
-TRAINING_ISSUES: dict[str, TrainingIssue] = {issue.id: issue for issue in _ISSUES}
+TRAINING_ISSUES: dict[str, TrainingIssue] = {issue.id: issue for issue in (*_ISSUES, *MODULE_ISSUES)}
 """The entries by their id."""

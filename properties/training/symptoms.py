@@ -20,6 +20,17 @@ from worlds.training import Counter, Embedding, Loaded, Mlp, Parallelism, Saved,
 from worlds.training.case import leaf_layers
 
 from .breach import TrainingBreach
+from .facts import (
+    GROUPS,
+    STATE,
+    STATE_DICT,
+    empty_groups,
+    names_of_module,
+    parameters_with_state,
+    raised,
+    refused_parameters,
+    saved_names,
+)
 from .whole import places, put_together
 
 __all__ = [
@@ -43,68 +54,34 @@ __all__ = [
     "took_a_step",
 ]
 
-_STATE = "optim.state."
-_GROUPS = "optim.param_groups."
-_STATE_DICT = "torch/distributed/checkpoint/state_dict.py"
-
-
-def _saved_values(breach: TrainingBreach) -> dict[str, str]:
-    first = breach.outcome.saved[0]
-    return dict(first.after.values) if isinstance(first, Saved) else {}
-
-
-def _saved_names(breach: TrainingBreach) -> set[str]:
-    """The names of the tensors that the first rank of the save held."""
-    first = breach.outcome.saved[0]
-    return {name for name, _ in first.after.tensors} if isinstance(first, Saved) else set()
-
-
-def _empty_groups(breach: TrainingBreach) -> list[int]:
-    values = _saved_values(breach)
-    groups = [name for name in values if name.startswith(_GROUPS) and name.endswith(".params")]
-    return [int(name.split(".")[2]) for name in groups if values[name] == "[]"]
-
-
-def _raised(breach: TrainingBreach, call: str, error: str, message: str = "", origin: str = "") -> bool:
-    """Whether what broke is that ranks raised that error in that call."""
-    failed = breach.failed
-    return (
-        breach.kind is UnexpectedFailure
-        and failed is not None
-        and failed.call == call
-        and failed.raised.error.type == error
-        and message in failed.raised.error.message
-        and failed.raised.origin.startswith(origin)
-    )
-
 
 def took_a_step(breach: TrainingBreach) -> bool:
     """Whether there is optimizer state after the save of an optimizer that had none."""
-    new = breach.kind is ChangedInput and breach.name.startswith(_STATE) and breach.expected == "nothing"
+    new = breach.kind is ChangedInput and breach.name.startswith(STATE) and breach.expected == "nothing"
     return new and breach.training.saved.steps == 0
 
 
 def empty_group_lost(breach: TrainingBreach) -> bool:
     """Whether hyperparameters of a group without parameters, that is not the last, are not restored."""
-    if breach.side != "load" or breach.kind not in (WrongKeys, WrongObject) or not breach.name.startswith(_GROUPS):
+    if breach.side != "load" or breach.kind not in (WrongKeys, WrongObject) or not breach.name.startswith(GROUPS):
         return False
-    return breach.name.split(".")[2] == "0" and 0 in _empty_groups(breach)
+    return breach.name.split(".")[2] == "0" and 0 in empty_groups(breach)
 
 
 def flat_empty_group(breach: TrainingBreach) -> bool:
-    flat = breach.training.flatten and bool(_empty_groups(breach))
-    return flat and _raised(breach, "set", "IndexError", origin=f"{_STATE_DICT}:_unflatten_optim_state_dict")
+    flat = breach.training.flatten and bool(empty_groups(breach))
+    return flat and raised(breach, "set", "IndexError", origin=f"{STATE_DICT}:_unflatten_optim_state_dict")
 
 
 def flat_and_full(breach: TrainingBreach) -> bool:
     both = breach.training.flatten and breach.training.loaded.full and breach.side == "load"
     keys = ("'state'", "'param_groups'", "'param_groups.")
-    return both and any(_raised(breach, "set", "KeyError", key) for key in keys)
+    return both and any(raised(breach, "set", "KeyError", key) for key in keys)
 
 
 def full_without_state(breach: TrainingBreach) -> bool:
-    return breach.training.loaded.full and _raised(
-        breach, "set", "AssertionError", "Expected device to be set", f"{_STATE_DICT}:_load_optim_state_dict"
+    return breach.training.loaded.full and raised(
+        breach, "set", "AssertionError", "Expected device to be set", f"{STATE_DICT}:_load_optim_state_dict"
     )
 
 
@@ -120,16 +97,16 @@ def state_never_made(breach: TrainingBreach) -> bool:
         return False
     messages = [error.message for _, error in failed.raised.failures]
     named = {message.removeprefix(prefix).removesuffix(".") for message in messages}
-    missing = all(message.startswith(f"{prefix}{_STATE}") for message in messages)
-    return missing and not named & _saved_names(breach)
+    missing = all(message.startswith(f"{prefix}{STATE}") for message in messages)
+    return missing and not named & saved_names(breach)
 
 
 def frozen_state_dropped(breach: TrainingBreach) -> bool:
     """Whether optimizer state of a frozen parameter was saved, and was not loaded: it has gone, or is the target's."""
     first = breach.outcome.saved[0]
-    if not breach.name.startswith(_STATE) or not isinstance(first, Saved):
+    if not breach.name.startswith(STATE) or not isinstance(first, Saved):
         return False
-    parameter = "model." + breach.name.removeprefix(_STATE).rpartition(".")[0]
+    parameter = "model." + breach.name.removeprefix(STATE).rpartition(".")[0]
     frozen = any(name == parameter and tensor.frozen for name, tensor in first.after.tensors)
     gone = breach.kind is WrongKeys and breach.missing
     return frozen and (gone or (breach.kind is NotLoaded and breach.training.loaded.full))
@@ -138,16 +115,23 @@ def frozen_state_dropped(breach: TrainingBreach) -> bool:
 def hidden_by_evaluation(breach: TrainingBreach) -> bool:
     side = breach.training.saved if breach.side == "save" else breach.training.loaded
     hidden = side.evaluated and side.parallelism.data > 0 and side.calls == "optimizer first"
-    return hidden and _raised(breach, "get", "KeyError", origin=_STATE_DICT)
+    return hidden and raised(breach, "get", "KeyError", origin=STATE_DICT)
 
 
 def rank_0_broadcasts_alone(breach: TrainingBreach) -> bool:
-    """Whether rank 0 waits for ranks that took nothing for there being no model to load."""
+    """Whether rank 0 waits for ranks that took nothing for there being no model to load.
+
+    Or that raise, since there is no optimizer either.
+    """
     side = breach.training.loaded
-    if breach.kind is not Deadlock or breach.side != "load" or side.calls != "together":
+    if breach.side != "load" or side.calls != "together":
         return False
-    first, *others = breach.outcome.loaded
-    alone = isinstance(first, Deadlocked) and all(isinstance(other, Loaded) for other in others)
+    first, others = breach.outcome.loaded[:1], breach.outcome.loaded[1:]
+    took = all(isinstance(other, Loaded) for other in others) and breach.kind is Deadlock
+    nothing = raised(breach, "set", "RuntimeError", "optim_only is set to True", f"{STATE_DICT}:_verify_options")
+    alone = all(isinstance(rank, Deadlocked) for rank in first) and (
+        took or (nothing and breach.training.optimizer is None)
+    )
     return alone and side.full and side.offload and side.broadcast
 
 
@@ -155,39 +139,25 @@ def strided_shards_uneven(breach: TrainingBreach) -> bool:
     side = breach.training.loaded
     both = side.full and not side.broadcast and side.parallelism.data > 0 and side.parallelism.tensor > 0
     origin = "torch/distributed/tensor/placement_types.py:_shard_tensor"
-    return both and breach.side == "load" and _raised(breach, "set", "AssertionError", origin=origin)
-
-
-def _refused(breach: TrainingBreach) -> set[str]:
-    """The parameters of which a strict load misses the optimizer state, where that is why ranks raised."""
-    prefix = "Missing optimizer state for parameter '"
-    if not breach.training.loaded.strict or not _raised(breach, "set", "RuntimeError", prefix):
-        return set()
-    assert breach.failed is not None
-    return {breach.failed.raised.error.message.removeprefix(prefix).partition("'")[0]}
-
-
-def _parameters_with_state(breach: TrainingBreach) -> set[str]:
-    """The parameters of which optimizer state was saved."""
-    names = (name.removeprefix(_STATE) for name in _saved_names(breach) if name.startswith(_STATE))
-    return {name.rpartition(".")[0] for name in names}
+    return both and breach.side == "load" and raised(breach, "set", "AssertionError", origin=origin)
 
 
 def strictly_refused(breach: TrainingBreach) -> bool:
     """Whether a strict load refuses a parameter that needs gradients, of which no optimizer state was saved."""
-    refused = _refused(breach)
-    return bool(refused) and not refused & _parameters_with_state(breach)
+    refused = refused_parameters(breach)
+    there = {f"model.{parameter}" for parameter in refused} <= saved_names(breach)
+    return bool(refused) and there and not refused & parameters_with_state(breach)
 
 
 def state_not_asked_for(breach: TrainingBreach) -> bool:
     """Whether a load misses optimizer state that was saved, and that the optimizer to load into does not have yet."""
     if breach.training.loaded.steps == 0:
         return False
-    refused = _refused(breach)
+    refused = refused_parameters(breach)
     if refused:
-        return refused <= _parameters_with_state(breach)
+        return refused <= parameters_with_state(breach)
     target = breach.target()
-    gone = breach.kind is WrongKeys and breach.missing and breach.name.startswith(_STATE)
+    gone = breach.kind is WrongKeys and breach.missing and breach.name.startswith(STATE)
     return gone and target is not None and breach.name not in dict(target.before.tensors)
 
 
@@ -199,7 +169,8 @@ def frozen_by_another_name(breach: TrainingBreach) -> bool:
     saved = put_together([rank.after for rank in breach.outcome.saved if isinstance(rank, Saved)]).tensors
     twins = [name for name, tensor in saved.items() if tensor == saved.get(breach.name) and name != breach.name]
     held = dict(target.after.tensors).get(breach.name)
-    if held is None or not held.frozen or not {_twin(breach.name)}.intersection(twins):
+    others = {_twin(breach.name), *names_of_module(breach.training.layers, breach.name)}
+    if held is None or not held.frozen or not others.intersection(twins):
         return False
     elements = saved[breach.name].elements
     return all(elements[index] == element for chunk in held.chunks for index, element in places(chunk, held.shape))
@@ -212,8 +183,8 @@ def frozen_beside_submodules(breach: TrainingBreach) -> bool:
     """
     training, failed = breach.training, breach.failed
     side = training.saved if breach.side == "save" else training.loaded
-    origin = f"{_STATE_DICT}:_get_model_state_dict"
-    if failed is None or not side.submodules or not _raised(breach, "get", "KeyError", origin=origin):
+    origin = f"{STATE_DICT}:_get_model_state_dict"
+    if failed is None or not side.submodules or not raised(breach, "get", "KeyError", origin=origin):
         return False
     place = int(failed.raised.error.message.strip("'").partition(".")[0])
     layers = leaf_layers((training.layers[place],))
@@ -225,7 +196,7 @@ def marker_for_extra_state(breach: TrainingBreach) -> bool:
     """Whether a module whose extra state was not asked for is given the object that stands for it among the names."""
     side = breach.training.loaded
     part = side.full and bool(side.submodules) and breach.side == "load"
-    return part and _raised(breach, "set", "TypeError", "'_EXTRA_STATE' object is not subscriptable")
+    return part and raised(breach, "set", "TypeError", "'_EXTRA_STATE' object is not subscriptable")
 
 
 def cut_otherwise(breach: TrainingBreach) -> bool:
@@ -237,7 +208,7 @@ def cut_otherwise(breach: TrainingBreach) -> bool:
     if failed is None:
         return breach.kind in (NotLoaded, WrongBits) and bool(_TWICE_CUT.search(breach.name))
     origin = "torch/distributed/_state_dict_utils.py:_distribute_tensors"
-    if _raised(breach, "set", "RuntimeError", "doesn't match the broadcast shape", origin):
+    if raised(breach, "set", "RuntimeError", "doesn't match the broadcast shape", origin):
         return True
     messages = [error.message for _, error in failed.raised.failures or ()]
     refused = bool(messages) and all(_REFUSED.search(message) for message in messages)
@@ -278,5 +249,5 @@ def _twin(name: str) -> str:
 
 
 def empty_state_made(breach: TrainingBreach) -> bool:
-    made = breach.kind is WrongKeys and breach.name.startswith(_STATE) and not breach.missing and breach.seen == "{}"
+    made = breach.kind is WrongKeys and breach.name.startswith(STATE) and not breach.missing and breach.seen == "{}"
     return made and breach.training.flatten

@@ -1,6 +1,7 @@
 """A training as plain data, saved and loaded by way of ``get_state_dict`` and ``set_state_dict``, in any world."""
 
 from .case import (
+    Again,
     Block,
     Counter,
     Embedding,
@@ -8,6 +9,7 @@ from .case import (
     Norm,
     Optimizer,
     Parallelism,
+    Renamed,
     Scale,
     Side,
     Training,
@@ -16,6 +18,7 @@ from .outcome import Failed, Held, HeldTensor, Loaded, Saved, TrainingOutcome
 from .run import run_training
 
 __all__ = [
+    "Again",
     "Block",
     "Counter",
     "Embedding",
@@ -27,6 +30,7 @@ __all__ = [
     "Norm",
     "Optimizer",
     "Parallelism",
+    "Renamed",
     "Saved",
     "Scale",
     "Side",

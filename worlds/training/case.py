@@ -10,6 +10,7 @@ from ..concise import Concise
 from ..invalid import require
 
 __all__ = [
+    "Again",
     "Block",
     "Calls",
     "Counter",
@@ -17,13 +18,17 @@ __all__ = [
     "Kind",
     "Layer",
     "Mlp",
+    "Modifiers",
     "Norm",
     "Optimizer",
     "Parallelism",
+    "Renamed",
     "Scale",
     "Side",
     "Training",
     "Use",
+    "WrappedLayers",
+    "WrappedWhole",
     "can_train",
     "leaf_layers",
 ]
@@ -50,6 +55,16 @@ class Mlp(Concise):
 @dataclass(frozen=True, repr=False)
 class Norm(Concise):
     """A ``LayerNorm``; tensor parallelism leaves it as it is."""
+
+    use: Use = "trained"
+
+
+@dataclass(frozen=True, repr=False)
+class Renamed(Concise):
+    """A ``LayerNorm`` in a module whose hooks leave the name of what is in it out of the names in the state dict.
+
+    A method of the module, of the name that ``Training.modifiers`` says, tells DCP of it.
+    """
 
     use: Use = "trained"
 
@@ -89,23 +104,47 @@ class Counter(Concise):
 
 
 @dataclass(frozen=True, repr=False)
+class Again(Concise):
+    """The layer at that place among those beside it, once more: one module by two names."""
+
+    place: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.place >= 0, f"there is no layer {self.place}")
+
+
+@dataclass(frozen=True, repr=False)
 class Block(Concise):
     """Layers in a module of their own."""
 
     layers: tuple[Layer, ...] = ()
 
+    def __post_init__(self) -> None:
+        check_again(self.layers)
 
-Layer = Mlp | Norm | Scale | Embedding | Counter | Block
+
+Layer = Mlp | Norm | Renamed | Scale | Embedding | Counter | Again | Block
 
 
-def leaf_layers(layers: tuple[Layer, ...]) -> Iterator[Mlp | Norm | Scale | Embedding | Counter]:
-    """The layers that are no blocks, wherever they are."""
+def check_again(layers: tuple[Layer, ...]) -> None:
+    """Raise ``InvalidScenario`` where a layer comes again that does not come before."""
+    for number, layer in enumerate(layers):
+        if isinstance(layer, Again):
+            first = layers[: layer.place + 1][-1]
+            require(layer.place < number and not isinstance(first, Again), f"there is no layer for {layer}")
+
+
+def leaf_layers(layers: tuple[Layer, ...]) -> Iterator[Mlp | Norm | Renamed | Scale | Embedding | Counter]:
+    """The layers that are no blocks, wherever they are, each once."""
     for layer in layers:
         if isinstance(layer, Block):
             yield from leaf_layers(layer.layers)
-        else:
+        elif not isinstance(layer, Again):
             yield layer
 
+
+Modifiers = Literal["_fqn_modifiers", "names_in_state_dict"]
+"""The method of a module that tells how its state dict's names are other than where it has its parameters."""
 
 Kind = Literal["SGD", "Adam", "AdamW", "Adagrad", "NAdam", "RMSprop"]
 
@@ -117,7 +156,8 @@ class Optimizer(Concise):
     ``variant`` is what its kind offers: momentum (SGD, RMSprop), amsgrad (Adam, AdamW), decoupled weight decay (NAdam).
     ``groups`` says how the parameters are grouped: all in one, or those of two dims apart from the others, which often
     are to have no weight decay; a group may be empty then. ``tensor_lr`` makes the learning rates tensors, and
-    ``scheduled`` leaves in each group the ``initial_lr`` of a scheduler.
+    ``scheduled`` leaves in each group the ``initial_lr`` of a scheduler. With ``apart``, each group has an optimizer of
+    its own.
     """
 
     kind: Kind = "SGD"
@@ -126,6 +166,10 @@ class Optimizer(Concise):
     groups: Literal["one", "matrices first", "matrices last"] = "one"
     tensor_lr: bool = False
     scheduled: bool = False
+    apart: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.groups != "one" or not self.apart, "two optimizers need two groups of parameters")
 
 
 @dataclass(frozen=True, repr=False)
@@ -154,6 +198,12 @@ class Parallelism(Concise):
         return self.replicas * max(1, self.data) * max(1, self.tensor)
 
 
+WrappedWhole = Literal["bare", "DDP", "compiled", "compiled DDP", "DDP compiled"]
+"""What the module is wrapped in, the outermost first: DistributedDataParallel, or what torch.compile makes of it."""
+
+WrappedLayers = Literal["bare", "compiled", "checkpointed"]
+"""What each layer is wrapped in: what torch.compile makes of it, or the wrapper of activation checkpointing."""
+
 Calls = Literal["together", "model first", "optimizer first"]
 _NO_PARALLELISM = Parallelism()
 
@@ -165,7 +215,9 @@ class Side(Concise):
     ``steps`` is how many the optimizer has taken; with ``evaluated``, a forward pass without gradients came after them.
     ``full``, ``offload``, ``broadcast`` and ``strict`` are ``StateDictOptions``, and ``calls`` says whether the model's
     and the optimizer's state are asked for in one call or in two. With ``submodules``, those layers alone, by their
-    places, are asked for of the model; of the optimizer all is, as torch documents it.
+    places, are asked for of the model; of the optimizer all is, as torch documents it. With ``backward``, gradients are
+    left of a backward pass that no step has followed; at load, only after steps, as torch documents it.
+    ``whole`` and ``each`` are what DCP finds the module and its layers wrapped in; steps are taken before.
     """
 
     _positional = 0
@@ -179,10 +231,15 @@ class Side(Concise):
     broadcast: bool = False
     strict: bool = True
     submodules: tuple[int, ...] = ()
+    backward: bool = False
+    whole: WrappedWhole = "bare"
+    each: WrappedLayers = "bare"
 
     def __post_init__(self) -> None:
         require(self.steps >= 0, f"a training cannot have taken {self.steps} steps")
         require(self.full or not self.broadcast, "broadcast_from_rank0 needs full_state_dict")
+        shared = self.parallelism.data or self.parallelism.tensor
+        require("DDP" not in self.whole or not shared, "DDP is for parameters of which each rank has the whole")
         require(sorted(set(self.submodules)) == list(self.submodules), f"not in order: {self.submodules}")
 
 
@@ -196,20 +253,24 @@ class Training(Concise):
 
     ``width`` is the number of features between the layers. ``flatten`` and ``ignore_frozen`` are options of both sides,
     which else would not speak of the same keys; so is ``keep_prefixes``, without which the one submodule has the names
-    of its own, and is given back by itself.
+    of its own, and is given back by itself. ``modifiers`` is ``dsd_fqn_modifiers``, the name of a method of layers.
+    With ``own``, the module has a parameter of its own, beside the layers. Without an ``optimizer`` there is no state
+    but the model's, and a step changes no more than buffers.
     """
 
     _positional = 1
 
     layers: tuple[Layer, ...] = (Norm(),)
     width: int = 1
-    optimizer: Optimizer = Optimizer()
+    optimizer: Optimizer | None = Optimizer()
     saved: Side = _SAVED
     loaded: Side = _LOADED
     flatten: bool = False
     ignore_frozen: bool = False
     api: Literal["save", "async"] = "save"
     keep_prefixes: bool = True
+    modifiers: Modifiers = "_fqn_modifiers"
+    own: bool = False
 
     def __post_init__(self) -> None:
         leaves = list(leaf_layers(self.layers))
@@ -224,17 +285,38 @@ class Training(Concise):
                 require(can_train(layer, side.parallelism), f"torch cannot train {layer} with {side.parallelism}")
         left_out = self.ignore_frozen and "frozen" in uses
         require(not left_out or not self.loaded.strict, "keys that are left out at save are missing at a strict load")
+        check_again(self.layers)
+        require(not self.loaded.backward or self.loaded.steps > 0, "to load between backward() and step() is no use")
+        apart = self.optimizer is not None and self.optimizer.apart
+        require(not apart or has_two_groups(self.layers, own=self.own), "an optimizer without parameters has no group")
         self._check_submodules()
+
+    def asked_for(self, side: Side) -> frozenset[int]:
+        """The places of the layers that a side asks for; all of those of one that comes again."""
+        asked = side.submodules or range(len(self.layers))
+        first = [layer.place if isinstance(layer, Again) else place for place, layer in enumerate(self.layers)]
+        return frozenset(place for place in range(len(first)) if first[place] in {first[other] for other in asked})
 
     def _check_submodules(self) -> None:
         saved, loaded = self.saved.submodules, self.loaded.submodules
         there = range(len(self.layers))
         require({*saved, *loaded} <= {*there}, f"there are {len(there)} layers, and not those of {saved}, {loaded}")
         require(not saved or bool(loaded), "what is not asked for at save is missing at load")
-        require(not saved or {*loaded} <= {*saved}, "what is not asked for at save is missing at load")
+        require(
+            not saved or self.asked_for(self.loaded) <= self.asked_for(self.saved),
+            "what is not asked for at save is missing at load",
+        )
         require(not loaded or not self.loaded.strict, "a strict load takes all of the model")
         one = len(loaded) == 1 and saved == loaded
         require(self.keep_prefixes or one, "without their prefixes, the names of two submodules may be the same")
+
+
+def has_two_groups(layers: tuple[Layer, ...], *, own: bool) -> bool:
+    """Whether there are parameters of two dims, and others."""
+    leaves = list(leaf_layers(layers))
+    matrices = any(isinstance(layer, Mlp | Embedding) for layer in leaves)
+    others = any(isinstance(layer, Norm | Renamed | Scale) or getattr(layer, "bias", False) for layer in leaves)
+    return matrices and (others or own)
 
 
 def can_train(layer: Layer, parallelism: Parallelism) -> bool:

@@ -16,6 +16,7 @@ from ..values import tensor_bytes
 from .live import LiveTraining
 from .model import ExtraCounterModule
 from .outcome import Held, HeldTensor
+from .wrapping import unwrapped_name
 
 __all__ = ["hold", "poison", "poison_training"]
 
@@ -27,7 +28,8 @@ def hold(live: LiveTraining) -> Held:
     for name, value in _named(live):
         if isinstance(value, torch.Tensor):
             frozen = isinstance(value, torch.nn.Parameter) and not value.requires_grad
-            tensors[name] = replace(_held_tensor(name, value), frozen=frozen, scratch=name.endswith(".scratch"))
+            scratch = name.endswith(".scratch") or name.startswith("grad.")
+            tensors[name] = replace(_held_tensor(name, value), frozen=frozen, scratch=scratch)
         else:
             values[name] = repr(value)
     return Held(tuple(tensors.items()), tuple(values.items()))
@@ -39,7 +41,7 @@ def poison_training(live: LiveTraining) -> None:
     for name, value in _named(live):
         if isinstance(value, torch.Tensor) and ".param_groups." not in name:
             poison(value)
-    for module in live.model.modules():
+    for module in live.module.modules():
         if isinstance(module, ExtraCounterModule):
             module.count = -1
 
@@ -58,23 +60,33 @@ def poison(value: Any) -> None:
 
 
 def _named(live: LiveTraining) -> Iterator[tuple[str, Any]]:
-    for name, tensor in live.model.named_parameters(remove_duplicate=False):
-        yield f"model.{name}", tensor
-    for name, buffer in live.model.named_buffers(remove_duplicate=False):
-        yield f"model.{name}", buffer
-    for name, module in live.model.named_modules():
+    for name, tensor in live.module.named_parameters(remove_duplicate=False):
+        yield f"model.{unwrapped_name(name)}", tensor
+    for name, buffer in live.module.named_buffers(remove_duplicate=False):
+        yield f"model.{unwrapped_name(name)}", buffer
+    for name, module in live.module.named_modules():
         if isinstance(module, ExtraCounterModule):
-            yield f"model.{name}._extra_state", module.count
+            yield f"model.{unwrapped_name(f'{name}.')}_extra_state", module.count
     names: dict[torch.Tensor, str] = {parameter: name for name, parameter in live.parameters.items()}
-    for parameter, state in live.optimizer.state.items():
+    for name, parameter in live.parameters.items():
+        if parameter.grad is not None:
+            yield f"grad.{name}", parameter.grad
+    for parameter, state in _states(live):
+        # Text, say, in the place of a parameter is no name of one.
+        name = names[parameter] if isinstance(parameter, torch.Tensor) else repr(parameter)
         if not state:
-            yield f"optim.state.{names[parameter]}", {}
+            yield f"optim.state.{name}", {}
         for key, value in state.items():
-            yield f"optim.state.{names[parameter]}.{key}", value
-    for index, group in enumerate(live.optimizer.param_groups):
+            yield f"optim.state.{name}.{key}", value
+    for index, group in enumerate(group for optimizer in live.optimizers for group in optimizer.param_groups):
         for key, value in group.items():
             value = [names[parameter] for parameter in value] if key == "params" else value
             yield f"optim.param_groups.{index}.{key}", value
+
+
+def _states(live: LiveTraining) -> Iterator[tuple[Any, dict[str, Any]]]:
+    for optimizer in live.optimizers:
+        yield from optimizer.state.items()
 
 
 def _held_tensor(name: str, tensor: torch.Tensor) -> HeldTensor:

@@ -14,6 +14,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 from .case import Parallelism, Side, Training
 from .hyperparameters import learning_rate, own_options, variant_options, weight_decay
 from .model import BATCH, EmbeddingModule, Layers, MlpModule, ScaleModule, make_model
+from .wrapping import wrapped
 
 __all__ = ["LiveTraining"]
 
@@ -21,41 +22,54 @@ __all__ = ["LiveTraining"]
 class LiveTraining:
     """The training of one side, on the rank that makes it.
 
-    ``parameters`` are those that the optimizer has, by the first of their names.
+    ``parameters`` are those that the optimizer has, by the first of their names. ``module`` is what is trained, and
+    ``model`` what DCP is given: the same, or what it is wrapped in.
     """
 
     def __init__(self, training: Training, side: Side, *, loads: bool) -> None:
         self.training = training
         self.side = side
-        self.model = make_model(training)
-        _parallelize(self.model, side.parallelism)
-        self.parameters = dict(self.model.named_parameters())
-        self.optimizer = _make_optimizer(training, self.parameters, loads=loads)
+        self.module = make_model(training)
+        self.model: nn.Module = self.module
+        _parallelize(self.module, side.parallelism)
+        self.parameters = dict(self.module.named_parameters())
+        self.optimizers = _make_optimizers(training, self.parameters, loads=loads)
         for _ in range(side.steps):
+            self._backward()
             self._step()
+        if side.backward:
+            self._backward()
 
     def evaluate(self) -> None:
         """A forward pass, as between two epochs: without gradients, and with no step after it."""
-        self.model.eval()
+        self.module.eval()
         with torch.no_grad():
-            self.model(self._batch())
-        self.model.train()
+            self.module(self._batch())
+        self.module.train()
+
+    def wrap(self) -> None:
+        """Wrap the module, and its layers, as DCP is to find them. They take no step after that."""
+        self.model = wrapped(self.module, self.side)
 
     def reshard(self) -> None:
         """Free what ``fully_shard`` has gathered, so that the module has its sharded parameters again."""
-        for module in self.model.modules():
+        for module in self.module.modules():
             if isinstance(module, FSDPModule):
                 module.reshard()
 
-    def _step(self) -> None:
-        self.model(self._batch()).square().sum().backward()
+    def _backward(self) -> None:
+        self.module(self._batch()).square().sum().backward()
         for parameter in self.parameters.values():
             gradient = parameter.grad
             if isinstance(parameter, DTensor) and isinstance(gradient, DTensor):
                 # DTensor hands some back replicated, as that of a bias of one element, and optimizers do not take them.
                 parameter.grad = gradient.redistribute(placements=parameter.placements)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+
+    def _step(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.step()
+        for parameter in self.parameters.values():
+            parameter.grad = None
 
     def _batch(self) -> torch.Tensor:
         # The same on each rank, so that replicas stay equal without anybody's help.
@@ -73,7 +87,7 @@ def _parallelize(model: Layers, parallelism: Parallelism) -> None:
         within = mesh["replicas", "data"] if "replicas" in names else mesh["data"]
         ignored = {scale.weight for scale in model.modules() if isinstance(scale, ScaleModule)}
         if parallelism.wrapped:
-            for layer in model:
+            for layer in dict.fromkeys(model):
                 if any(parameter not in ignored for parameter in layer.parameters()):
                     fully_shard(layer, mesh=within, ignored_params=ignored)
         fully_shard(model, mesh=within, ignored_params=ignored)
@@ -108,8 +122,12 @@ def _parallelize_tensors(model: nn.Module, mesh: DeviceMesh) -> None:
             module.tie()
 
 
-def _make_optimizer(training: Training, parameters: dict[str, nn.Parameter], *, loads: bool) -> torch.optim.Optimizer:
+def _make_optimizers(
+    training: Training, parameters: dict[str, nn.Parameter], *, loads: bool
+) -> tuple[torch.optim.Optimizer, ...]:
     asked = training.optimizer
+    if asked is None:
+        return ()
     options = {
         **own_options(asked, loads=loads),
         **variant_options(asked, loads=loads),
@@ -127,5 +145,5 @@ def _make_optimizer(training: Training, parameters: dict[str, nn.Parameter], *, 
         group["lr"] = torch.tensor(rate) if asked.tensor_lr else rate
         if asked.scheduled:
             group["initial_lr"] = 2 * rate
-    optimizer: torch.optim.Optimizer = getattr(torch.optim, asked.kind)(groups, **options)
-    return optimizer
+    made = getattr(torch.optim, asked.kind)
+    return tuple(made([group], **options) for group in groups) if asked.apart else (made(groups, **options),)

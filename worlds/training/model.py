@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from .case import Block, Counter, Embedding, Layer, Mlp, Norm, Scale, Training
+from .case import Again, Block, Counter, Embedding, Layer, Mlp, Modifiers, Norm, Renamed, Scale, Training
 
 __all__ = [
     "BATCH",
@@ -17,6 +18,7 @@ __all__ = [
     "ExtraCounterModule",
     "Layers",
     "MlpModule",
+    "RenamedModule",
     "ScaleModule",
     "make_model",
     "value_of",
@@ -71,6 +73,34 @@ class ScaleModule(nn.Module):
         return x * self.weight
 
 
+class RenamedModule(nn.Module):
+    """See :class:`.case.Renamed`."""
+
+    def __init__(self, width: int, modifiers: Modifiers) -> None:
+        super().__init__()
+        self.inner = nn.LayerNorm(width)
+        setattr(self, modifiers, lambda: dict.fromkeys(_INNER, "inner"))
+        self._register_state_dict_hook(_leave_out_inner)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_put_inner_back)  # type: ignore[no-untyped-call]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x)  # type: ignore[no-any-return]
+
+
+_INNER = ("weight", "bias")
+
+
+def _leave_out_inner(module: nn.Module, state: MutableMapping[str, Any], prefix: str, _: Mapping[str, Any]) -> None:
+    for name in _INNER:
+        state[f"{prefix}{name}"] = state.pop(f"{prefix}inner.{name}")
+
+
+def _put_inner_back(module: nn.Module, state: MutableMapping[str, Any], prefix: str, *_: object) -> None:
+    for name in _INNER:
+        if f"{prefix}{name}" in state:
+            state[f"{prefix}inner.{name}"] = state.pop(f"{prefix}{name}")
+
+
 class CounterModule(nn.Module):
     """See :class:`.case.Counter`."""
 
@@ -107,9 +137,12 @@ class ExtraCounterModule(CounterModule):
 class Layers(nn.Sequential):
     """Layers one after the other, but for those that no forward pass uses."""
 
-    def __init__(self, layers: tuple[Layer, ...], width: int) -> None:
-        super().__init__(*(_make_layer(layer, width) for layer in layers))
-        self.used = [getattr(layer, "use", "trained") != "unused" for layer in layers]
+    def __init__(self, layers: tuple[Layer, ...], width: int, modifiers: Modifiers) -> None:
+        super().__init__()
+        for layer in layers:
+            self.append(self[layer.place] if isinstance(layer, Again) else _make_layer(layer, width, modifiers))
+        firsts = [layers[layer.place] if isinstance(layer, Again) else layer for layer in layers]
+        self.used = [getattr(layer, "use", "trained") != "unused" for layer in firsts]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for module, used in zip(self, self.used, strict=True):
@@ -117,9 +150,21 @@ class Layers(nn.Sequential):
         return x
 
 
+class LayersAndParameter(Layers):
+    """Layers, and a parameter that is in none of them, so that there is no dot in its name."""
+
+    def __init__(self, layers: tuple[Layer, ...], width: int, modifiers: Modifiers) -> None:
+        super().__init__(layers, width, modifiers)
+        self.shift = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + self.shift
+
+
 def make_model(training: Training) -> Layers:
     """The module, before any parallelism: the same in each process."""
-    model = Layers(training.layers, training.width)
+    kind = LayersAndParameter if training.own else Layers
+    model = kind(training.layers, training.width, training.modifiers)
     with torch.no_grad():
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             tensor.copy_(value_of(name, tuple(tensor.shape)))
@@ -132,11 +177,13 @@ def value_of(name: str, shape: tuple[int, ...]) -> torch.Tensor:
     return (0.5 + index * 7919 % 1009 / 1009).to(torch.float32).reshape(shape)
 
 
-def _make_layer(layer: Layer, width: int) -> nn.Module:
+def _make_layer(layer: Layer, width: int, modifiers: Modifiers) -> nn.Module:
     module: nn.Module
     match layer:
         case Block(layers):
-            return Layers(layers, width)
+            return Layers(layers, width, modifiers)
+        case Again():
+            raise AssertionError("it is made already")
         case Counter(extra):
             return ExtraCounterModule(width) if extra else CounterModule(width)
         case Mlp():
@@ -145,6 +192,8 @@ def _make_layer(layer: Layer, width: int) -> nn.Module:
             module = EmbeddingModule(layer, width)
         case Norm():
             module = nn.LayerNorm(width)
+        case Renamed():
+            module = RenamedModule(width, modifiers)
         case Scale():
             module = ScaleModule()
     return module.requires_grad_(layer.use != "frozen")

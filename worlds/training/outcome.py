@@ -13,7 +13,7 @@ __all__ = ["Failed", "Held", "HeldTensor", "Loaded", "Saved", "TrainingOutcome"]
 class HeldTensor:
     """A tensor as a rank holds it: what kind it is and how it is sharded, as text, and the chunks that are here.
 
-    ``frozen`` is a parameter that asks for no gradient, and ``scratch`` a buffer that is not persistent.
+    ``frozen`` is a parameter that asks for no gradient, and ``scratch`` a buffer that is not persistent, or a gradient.
     """
 
     dtype: str
@@ -28,7 +28,8 @@ class HeldTensor:
 class Held:
     """What a rank holds: tensors and other values by their names.
 
-    Names are ``model.FQN``, ``optim.state.FQN.KEY`` and ``optim.param_groups.INDEX.KEY``; values are text.
+    Names are ``model.FQN``, ``grad.FQN``, ``optim.state.FQN.KEY`` and ``optim.param_groups.INDEX.KEY``, of which the
+    groups of several optimizers are numbered one after the other; values are text.
     """
 
     tensors: tuple[tuple[str, HeldTensor], ...]
@@ -45,10 +46,14 @@ class Saved:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The load returned: what the rank held before it, all of it poisoned, and after ``set_state_dict``."""
+    """The load returned: what the rank held before it, all of it poisoned, and after ``set_state_dict``.
+
+    ``lost`` are the names that were in the model's state dict when that was given to ``set_state_dict``, and are not.
+    """
 
     before: Held
     after: Held
+    lost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ def save_training(training: Training, path: str, rank: int) -> Saved | Failed:
     before = hold(live)
     if training.saved.evaluated:
         live.evaluate()
+    live.wrap()
     try:
         state = _call("get", path, lambda: _get(live))
         return Saved(before, _call("save", path, lambda: _save(live, state, path)))
@@ -61,16 +62,18 @@ def load_training(training: Training, path: str, rank: int) -> Loaded | Failed:
     poison_training(live)
     if training.loaded.evaluated:
         live.evaluate()
+    live.wrap()
     try:
         state = _call("get", path, lambda: _get(live))
         poison_training(live)  # the optimizer's state too, which may be new
         poison(state)
         before = hold(live)
         _call("load", path, lambda: dcp.load(state, checkpoint_id=path))
+        given = list(state["model"])
         _call("set", path, lambda: _set(live, state))
     except _CallFailed as stop:
         return stop.failed
-    return Loaded(before, hold(live))
+    return Loaded(before, hold(live), tuple(name for name in given if name not in state["model"]))
 
 
 def _call(name: str, path: str, function: Callable[[], T]) -> T:
@@ -92,18 +95,19 @@ def _options(live: LiveTraining) -> StateDictOptions:
         strict=side.strict,
         broadcast_from_rank0=side.broadcast,
         flatten_optimizer_state_dict=live.training.flatten,
+        dsd_fqn_modifiers=live.training.modifiers,
         **prefixes,
     )
 
 
 def _get(live: LiveTraining) -> dict[str, Any]:
     """The state dict to save, or to load into, by the calls that the side asks for."""
-    model, optimizer, options = live.model, live.optimizer, _options(live)
-    asked = {model[place] for place in live.side.submodules}
+    model, optimizer, options = live.model, _given(live), _options(live)
+    asked = {live.module[place] for place in live.side.submodules}
     submodules: dict[str, Any] = {"submodules": asked} if asked else {}
     if live.side.calls == "together":
         both = get_state_dict(model, optimizer, options=options, **submodules)
-        return {"model": both[0], "optim": both[1]}
+        return dict(zip(_parts(live), both, strict=False))
     parts: dict[str, Callable[[], Any]] = {
         "model": lambda: get_model_state_dict(model, options=options, **submodules),
         "optim": lambda: get_optimizer_state_dict(model, optimizer, options=options, **submodules),
@@ -112,10 +116,13 @@ def _get(live: LiveTraining) -> dict[str, Any]:
 
 
 def _set(live: LiveTraining, state: dict[str, Any]) -> None:
-    model, optimizer, options = live.model, live.optimizer, _options(live)
-    of_model: Any = state["model"] if live.training.keep_prefixes else {model[live.side.submodules[0]]: state["model"]}
+    model, optimizer, options = live.model, _given(live), _options(live)
+    of_model: Any = (
+        state["model"] if live.training.keep_prefixes else {live.module[live.side.submodules[0]]: state["model"]}
+    )
     if live.side.calls == "together":
-        set_state_dict(model, optimizer, model_state_dict=of_model, optim_state_dict=state["optim"], options=options)
+        of_optimizer = state.get("optim", {})
+        set_state_dict(model, optimizer, model_state_dict=of_model, optim_state_dict=of_optimizer, options=options)
         return
     for name in _order(live):
         if name == "model":
@@ -124,8 +131,17 @@ def _set(live: LiveTraining, state: dict[str, Any]) -> None:
             set_optimizer_state_dict(model, optimizer, state["optim"], options=options)
 
 
+def _given(live: LiveTraining) -> Any:
+    """The optimizers as DCP is given them: one by itself."""
+    return live.optimizers[0] if len(live.optimizers) == 1 else live.optimizers
+
+
+def _parts(live: LiveTraining) -> tuple[str, ...]:
+    return ("model", "optim") if live.optimizers else ("model",)
+
+
 def _order(live: LiveTraining) -> tuple[str, ...]:
-    return ("model", "optim") if live.side.calls == "model first" else ("optim", "model")
+    return _parts(live) if live.side.calls == "model first" else _parts(live)[::-1]
 
 
 def _save(live: LiveTraining, state: dict[str, Any], path: str) -> Held:

@@ -16,6 +16,7 @@ from .reads import READS
 from .resharding import RESHARDING
 from .save_plans import SAVE_PLANS
 from .shards import SHARDS
+from .staging import STAGING
 from .states import STATES
 from .steps import STEPS
 from .storages import STORAGES
@@ -24,7 +25,7 @@ from .writes import WRITES
 
 __all__ = ["CATALOGUE"]
 
-_OF_TENSORS = (LAYOUTS, SHARDS, RESHARDING, STATES)
+_OF_TENSORS = (LAYOUTS, SHARDS, RESHARDING, STATES, STAGING)
 _OF_PLANS = (SAVE_PLANS, LOAD_PLANS, PLAN_CACHES)
 _OF_FILES = (WRITES, READS, FILE_FAILURES, STORAGES, QUANTIZED)
 _OF_RANKS = (STEPS, COLLECTIVES, UNCOORDINATED)

@@ -7,7 +7,7 @@ from worlds.histories import History, Load, Save
 from worlds.plans import Leaf, NestedState
 from worlds.rebuilding import Rebuilding
 from worlds.routes import Route
-from worlds.training import Optimizer, Parallelism, Side, Training
+from worlds.training import Mlp, Norm, Optimizer, Parallelism, Renamed, Side, Training
 from worlds.windows import Window
 
 from ..bug import Bug, Change, Witness
@@ -121,6 +121,58 @@ STATES = (
                 loaded=Side(parallelism=Parallelism(data=2), full=True, strict=False, submodules=(0,)),
                 keep_prefixes=False,
             ),
+        ),
+    ),
+    Bug(
+        "renamed-parameter-looked-for-where-it-is-not",
+        "a parameter that its module renames looked for where it is not",
+        (Change("state_dict:_get_fqns", "curr_obj = getattr(curr_obj, removed_fqn)", "pass"),),
+        Witness("training_state", Training((Renamed(),))),
+    ),
+    Bug(
+        "renamed-parameter-without-its-shards",
+        "a full tensor not cut for a parameter that its module renames",
+        (Change("state_dict:_iterate_valid_model_state", "new_fqn = curr_fqn[:-1]", 'new_fqn = f"{curr_fqn}{name}"'),),
+        Witness(
+            "training_state",
+            Training((Renamed(),), optimizer=None, loaded=Side(parallelism=Parallelism(data=2), full=True)),
+        ),
+    ),
+    Bug(
+        "names-of-compiled-module-in-checkpoint",
+        "the names of what torch.compile makes of a module in the checkpoint",
+        (Change("state_dict:_get_model_state_dict", "if fqn != key:", "if False:"),),
+        Witness("training_state", Training(saved=Side(steps=1, whole="compiled"))),
+    ),
+    Bug(
+        "wrapped-module-given-its-own-values",
+        "a module that is wrapped given its own values, and not those that are loaded",
+        (
+            Change(
+                "state_dict:_load_model_state_dict",
+                "state_dict[fqn_with_prefix] = load_value",
+                "state_dict[fqn_with_prefix] = value",
+            ),
+        ),
+        Witness(
+            "training_state",
+            Training(optimizer=None, loaded=Side(Parallelism(data=2), whole="compiled", full=True)),
+            known="given-names-lost",
+        ),
+    ),
+    Bug(
+        "state-of-last-optimizer-alone",
+        "the state of the last of several optimizers alone",
+        (
+            Change(
+                "state_dict:_get_optim_state_dict",
+                "cast(DictValueType, optim_state_dict[_STATE]).update(osd[_STATE])",
+                "optim_state_dict[_STATE] = osd[_STATE]",
+            ),
+        ),
+        Witness(
+            "training_state",
+            Training((Norm(), Mlp()), optimizer=Optimizer("Adam", groups="matrices first", apart=True)),
         ),
     ),
     Bug(

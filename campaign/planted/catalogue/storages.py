@@ -10,7 +10,7 @@ from ..bug import Bug, Change, Witness
 
 __all__ = ["STORAGES"]
 
-_BY_PATH = Operation(by_path=True)
+_BY_PATH = Operation(named_by="path")
 _OPEN_BY_FSSPEC = "with self.fs.open(path, mode) as stream:"
 _OPEN_WHAT_IS_THERE = (
     'if "r" in mode and not self.fs.exists(path):\n        yield io.BytesIO()\n        return\n    ' + _OPEN_BY_FSSPEC
@@ -30,6 +30,79 @@ STORAGES = (
         Witness("round_trip", Scenario(save=_BY_PATH)),
     ),
     Bug(
+        "storage-alone-taken-for-none",
+        "a storage that is given without a checkpoint_id taken for none",
+        (Change("_storage_utils:_storage_setup", "if storage:", "if storage and checkpoint_id is not None:"),),
+        Witness("round_trip", Scenario(load=Operation(named_by="storage"))),
+    ),
+    Bug(
+        "save-by-storage-alone-goes-to-where-its-writer-was-made-for",
+        "a save by the storage alone forgets the path of the call before, and goes to where its writer was made for",
+        (
+            Change(
+                "_storage_utils:_storage_setup",
+                "        if checkpoint_id is not None:\n            storage.reset(checkpoint_id)\n",
+                "        first = vars(storage).setdefault('first', getattr(storage, 'path', None))\n"
+                "        if checkpoint_id is not None or first is not None:\n"
+                "            storage.reset(checkpoint_id or first)\n",
+            ),
+        ),
+        Witness(
+            "histories",
+            History(
+                (TensorEntry("a"),),
+                (
+                    Save(),
+                    Save("b", again=("writer",)),
+                    Save("b", Operation(named_by="storage"), again=("writer",)),
+                ),
+            ),
+        ),
+    ),
+    Bug(
+        "writer-asked-for-what-it-need-not-have",
+        "a writer asked for its checkpoint_id, which a storage from elsewhere need not have",
+        (
+            Change(
+                "state_dict_saver:_save_state_dict",
+                'getattr(storage_writer, "checkpoint_id", None)',
+                "storage_writer.checkpoint_id",
+            ),
+        ),
+        Witness("round_trip_on_storages", Scenario(storage="bare")),
+    ),
+    Bug(
+        "reader-given-what-it-does-not-take",
+        "a reader given keyword arguments that it does not take",
+        (
+            Change(
+                "state_dict_loader:_load_state_dict",
+                '"kwargs"\n            in inspect.signature(storage_reader.set_up_storage_reader).parameters',
+                "True",
+            ),
+        ),
+        Witness("round_trip_on_storages", Scenario(storage="bare")),
+    ),
+    Bug(
+        "url-read-by-writer",
+        "a checkpoint on fsspec that is loaded by its path alone read by a writer",
+        (
+            Change(
+                "_storage_utils:_storage_setup",
+                "FsspecReader if reader else FsspecWriter",
+                "FsspecWriter",
+                until=(2, 15),
+            ),
+            Change(
+                "_storage_utils:_storage_setup",
+                "[FileSystemReader, FsspecReader]",
+                "[FileSystemReader, FsspecWriter]",
+                since=(2, 15),
+            ),
+        ),
+        Witness("round_trip_on_storages", Scenario(load=Operation(named_by="path"), storage="memory")),
+    ),
+    Bug(
         "nothing-staged-by-stager-that-async-save-makes",
         "nothing staged by the stager that async_save makes",
         (
@@ -41,7 +114,7 @@ STORAGES = (
         ),
         Witness(
             "round_trip",
-            Scenario(entries=(TensorEntry("a"),), save=Operation(api="async", stager="default", by_path=True)),
+            Scenario(entries=(TensorEntry("a"),), save=Operation(api="async", stager="default", named_by="path")),
         ),
     ),
     Bug(
@@ -115,7 +188,7 @@ STORAGES = (
                 "if isinstance(checkpoint_id, Path):\n        return False",
             ),
         ),
-        Witness("round_trip", Scenario(save=Operation(by_path=True, pathlike=True))),
+        Witness("round_trip", Scenario(save=Operation(named_by="path", pathlike=True))),
     ),
     Bug(
         "last-name-of-each-safetensors-file-alone",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from worlds.training import Side, Training
 
-from ..text import Items, render
+from ..text import Items, quoted, render
 from .plan import SideName, TrainingPlan
 
 __all__ = ["called", "get_lines", "load_line", "options_lines", "save_line", "set_lines"]
@@ -26,9 +26,11 @@ def _options(training: Training, side: Side, name: SideName) -> tuple[str, ...]:
         "broadcast_from_rank0": side.broadcast,
         "flatten_optimizer_state_dict": training.flatten,
     }
+    modifiers = training.modifiers
+    named = [] if modifiers == "_fqn_modifiers" else [f"dsd_fqn_modifiers={quoted(modifiers)}"]
     strict = [] if side.strict or name == "save" else ["strict=False"]
     keep = [] if training.keep_prefixes else ["keep_submodule_prefixes=False"]
-    return (*(f"{option}=True" for option, on in said.items() if on), *keep, *strict)
+    return (*(f"{option}=True" for option, on in said.items() if on), *keep, *named, *strict)
 
 
 def _call(plan: TrainingPlan, name: SideName, function: str, *arguments: str) -> Items:
@@ -43,15 +45,17 @@ def _get_call(plan: TrainingPlan, name: SideName, function: str, *arguments: str
 
 def get_lines(plan: TrainingPlan, name: SideName) -> list[str]:
     """The statements that make ``state``, the state dict to save or to load into."""
-    side = plan.side(name)
+    side, optimizers = plan.side(name), plan.optimizers
     if side.calls == "together":
-        call = _get_call(plan, name, "model_state, optim_state = get_state_dict", "model", "optimizer")
+        call = _get_call(plan, name, "model_state, optim_state = get_state_dict", "model", optimizers)
+        if plan.training.optimizer is None:
+            return [render(call), 'state = {"model": model_state}']
         return [render(call), 'state = {"model": model_state, "optim": optim_state}']
     calls = {
         "model": _get_call(plan, name, '"model": get_model_state_dict', "model"),
-        "optim": _get_call(plan, name, '"optim": get_optimizer_state_dict', "model", "optimizer"),
+        "optim": _get_call(plan, name, '"optim": get_optimizer_state_dict', "model", optimizers),
     }
-    return [render(Items("state = {", tuple(calls[part] for part in _order(side))))]
+    return [render(Items("state = {", tuple(calls[part] for part in _order(plan, side))))]
 
 
 def set_lines(plan: TrainingPlan) -> list[str]:
@@ -60,13 +64,14 @@ def set_lines(plan: TrainingPlan) -> list[str]:
     if not plan.training.keep_prefixes:
         state = f"{{model[{plan.training.loaded.submodules[0]}]: {state}}}"
     if plan.training.loaded.calls == "together":
-        states = (f"model_state_dict={state}", 'optim_state_dict=state["optim"]')
-        return [render(_call(plan, "load", "set_state_dict", "model", "optimizer", *states))]
+        optim = "{}" if plan.training.optimizer is None else 'state["optim"]'
+        states = (f"model_state_dict={state}", f"optim_state_dict={optim}")
+        return [render(_call(plan, "load", "set_state_dict", "model", plan.optimizers, *states))]
     calls = {
         "model": _call(plan, "load", "set_model_state_dict", "model", state),
-        "optim": _call(plan, "load", "set_optimizer_state_dict", "model", "optimizer", 'state["optim"]'),
+        "optim": _call(plan, "load", "set_optimizer_state_dict", "model", plan.optimizers, 'state["optim"]'),
     }
-    return [render(calls[part]) for part in _order(plan.training.loaded)]
+    return [render(calls[part]) for part in _order(plan, plan.training.loaded)]
 
 
 def save_line(plan: TrainingPlan) -> str:
@@ -89,12 +94,13 @@ def called(plan: TrainingPlan, name: SideName) -> list[str]:
     """The functions that are called on a side, in their order."""
     side = plan.side(name)
     parts = {"model": "model_", "optim": "optimizer_"}
-    kinds = [""] if side.calls == "together" else [parts[part] for part in _order(side)]
+    kinds = [""] if side.calls == "together" else [parts[part] for part in _order(plan, side)]
     if name == "load":
         return ["load", *(f"set_{kind}state_dict" for kind in kinds)]
     save = "async_save" if plan.training.api == "async" else "save"
     return [*(f"get_{kind}state_dict" for kind in kinds), save]
 
 
-def _order(side: Side) -> tuple[str, str]:
-    return ("model", "optim") if side.calls == "model first" else ("optim", "model")
+def _order(plan: TrainingPlan, side: Side) -> tuple[str, ...]:
+    parts = ("model",) if plan.training.optimizer is None else ("model", "optim")
+    return parts if side.calls == "model first" else parts[::-1]

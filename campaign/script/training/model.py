@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from worlds.training import Block, Counter, Embedding, Mlp, Norm, Scale, Training
+from worlds.training import Again, Block, Counter, Embedding, Mlp, Norm, Renamed, Scale, Training
 from worlds.training.case import Layer, leaf_layers
 
 from ..known import CannotWrite
-from ..text import Code, Items, render
+from ..text import Code, Items, headed, render
 
 __all__ = ["batch", "layer_places", "model_helpers", "model_lines"]
 
@@ -56,6 +56,42 @@ _EXTRA = """
 
     def set_extra_state(self, state):
         self.count = state["count"]"""
+_RENAMED = '''\
+class Renamed(nn.Module):
+    """A layer norm whose state dict does not say that it is in here; {modifiers}() tells of it."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.inner = nn.LayerNorm(width)
+        self._register_state_dict_hook(self.leave_out)
+        self.register_load_state_dict_pre_hook(self.put_back)
+
+    def forward(self, x):
+        return self.inner(x)
+
+    def {modifiers}(self):
+        return {{"weight": "inner", "bias": "inner"}}
+
+    @staticmethod
+    def leave_out(module, state, prefix, metadata):
+        for name in ("weight", "bias"):
+            state[f"{{prefix}}{{name}}"] = state.pop(f"{{prefix}}inner.{{name}}")
+
+    @staticmethod
+    def put_back(module, state, prefix, *others):
+        for name in ("weight", "bias"):
+            if f"{{prefix}}{{name}}" in state:
+                state[f"{{prefix}}inner.{{name}}"] = state.pop(f"{{prefix}}{{name}}")'''
+_SHIFTED = '''\
+class Shifted(nn.Sequential):
+    """Modules one after the other, and a parameter that is in none of them."""
+
+    def __init__(self, *modules, width):
+        super().__init__(*modules)
+        self.shift = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x):
+        return super().forward(x) + self.shift'''
 _UNUSED = '''\
 def unused(layer):
     """``layer``, without a part in the forward pass, so that its parameters have no gradients."""
@@ -67,6 +103,8 @@ def model_helpers(training: Training) -> list[str]:
     """The definitions that the layers need, each once."""
     leaves = list(leaf_layers(training.layers))
     helpers = [_SCALE] if any(isinstance(layer, Scale) for layer in leaves) else []
+    if any(isinstance(layer, Renamed) for layer in leaves):
+        helpers.append(_RENAMED.format(modifiers=training.modifiers))
     tied = {layer.tied for layer in leaves if isinstance(layer, Embedding)}
     if len(tied) > 1:
         raise CannotWrite("there is no script for embeddings of which only some share their weight yet")
@@ -82,14 +120,29 @@ def model_helpers(training: Training) -> list[str]:
         helpers.append(_COUNTER.format(count=count, counts=plus, extra=methods))
     if any(not isinstance(layer, Counter) and layer.use == "unused" for layer in leaves):
         helpers.append(_UNUSED)
-    return helpers
+    return [*helpers, _SHIFTED] if training.own else helpers
 
 
 def model_lines(training: Training, *, first: bool) -> list[str]:
     """The statements that make ``model``; where it is the ``first``, from a seed if its layers draw their values."""
     drawn = any(isinstance(layer, Mlp | Embedding) for layer in leaf_layers(training.layers))
     seed = ["torch.manual_seed(0)"] if first and drawn else []
-    return [*seed, render(Items("model = nn.Sequential(", _layers(training.layers, training.width)))]
+    _check_again(training)
+    layers = list(_layers(training.layers, training.width))
+    shared: list[str] = []
+    for place in sorted({layer.place for layer in training.layers if isinstance(layer, Again)}):
+        shared.append(render(headed(f"shared_{place} = ", layers[place])))
+        layers[place] = f"shared_{place}"
+    if training.own:
+        layers.append(f"width={training.width}")
+    head = "model = Shifted(" if training.own else "model = nn.Sequential("
+    return [*seed, *shared, render(Items(head, tuple(layers)))]
+
+
+def _check_again(training: Training) -> None:
+    for block in training.layers:
+        if isinstance(block, Block) and any(isinstance(layer, Again) for layer in block.layers):
+            raise CannotWrite("there is no script for a block in which a layer comes again yet")
 
 
 def layer_places(layers: tuple[Layer, ...], path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], Layer]]:
@@ -97,7 +150,7 @@ def layer_places(layers: tuple[Layer, ...], path: tuple[int, ...] = ()) -> Itera
     for index, layer in enumerate(layers):
         if isinstance(layer, Block):
             yield from layer_places(layer.layers, (*path, index))
-        else:
+        elif not isinstance(layer, Again):
             yield (*path, index), layer
 
 
@@ -111,6 +164,8 @@ def _layers(layers: tuple[Layer, ...], width: int) -> tuple[Code, ...]:
 
 
 def _layer(layer: Layer, width: int) -> Code:
+    if isinstance(layer, Again):
+        return f"shared_{layer.place}"
     frozen = ".requires_grad_(False)" if not isinstance(layer, Block | Counter) and layer.use == "frozen" else ""
     made: Items
     match layer:
@@ -120,6 +175,8 @@ def _layer(layer: Layer, width: int) -> Code:
             made = Items("Counter(", (str(width),))
         case Norm():
             made = Items("nn.LayerNorm(", (str(width),), frozen)
+        case Renamed():
+            made = Items("Renamed(", (str(width),), frozen)
         case Scale():
             made = Items("Scale(", (), frozen)
         case Embedding(rows):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from worlds.training import Block, Counter, Embedding, Mlp, Side
+from worlds.training import Again, Block, Counter, Embedding, Mlp, Optimizer, Side
 from worlds.training.case import Layer, leaf_layers
 from worlds.training.hyperparameters import learning_rate, own_options, variant_options, weight_decay
 
@@ -15,7 +15,7 @@ from .plan import SideName, TrainingPlan
 __all__ = ["evaluation_lines", "optimizer_lines", "step_helper", "step_lines"]
 
 _STEP = '''\
-def step(model, optimizer):
+def step({given}):
     """A step of the training."""
 '''
 
@@ -23,26 +23,42 @@ def step(model, optimizer):
 def optimizer_lines(plan: TrainingPlan, name: SideName) -> list[str]:
     """The statements that make ``optimizer``; what only decides values is left out where none are compared."""
     asked, loads = plan.training.optimizer, name == "load"
+    if asked is None:
+        return []
     options = own_options(asked, loads=loads) if plan.compared == "groups" else {}
     options |= variant_options(asked, loads=loads) | weight_decay(asked, loads=loads)
-    lines, groups = _groups(plan)
+    lines, groups = _groups(plan, asked)
+    if asked.apart:
+        return [*lines, render(_apart(plan, asked, groups, options, loads=loads))]
     if groups == ["model.parameters()"] and not asked.scheduled:
         parameters: Code = groups[0]
-        options = dict(_rates(plan, 0, loads=loads)) | options
+        options = dict(_rates(plan, asked, 0, loads=loads)) | options
     else:
-        parameters = Items("[", tuple(_group(plan, number, group, loads) for number, group in enumerate(groups)))
+        parameters = Items("[", tuple(_group(plan, asked, number, group, loads) for number, group in enumerate(groups)))
     arguments = (parameters, *(f"{key}={value}" for key, value in options.items()))
     return [*lines, render(Items(f"optimizer = torch.optim.{asked.kind}(", arguments))]
 
 
-def _group(plan: TrainingPlan, number: int, parameters: str, loads: bool) -> Code:
-    rates = (f'"{key}": {rate}' for key, rate in _rates(plan, number, loads=loads))
+def _apart(plan: TrainingPlan, asked: Optimizer, groups: list[str], options: dict[str, object], *, loads: bool) -> Code:
+    """A list of an optimizer for each group."""
+    made: list[Code] = []
+    for number, group in enumerate(groups):
+        rates = dict(_rates(plan, asked, number, loads=loads))
+        initial = [f'"initial_lr": {rates.pop("initial_lr")}'] if asked.scheduled else []
+        parameters: Code = Items("[", (Items("{", (f'"params": {group}', *initial)),)) if initial else group
+        arguments = (parameters, *(f"{key}={value}" for key, value in {**rates, **options}.items()))
+        made.append(Items(f"torch.optim.{asked.kind}(", arguments))
+    return Items("optimizers = [", tuple(made))
+
+
+def _group(plan: TrainingPlan, asked: Optimizer, number: int, parameters: str, loads: bool) -> Code:
+    rates = (f'"{key}": {rate}' for key, rate in _rates(plan, asked, number, loads=loads))
     return Items("{", (f'"params": {parameters}', *rates))
 
 
-def _rates(plan: TrainingPlan, number: int, *, loads: bool) -> Iterator[tuple[str, str | float]]:
+def _rates(plan: TrainingPlan, asked: Optimizer, number: int, *, loads: bool) -> Iterator[tuple[str, str | float]]:
     """The learning rates of a group, if it matters what they are."""
-    asked, rate = plan.training.optimizer, learning_rate(number, loads=loads)
+    rate = learning_rate(number, loads=loads)
     if asked.tensor_lr:
         yield "lr", f"torch.tensor({rate})"
     elif plan.compared == "groups":
@@ -51,16 +67,16 @@ def _rates(plan: TrainingPlan, number: int, *, loads: bool) -> Iterator[tuple[st
         yield "initial_lr", 2 * rate
 
 
-def _groups(plan: TrainingPlan) -> tuple[list[str], list[str]]:
+def _groups(plan: TrainingPlan, asked: Optimizer) -> tuple[list[str], list[str]]:
     """Statements, and the expressions for the parameters of each group."""
-    asked, layers = plan.training.optimizer, plan.training.layers
+    layers = plan.training.layers
     if asked.groups == "one":
         return [], ["model.parameters()"]
     lines: list[str] = []
     has_matrices = any(isinstance(layer, Mlp | Embedding) for layer in leaf_layers(layers))
     if not has_matrices:
         groups = ["[]", "model.parameters()"]
-    elif all(_has_matrices_alone(layer) for layer in layers):
+    elif all(_has_matrices_alone(layer) for layer in layers) and not plan.training.own:
         groups = ["model.parameters()", "[]"]
     else:
         groups = ["matrices", "others"]
@@ -72,6 +88,8 @@ def _groups(plan: TrainingPlan) -> tuple[list[str], list[str]]:
 def _has_matrices_alone(layer: Layer) -> bool:
     if isinstance(layer, Block):
         return all(map(_has_matrices_alone, layer.layers))
+    if isinstance(layer, Again):
+        return True  # as the one that it is
     return isinstance(layer, Embedding) or (isinstance(layer, Mlp) and not layer.bias)
 
 
@@ -79,15 +97,16 @@ def step_helper(plan: TrainingPlan) -> list[str]:
     """The function that takes a step, where more than one side does."""
     if not _has_helper(plan):
         return []
-    return [_STEP + "\n".join(indented(_step(plan)))]
+    return [_STEP.format(given=plan.given) + "\n".join(indented(_step(plan)))]
 
 
 def step_lines(plan: TrainingPlan, side: Side) -> list[str]:
-    """The steps of a side."""
-    step = ["step(model, optimizer)"] if _has_helper(plan) else _step(plan)
+    """The steps of a side, and the backward pass that no step has followed yet, if there is one."""
+    step = [f"step({plan.given})"] if _has_helper(plan) else _step(plan)
+    left = [_backward(plan)] if side.backward else []
     if side.steps > 1:
-        return [f"for _ in range({side.steps}):", *indented(step)]
-    return step if side.steps else []
+        return [f"for _ in range({side.steps}):", *indented(step), *left]
+    return [*step, *left] if side.steps else left
 
 
 def _has_helper(plan: TrainingPlan) -> bool:
@@ -95,8 +114,17 @@ def _has_helper(plan: TrainingPlan) -> bool:
 
 
 def _step(plan: TrainingPlan) -> list[str]:
-    loss = f"model({batch(plan.training)}).square().sum()"
-    return [f"{loss}.backward()", "optimizer.step()", "optimizer.zero_grad()"]
+    optimizer = plan.training.optimizer
+    if optimizer is None:
+        return [_backward(plan), "model.zero_grad()"]
+    if optimizer.apart:
+        steps = ["for optimizer in optimizers:", "    optimizer.step()", "    optimizer.zero_grad()"]
+        return [_backward(plan), *steps]
+    return [_backward(plan), "optimizer.step()", "optimizer.zero_grad()"]
+
+
+def _backward(plan: TrainingPlan) -> str:
+    return f"model({batch(plan.training)}).square().sum().backward()"
 
 
 def evaluation_lines(plan: TrainingPlan, side: Side) -> list[str]:

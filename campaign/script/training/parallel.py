@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worlds.training import Block, Counter, Embedding, Mlp, Parallelism, Scale, Training
+from worlds.training import Again, Block, Counter, Embedding, Mlp, Parallelism, Scale, Training
 from worlds.training.case import Layer, leaf_layers
 
 from ..text import Code, Items, headed, quoted, render
@@ -82,7 +82,7 @@ def _fully_shard(training: Training, parallelism: Parallelism) -> list[str]:
 def _has_shards(layer: Layer) -> bool:
     """Whether there is a parameter in it that ``fully_shard`` takes."""
     leaves = leaf_layers(layer.layers) if isinstance(layer, Block) else [layer]
-    return any(not isinstance(leaf, Scale | Counter) for leaf in leaves)
+    return any(not isinstance(leaf, Scale | Counter | Again) for leaf in leaves)
 
 
 def _at(path: tuple[int, ...]) -> str:

@@ -63,11 +63,21 @@ class TrainingPlan:
     @property
     def compared(self) -> Part | None:
         """What the script compares of a training, if it compares anything: the part that ``breach.name`` is of."""
-        if self.breach.kind not in _CONTENT:
+        if self.breach.kind not in _CONTENT or self.loses:
             return None
         if self.breach.name.startswith("model."):
             return "model"
         return "groups" if self.breach.name.startswith("optim.param_groups.") else "state"
+
+    @property
+    def changes(self) -> bool:
+        """Whether it is about what a save has changed."""
+        return self.breach.kind is ChangedInput and not self.loses
+
+    @property
+    def loses(self) -> bool:
+        """Whether it is about names that have gone from the state dict that was given to be loaded."""
+        return self.breach.name.startswith("given.")
 
     @property
     def is_left_out(self) -> bool:
@@ -80,6 +90,17 @@ class TrainingPlan:
     def fills(self) -> bool:
         """Whether the training to load into must hold what was never saved, so that it shows what was loaded."""
         return self.breach.kind in _TENSORS
+
+    @property
+    def optimizers(self) -> str:
+        """The optimizers, as the script gives them to DCP."""
+        asked = self.training.optimizer
+        return "()" if asked is None else "optimizers" if asked.apart else "optimizer"
+
+    @property
+    def given(self) -> str:
+        """The training, as the script gives it to its functions."""
+        return "model" if self.training.optimizer is None else f"model, {self.optimizers}"
 
     @property
     def may_be_empty(self) -> bool:
@@ -107,7 +128,8 @@ class TrainingPlan:
     def has_group(self) -> bool:
         """Whether the script needs a process group."""
         broadcasts = any(side.broadcast for side in self.sides)
-        return self.ranks > 1 or broadcasts or any(self.has_mesh(name) for name in self.names)
+        wrapped = any("DDP" in side.whole for side in self.sides)
+        return self.ranks > 1 or broadcasts or wrapped or any(self.has_mesh(name) for name in self.names)
 
     @property
     def leaves_group(self) -> bool:
@@ -165,8 +187,10 @@ class TrainingPlan:
 
     def _check_compared(self) -> None:
         breach, loaded = self.breach, self.training.loaded
-        if breach.name.endswith((".params", ".scratch")):
+        if breach.name.startswith("grad.") or breach.name.endswith((".params", ".scratch")):
             raise CannotWrite(f"there is no script that compares {breach.name} yet")
+        if self.compared != "model" and self.training.optimizer is not None and self.training.optimizer.apart:
+            raise CannotWrite("there is no script that compares several optimizers yet")
         if self.training.api == "async" and breach.side == "load":
             raise CannotWrite("there is no script that compares what was saved by async_save() yet")
         if self.fills and (loaded.full or loaded.offload):
