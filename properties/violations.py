@@ -171,7 +171,7 @@ class TouchedTarget(Violation):
 
 
 class ChangedInput(Violation):
-    """A save changed what it was given to save."""
+    """A save changed what it was given to save, or a load has taken names out of what it was given."""
 
     law = "round trip"
 

@@ -31,6 +31,8 @@ _OF_BOTH_SIDES = (
     "optimizer first",
     "full_state_dict",
     "cpu_offload",
+    *(f"whole: {wrapper}" for wrapper in ("DDP", "compiled", "compiled DDP", "DDP compiled")),
+    *(f"layers: {wrapper}" for wrapper in ("compiled", "checkpointed")),
 )
 _VARIED = ("SGD", "Adam", "AdamW", "NAdam", "RMSprop")
 
@@ -160,6 +162,8 @@ def _of_side(side: Side) -> Iterator[str]:
         "gradients": side.backward,
         "full_state_dict": side.full,
         "cpu_offload": side.offload,
+        f"whole: {side.whole}": side.whole != "bare",
+        f"layers: {side.each}": side.each != "bare",
     }
     yield from (name for name, there in names.items() if there)
 

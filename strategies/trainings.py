@@ -23,7 +23,18 @@ from worlds.training import (
     Side,
     Training,
 )
-from worlds.training.case import Calls, Kind, Layer, Modifiers, Use, can_train, has_two_groups, leaf_layers
+from worlds.training.case import (
+    Calls,
+    Kind,
+    Layer,
+    Modifiers,
+    Use,
+    WrappedLayers,
+    WrappedWhole,
+    can_train,
+    has_two_groups,
+    leaf_layers,
+)
 from worlds.training.program import HAS_SUBMODULES
 
 from ._bounds import check_bounds, within_limit
@@ -154,13 +165,22 @@ def training_sides(*, load: bool = False, max_world_size: int = 6) -> SearchStra
         backward=_seldom(False, True),
         calls=st.sampled_from(get_args(Calls)),
         strict=_seldom(True, False),
+        whole=st.sampled_from(_WHOLES),
+        each=st.sampled_from(_EACH),
     )
     return sides.map(_legal_load) if load else sides
 
 
 def _side(handing: _Handing, **fields: Any) -> Side:
     full, offload, broadcast = handing
+    parallelism: Parallelism = fields["parallelism"]
+    if "DDP" in fields["whole"] and (parallelism.data or parallelism.tensor):
+        fields["whole"] = "compiled"
     return Side(full=full, offload=offload, broadcast=broadcast, **fields)
+
+
+_WHOLES: tuple[WrappedWhole, ...] = ("bare",) * 6 + ("DDP", "compiled", "compiled DDP", "DDP compiled")
+_EACH: tuple[WrappedLayers, ...] = ("bare",) * 6 + ("compiled", "checkpointed")
 
 
 def _legal_load(side: Side) -> Side:

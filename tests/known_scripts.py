@@ -151,6 +151,9 @@ SAYS = {
     "frozen-and-renamed": ["in _get_model_state_dict", "KeyError: '1.inner.weight'"],
     "shared-module-full": ['While copying the parameter named "1.weight"', "aten.copy_.default"],
     "optimizers-without-state": ["ValueError: loaded state dict has a different number of parameter groups"],
+    "given-names-lost": ["these names have gone from what was given to be loaded: {'0."],
+    "beside-what-is-broadcast": ['Unexpected key(s) in state_dict: "0.weight", "0.bias"'],
+    "shared-module-wrapped": ['Missing key(s) in state_dict: "_orig_mod.1.weight", "_orig_mod.1.bias"'],
     "flat-empty-state": ["optim.state.0.weight: saved nothing, loaded []"],
 }
 """What the script of each known issue prints that says what broke."""
@@ -301,6 +304,12 @@ REPAIRS = {
     ),
     "frozen-and-renamed": Plant(
         _STATE_DICT, "_get_model_state_dict", "state_dict.pop(fqn)\n\n", "state_dict.pop(fqn, None)\n\n"
+    ),
+    "given-names-lost": Plant(
+        _STATE_DICT,
+        "_load_model_state_dict",
+        "local_state_dict = {}",
+        "local_state_dict, state_dict = {}, {**state_dict}",
     ),
     "flat-empty-state": Plant(
         _STATE_DICT,

@@ -159,6 +159,20 @@ def test_module_twice_beside_a_parameter_with_two_optimizers_or_none() -> None:
     assert "optim." not in script
 
 
+def test_model_and_its_layers_are_wrapped_at_last() -> None:
+    saved = Side(Parallelism(2), 1, whole="compiled DDP", each="checkpointed")
+    script = write_training_script(broken(Training(saved=saved, loaded=Side(each="compiled"))))
+    check_text(script)
+    for text in (
+        "optimizer.zero_grad()\nfor place in range(len(model)):\n    model[place] = checkpoint_wrapper(model[place])\n"
+        "model = DistributedDataParallel(model)\nmodel = torch.compile(model)\n",
+        "    model[place] = torch.compile(model[place])\n",
+        "from torch.nn.parallel import DistributedDataParallel\n",
+        "dist.init_process_group(",
+    ):
+        assert text in script, script
+
+
 ONE, TWO = Parallelism(data=1), Parallelism(data=2)
 APART = Optimizer(groups="matrices first", apart=True)
 
@@ -191,6 +205,9 @@ def test_side_that_only_some_ranks_share() -> None:
         (broken(Training(), "optim.param_groups.0.params"), r"compares optim\.param_groups\.0\.params"),
         (broken(Training((Block((Norm(), Again())),))), "block in which a layer comes again"),
         (broken(Training(saved=Side(steps=1, backward=True)), "grad.0.weight"), r"compares grad\.0\.weight"),
+        (broken(Training(saved=Side(whole="compiled", evaluated=True))), "evaluation of what is wrapped"),
+        (broken(Training(loaded=Side(whole="compiled", strict=False, submodules=(0,)))), "submodules of what is wrap"),
+        (broken(Training((Norm(), Again()), loaded=Side(each="compiled"))), "wrapped and come again"),
         (broken(Training((Mlp(), Norm()), optimizer=APART), "optim.state.1.bias.step"), "several optimizers"),
         (broken(Training(api="async"), "model.0.weight"), r"saved by async_save\(\)"),
         (broken(Training(loaded=Side(offload=True)), "model.0.weight"), "loaded into copies"),

@@ -119,6 +119,11 @@ def test_what_no_training_can_be_is_refused(fields: dict[str, Any], why: str) ->
         Training(**fields)
 
 
+def test_ddp_is_refused_beside_shards() -> None:
+    with pytest.raises(InvalidScenario, match="each rank has the whole"):
+        Side(Parallelism(data=2), whole="DDP compiled")
+
+
 @pytest.mark.parametrize("parallelism", PARALLELISMS, ids=repr)
 def test_everything_is_held_and_comes_back(parallelism: Parallelism, world: SimulatedWorld) -> None:
     training = replace(EVERYTHING, saved=Side(parallelism, 2))
@@ -320,6 +325,20 @@ def test_two_optimizers_or_none_and_a_module_by_two_names(
     assert breaches(training, replace(outcome, loaded=(gone, *others))) == [(WrongKeys, rank.after.tensors[0][0])]
 
 
+@pytest.mark.parametrize("each", ["bare", "compiled", "checkpointed"])
+@pytest.mark.parametrize("whole", ["bare", "DDP", "compiled", "compiled DDP", "DDP compiled"])
+def test_what_is_wrapped_is_saved_and_loaded_by_its_own_names(whole: Any, each: Any, world: SimulatedWorld) -> None:
+    layers, optimizer = (Mlp(2), Norm("frozen"), Counter(extra=True)), Optimizer("Adam")
+    side = Side(Parallelism(2), 1, evaluated=True, whole=whole, each=each)
+    bare = Side(Parallelism(data=2))
+    training = Training(layers, optimizer=optimizer, saved=side, loaded=bare, own=True)
+    assert breaches(training, run_training(world, training)) == []
+    training = Training(layers, optimizer=optimizer, loaded=replace(side, steps=0), own=True)
+    found = list(judge_training(training, run_training(world, training)))
+    known = set() if whole == "bare" and each != "compiled" else {TRAINING_ISSUES["given-names-lost"]}
+    assert {find_training_issue(breach) for breach in found} == known
+
+
 def test_gradients_that_no_step_has_used_stay_as_they_are(world: SimulatedWorld) -> None:
     saved, loaded = Side(steps=1, backward=True), Side(Parallelism(data=2), steps=1, backward=True)
     training = Training(optimizer=Optimizer("Adam"), saved=saved, loaded=loaded)
@@ -351,6 +370,7 @@ def test_gradients_that_no_step_has_used_stay_as_they_are(world: SimulatedWorld)
             Training(optimizer=None, loaded=Side(Parallelism(data=2), full=True, offload=True, broadcast=True)),
             "rank-0-broadcasts-alone",
         ),
+        (Training((Norm(), Again()), loaded=Side(whole="DDP compiled")), "shared-module-wrapped"),
         (
             Training(
                 (Norm(), Block((Mlp(2), Again()))),

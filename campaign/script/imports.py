@@ -48,12 +48,14 @@ _TORCH = {
     "mp": "import torch.multiprocessing as mp",
     "nn": "from torch import nn",
 }
+_MODULES = {"DistributedDataParallel": "from torch.nn.parallel import DistributedDataParallel"}
 _SAFETENSORS = {"save_file": "from safetensors.torch import save_file"}
 _DISTRIBUTED = {
     "_shard": ("sharded_tensor",),
     "_shard.sharded_tensor": ("ShardedTensor",),
     "_shard.sharding_spec": ("ChunkShardingSpec", "EnumerableShardingSpec", "ShardMetadata"),
     FSSPEC.removeprefix("torch.distributed."): ("FsspecReader", "FsspecWriter"),
+    "algorithms._checkpoint.checkpoint_wrapper": ("checkpoint_wrapper",),
     "checkpoint._extension": ("ExtensionRegistry", "StreamTransformExtension", "ZStandard"),
     "checkpoint._dedup_save_plans": ("dedup_save_plans",),
     "checkpoint._nested_dict": ("flatten_state_dict", "unflatten_state_dict"),
@@ -112,6 +114,7 @@ def import_block(source: str) -> str:
         wanted = [name for name in names if name in used]
         if wanted:
             torch.append(_from(f"torch.distributed.{module}", wanted))
+    torch += [line for name, line in _MODULES.items() if name in used]
     return "\n\n".join("\n".join(block) for block in (standard, torch) if block)
 
 

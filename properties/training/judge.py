@@ -121,7 +121,10 @@ class _Judged:
                     )
 
     def target(self, rank: int, whole: Whole, loaded: Loaded) -> Iterator[TrainingBreach]:
-        """What is wrong with what a rank holds after the load."""
+        """What is wrong with what a rank holds after the load, and with what it has given to it."""
+        for name in loaded.lost:
+            headline = f"{name} on rank {rank} has gone from the state dict that was given to be loaded"
+            yield self.breach(ChangedInput, "load", headline, name=f"given.{name}", rank=rank, expected="stays")
         before, after = _tensors(loaded.before), _tensors(loaded.after)
         kept = {name for name, tensor in before.items() if self.is_left_out(name, tensor)}
         for name in sorted(_without_gradients({*whole.tensors, *after}) - kept):

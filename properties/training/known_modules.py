@@ -48,4 +48,25 @@ MODULE_ISSUES: tuple[TrainingIssue, ...] = (
         training=Training((Norm(), Mlp()), optimizer=Optimizer(groups="matrices first", apart=True)),
         matches=module_symptoms.optimizers_without_state,
     ),
+    TrainingIssue(
+        id="given-names-lost",
+        title="set_model_state_dict() puts the names of DDP, or of torch.compile, into the state dict that it is given",
+        loses="the second model that is given one state dict, as an average of it, raises: Missing key",
+        training=Training(loaded=Side(whole="compiled")),
+        matches=module_symptoms.given_names_lost,
+    ),
+    TrainingIssue(
+        id="beside-what-is-broadcast",
+        title="with broadcast_from_rank0, other ranks that have the state dict too cannot load it into what is wrapped",
+        loses="where each rank has read the file, a module under DDP or torch.compile raises: Unexpected key(s)",
+        training=Training(optimizer=None, loaded=Side(Parallelism(2), full=True, broadcast=True, whole="DDP")),
+        matches=module_symptoms.beside_what_is_broadcast,
+    ),
+    TrainingIssue(
+        id="shared-module-wrapped",
+        title="under DDP or torch.compile, a module that a model has by two names cannot be loaded",
+        loses="a training that uses one module twice cannot be resumed under them",
+        training=Training((Norm(), Again()), loaded=Side(whole="compiled")),
+        matches=module_symptoms.shared_module_wrapped,
+    ),
 )

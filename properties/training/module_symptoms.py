@@ -5,19 +5,23 @@ from __future__ import annotations
 import ast
 import re
 
-from properties.violations import NotLoaded, WrongBits, WrongKeys, WrongObject
-from worlds.training import Renamed
+from properties.violations import ChangedInput, NotLoaded, WrongBits, WrongKeys, WrongObject
+from worlds.training import Renamed, Side
 from worlds.training.case import leaf_layers
+from worlds.training.wrapping import unwrapped_name
 
 from .breach import TrainingBreach
 from .facts import GROUPS, STATE, STATE_DICT, of_second_name, raised, refused_parameters, saved_names, saved_values
 
 __all__ = [
+    "beside_what_is_broadcast",
     "frozen_and_renamed",
+    "given_names_lost",
     "modifiers_not_asked_for",
     "optimizers_without_state",
     "renamed_for_the_load",
     "shared_module_full",
+    "shared_module_wrapped",
 ]
 
 
@@ -98,3 +102,46 @@ def optimizers_without_state(breach: TrainingBreach) -> bool:
     asked = breach.training.optimizer
     stateless = asked is not None and asked.apart and not any(name.startswith(STATE) for name in saved_names(breach))
     return stateless and not breach.training.flatten and raised(breach, "set", "ValueError", message, origin)
+
+
+def _is_wrapped(side: Side) -> bool:
+    return side.whole != "bare" or side.each == "compiled"
+
+
+def given_names_lost(breach: TrainingBreach) -> bool:
+    """Whether names have gone from the state dict that was loaded into a module that is wrapped."""
+    lost = breach.kind is ChangedInput and breach.side == "load" and breach.name.startswith("given.")
+    return lost and _is_wrapped(breach.training.loaded)
+
+
+def beside_what_is_broadcast(breach: TrainingBreach) -> bool:
+    """Whether another rank than 0 refuses names that it was given, and that rank 0 alone has put the wrapper's into."""
+    side, failed = breach.training.loaded, breach.failed
+    if failed is None or breach.rank == 0 or not (side.full and side.broadcast and _is_wrapped(side)):
+        return False
+    named = _refused_names(breach, "Unexpected")
+    return bool(named) and not _refused_names(breach, "Missing") and not any(map(_has_wrapper, named))
+
+
+def shared_module_wrapped(breach: TrainingBreach) -> bool:
+    """Whether a module that is wrapped lacks, by its second name, a parameter of one that it has by two names."""
+    if breach.failed is None or not _is_wrapped(breach.training.loaded):
+        return False
+    missing = _refused_names(breach, "Missing")
+    unexpected = _refused_names(breach, "Unexpected")
+    there = {unwrapped_name(name.removeprefix("module.").replace("_orig_mod.module.", "")) for name in missing}
+    return bool(missing) and all(of_second_name(breach.training.layers, name) for name in there | unexpected)
+
+
+def _refused_names(breach: TrainingBreach, what: str) -> set[str]:
+    """The names that a strict load of the model misses, or does not expect."""
+    if breach.failed is None or not raised(
+        breach, "set", "RuntimeError", "", "torch/nn/modules/module.py:load_state_dict"
+    ):
+        return set()
+    found = re.search(what + r" key\(s\) in state_dict: (.+?)\. ?$", breach.failed.raised.error.message, re.MULTILINE)
+    return set() if found is None else set(re.findall(r'"(.+?)"', found[1]))
+
+
+def _has_wrapper(name: str) -> bool:
+    return name.startswith("module.") or "_orig_mod." in name

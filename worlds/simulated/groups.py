@@ -283,7 +283,13 @@ def group_patches() -> list[Patch]:
         Patch(c10d, "_world", RankLocalWorld(c10d._world)),
         Patch(ProcessLocalGroup, "_start_coll", staticmethod(_start_simulated)),
         Patch(ProcessLocalGroup, "_end_coll", staticmethod(_end_simulated)),
+        # What DDP tells of itself when it is made, for which it asks a group that is no Python for its backend.
+        Patch(dist.Logger, "set_construction_data_and_log", _say_nothing),
     ]
+
+
+def _say_nothing(*_: object, **__: object) -> None:
+    """Nobody reads it."""
 
 
 def _create_group(_store: Any, rank: int, world_size: int, _timeout: timedelta) -> SimulatedGroup:

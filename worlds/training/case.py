@@ -27,6 +27,8 @@ __all__ = [
     "Side",
     "Training",
     "Use",
+    "WrappedLayers",
+    "WrappedWhole",
     "can_train",
     "leaf_layers",
 ]
@@ -196,6 +198,12 @@ class Parallelism(Concise):
         return self.replicas * max(1, self.data) * max(1, self.tensor)
 
 
+WrappedWhole = Literal["bare", "DDP", "compiled", "compiled DDP", "DDP compiled"]
+"""What the module is wrapped in, the outermost first: DistributedDataParallel, or what torch.compile makes of it."""
+
+WrappedLayers = Literal["bare", "compiled", "checkpointed"]
+"""What each layer is wrapped in: what torch.compile makes of it, or the wrapper of activation checkpointing."""
+
 Calls = Literal["together", "model first", "optimizer first"]
 _NO_PARALLELISM = Parallelism()
 
@@ -209,6 +217,7 @@ class Side(Concise):
     and the optimizer's state are asked for in one call or in two. With ``submodules``, those layers alone, by their
     places, are asked for of the model; of the optimizer all is, as torch documents it. With ``backward``, gradients are
     left of a backward pass that no step has followed; at load, only after steps, as torch documents it.
+    ``whole`` and ``each`` are what DCP finds the module and its layers wrapped in; steps are taken before.
     """
 
     _positional = 0
@@ -223,10 +232,14 @@ class Side(Concise):
     strict: bool = True
     submodules: tuple[int, ...] = ()
     backward: bool = False
+    whole: WrappedWhole = "bare"
+    each: WrappedLayers = "bare"
 
     def __post_init__(self) -> None:
         require(self.steps >= 0, f"a training cannot have taken {self.steps} steps")
         require(self.full or not self.broadcast, "broadcast_from_rank0 needs full_state_dict")
+        shared = self.parallelism.data or self.parallelism.tensor
+        require("DDP" not in self.whole or not shared, "DDP is for parameters of which each rank has the whole")
         require(sorted(set(self.submodules)) == list(self.submodules), f"not in order: {self.submodules}")
 
 

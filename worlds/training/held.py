@@ -16,6 +16,7 @@ from ..values import tensor_bytes
 from .live import LiveTraining
 from .model import ExtraCounterModule
 from .outcome import Held, HeldTensor
+from .wrapping import unwrapped_name
 
 __all__ = ["hold", "poison", "poison_training"]
 
@@ -40,7 +41,7 @@ def poison_training(live: LiveTraining) -> None:
     for name, value in _named(live):
         if isinstance(value, torch.Tensor) and ".param_groups." not in name:
             poison(value)
-    for module in live.model.modules():
+    for module in live.module.modules():
         if isinstance(module, ExtraCounterModule):
             module.count = -1
 
@@ -59,13 +60,13 @@ def poison(value: Any) -> None:
 
 
 def _named(live: LiveTraining) -> Iterator[tuple[str, Any]]:
-    for name, tensor in live.model.named_parameters(remove_duplicate=False):
-        yield f"model.{name}", tensor
-    for name, buffer in live.model.named_buffers(remove_duplicate=False):
-        yield f"model.{name}", buffer
-    for name, module in live.model.named_modules():
+    for name, tensor in live.module.named_parameters(remove_duplicate=False):
+        yield f"model.{unwrapped_name(name)}", tensor
+    for name, buffer in live.module.named_buffers(remove_duplicate=False):
+        yield f"model.{unwrapped_name(name)}", buffer
+    for name, module in live.module.named_modules():
         if isinstance(module, ExtraCounterModule):
-            yield f"model.{name}._extra_state", module.count
+            yield f"model.{unwrapped_name(f'{name}.')}_extra_state", module.count
     names: dict[torch.Tensor, str] = {parameter: name for name, parameter in live.parameters.items()}
     for name, parameter in live.parameters.items():
         if parameter.grad is not None:

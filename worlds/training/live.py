@@ -14,6 +14,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 from .case import Parallelism, Side, Training
 from .hyperparameters import learning_rate, own_options, variant_options, weight_decay
 from .model import BATCH, EmbeddingModule, Layers, MlpModule, ScaleModule, make_model
+from .wrapping import wrapped
 
 __all__ = ["LiveTraining"]
 
@@ -21,15 +22,17 @@ __all__ = ["LiveTraining"]
 class LiveTraining:
     """The training of one side, on the rank that makes it.
 
-    ``parameters`` are those that the optimizer has, by the first of their names.
+    ``parameters`` are those that the optimizer has, by the first of their names. ``module`` is what is trained, and
+    ``model`` what DCP is given: the same, or what it is wrapped in.
     """
 
     def __init__(self, training: Training, side: Side, *, loads: bool) -> None:
         self.training = training
         self.side = side
-        self.model = make_model(training)
-        _parallelize(self.model, side.parallelism)
-        self.parameters = dict(self.model.named_parameters())
+        self.module = make_model(training)
+        self.model: nn.Module = self.module
+        _parallelize(self.module, side.parallelism)
+        self.parameters = dict(self.module.named_parameters())
         self.optimizers = _make_optimizers(training, self.parameters, loads=loads)
         for _ in range(side.steps):
             self._backward()
@@ -39,19 +42,23 @@ class LiveTraining:
 
     def evaluate(self) -> None:
         """A forward pass, as between two epochs: without gradients, and with no step after it."""
-        self.model.eval()
+        self.module.eval()
         with torch.no_grad():
-            self.model(self._batch())
-        self.model.train()
+            self.module(self._batch())
+        self.module.train()
+
+    def wrap(self) -> None:
+        """Wrap the module, and its layers, as DCP is to find them. They take no step after that."""
+        self.model = wrapped(self.module, self.side)
 
     def reshard(self) -> None:
         """Free what ``fully_shard`` has gathered, so that the module has its sharded parameters again."""
-        for module in self.model.modules():
+        for module in self.module.modules():
             if isinstance(module, FSDPModule):
                 module.reshard()
 
     def _backward(self) -> None:
-        self.model(self._batch()).square().sum().backward()
+        self.module(self._batch()).square().sum().backward()
         for parameter in self.parameters.values():
             gradient = parameter.grad
             if isinstance(parameter, DTensor) and isinstance(gradient, DTensor):

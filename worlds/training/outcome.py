@@ -46,10 +46,14 @@ class Saved:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The load returned: what the rank held before it, all of it poisoned, and after ``set_state_dict``."""
+    """The load returned: what the rank held before it, all of it poisoned, and after ``set_state_dict``.
+
+    ``lost`` are the names that were in the model's state dict when that was given to ``set_state_dict``, and are not.
+    """
 
     before: Held
     after: Held
+    lost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

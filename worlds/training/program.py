@@ -48,6 +48,7 @@ def save_training(training: Training, path: str, rank: int) -> Saved | Failed:
     before = hold(live)
     if training.saved.evaluated:
         live.evaluate()
+    live.wrap()
     try:
         state = _call("get", path, lambda: _get(live))
         return Saved(before, _call("save", path, lambda: _save(live, state, path)))
@@ -61,16 +62,18 @@ def load_training(training: Training, path: str, rank: int) -> Loaded | Failed:
     poison_training(live)
     if training.loaded.evaluated:
         live.evaluate()
+    live.wrap()
     try:
         state = _call("get", path, lambda: _get(live))
         poison_training(live)  # the optimizer's state too, which may be new
         poison(state)
         before = hold(live)
         _call("load", path, lambda: dcp.load(state, checkpoint_id=path))
+        given = list(state["model"])
         _call("set", path, lambda: _set(live, state))
     except _CallFailed as stop:
         return stop.failed
-    return Loaded(before, hold(live))
+    return Loaded(before, hold(live), tuple(name for name in given if name not in state["model"]))
 
 
 def _call(name: str, path: str, function: Callable[[], T]) -> T:
@@ -100,7 +103,7 @@ def _options(live: LiveTraining) -> StateDictOptions:
 def _get(live: LiveTraining) -> dict[str, Any]:
     """The state dict to save, or to load into, by the calls that the side asks for."""
     model, optimizer, options = live.model, _given(live), _options(live)
-    asked = {model[place] for place in live.side.submodules}
+    asked = {live.module[place] for place in live.side.submodules}
     submodules: dict[str, Any] = {"submodules": asked} if asked else {}
     if live.side.calls == "together":
         both = get_state_dict(model, optimizer, options=options, **submodules)
@@ -114,7 +117,9 @@ def _get(live: LiveTraining) -> dict[str, Any]:
 
 def _set(live: LiveTraining, state: dict[str, Any]) -> None:
     model, optimizer, options = live.model, _given(live), _options(live)
-    of_model: Any = state["model"] if live.training.keep_prefixes else {model[live.side.submodules[0]]: state["model"]}
+    of_model: Any = (
+        state["model"] if live.training.keep_prefixes else {live.module[live.side.submodules[0]]: state["model"]}
+    )
     if live.side.calls == "together":
         of_optimizer = state.get("optim", {})
         set_state_dict(model, optimizer, model_state_dict=of_model, optim_state_dict=of_optimizer, options=options)

@@ -139,6 +139,28 @@ STATES = (
         ),
     ),
     Bug(
+        "names-of-compiled-module-in-checkpoint",
+        "the names of what torch.compile makes of a module in the checkpoint",
+        (Change("state_dict:_get_model_state_dict", "if fqn != key:", "if False:"),),
+        Witness("training_state", Training(saved=Side(steps=1, whole="compiled"))),
+    ),
+    Bug(
+        "wrapped-module-given-its-own-values",
+        "a module that is wrapped given its own values, and not those that are loaded",
+        (
+            Change(
+                "state_dict:_load_model_state_dict",
+                "state_dict[fqn_with_prefix] = load_value",
+                "state_dict[fqn_with_prefix] = value",
+            ),
+        ),
+        Witness(
+            "training_state",
+            Training(optimizer=None, loaded=Side(Parallelism(data=2), whole="compiled", full=True)),
+            known="given-names-lost",
+        ),
+    ),
+    Bug(
         "state-of-last-optimizer-alone",
         "the state of the last of several optimizers alone",
         (

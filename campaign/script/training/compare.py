@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from properties.violations import ChangedInput
 from worlds.training import Counter
 from worlds.training.case import leaf_layers
 
 from .plan import TrainingPlan
 
-__all__ = ["compare_helpers", "comparison", "fill_lines", "held_call"]
+__all__ = ["compare_helpers", "comparison", "fill_lines", "held_call", "lost_lines"]
 
 _TEXT = '''\
 def text(value):
@@ -103,11 +102,20 @@ def fill_lines(plan: TrainingPlan) -> list[str]:
     ]
 
 
+def lost_lines() -> list[str]:
+    """The statements that end with status 1 where names have gone from what was given to be loaded."""
+    return [
+        'lost = names - set(state["model"])',
+        "if lost:",
+        '    sys.exit(f"these names have gone from what was given to be loaded: {lost}")',
+    ]
+
+
 def comparison(plan: TrainingPlan) -> str:
     """The statements that compare, and end with status 1 where something is other than it should be."""
     rank = "[rank {rank}] " if plan.ranks > 1 else ""
     words = {"a": "before", "b": "after", "was": "was", "now": "now", "first": "was", "second": "is now", "rank": rank}
-    if plan.breach.kind is ChangedInput:
+    if plan.changes:
         return _COMPARISON.format(**words, wrong="saving has changed what is saved")
     if plan.is_left_out:
         return _COMPARISON.format(**words, wrong="what was to be ignored has been loaded")

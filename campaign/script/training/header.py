@@ -7,7 +7,6 @@ import re
 import torch
 
 from properties.verdict import describe_ranks
-from properties.violations import ChangedInput
 from worlds.outcome import RankOutcome, Returned
 from worlds.training import Failed, Loaded, Saved
 
@@ -37,17 +36,21 @@ def _title(plan: TrainingPlan) -> str:
     issue = plan.issue
     if issue is not None:
         return issue.title + ("" if issue.upstream is None else f" ({issue.upstream})")
+    if plan.loses:
+        return "to load a training changes the state dict that is given"
     if plan.compared is None:
         return f"to {plan.breach.side} a training {'hangs' if plan.hangs else 'fails'}"
-    if plan.breach.kind is ChangedInput:
+    if plan.changes:
         return "to save a training changes it"
     return "a training that is loaded is not the one that was saved"
 
 
 def _expected(plan: TrainingPlan) -> str:
+    if plan.loses:
+        return "the state dict that is loaded has the names that it had"
     if plan.compared is None:
         return f"{_calls(plan)} return{' on every rank' if plan.ranks > 1 else ''}"
-    if plan.breach.kind is ChangedInput:
+    if plan.changes:
         return "the training is what it was before it was saved"
     if plan.is_left_out:
         return "what is not in the checkpoint stays as it is"
@@ -61,7 +64,7 @@ def _calls(plan: TrainingPlan) -> str:
 
 def _seen(plan: TrainingPlan) -> list[str]:
     breach = plan.breach
-    if plan.compared is not None:
+    if plan.compared is not None or plan.loses:
         seen = [breach.headline.split(": ", 1)[1]]
         # Other values than those of hyperparameters are not the same in the script.
         seen += (

@@ -63,11 +63,21 @@ class TrainingPlan:
     @property
     def compared(self) -> Part | None:
         """What the script compares of a training, if it compares anything: the part that ``breach.name`` is of."""
-        if self.breach.kind not in _CONTENT:
+        if self.breach.kind not in _CONTENT or self.loses:
             return None
         if self.breach.name.startswith("model."):
             return "model"
         return "groups" if self.breach.name.startswith("optim.param_groups.") else "state"
+
+    @property
+    def changes(self) -> bool:
+        """Whether it is about what a save has changed."""
+        return self.breach.kind is ChangedInput and not self.loses
+
+    @property
+    def loses(self) -> bool:
+        """Whether it is about names that have gone from the state dict that was given to be loaded."""
+        return self.breach.name.startswith("given.")
 
     @property
     def is_left_out(self) -> bool:
@@ -118,7 +128,8 @@ class TrainingPlan:
     def has_group(self) -> bool:
         """Whether the script needs a process group."""
         broadcasts = any(side.broadcast for side in self.sides)
-        return self.ranks > 1 or broadcasts or any(self.has_mesh(name) for name in self.names)
+        wrapped = any("DDP" in side.whole for side in self.sides)
+        return self.ranks > 1 or broadcasts or wrapped or any(self.has_mesh(name) for name in self.names)
 
     @property
     def leaves_group(self) -> bool:

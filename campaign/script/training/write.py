@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from properties.training import TrainingBreach
-from properties.violations import ChangedInput
 
 from ..imports import import_block
 from ..outcomes import STAY, watchdog_text
@@ -11,12 +10,13 @@ from ..processes import exit_helpers, set_up
 from ..ranks import rank_condition, rank_list
 from ..text import indented, joined
 from .calls import get_lines, load_line, options_lines, save_line, set_lines
-from .compare import compare_helpers, comparison, fill_lines, held_call
+from .compare import compare_helpers, comparison, fill_lines, held_call, lost_lines
 from .header import header
 from .model import model_helpers, model_lines
 from .optimizer import evaluation_lines, optimizer_lines, step_helper, step_lines
 from .parallel import mesh_lines, parallel_lines
 from .plan import SideName, TrainingPlan
+from .wrapping import wrapper_lines
 
 __all__ = ["write_training_script"]
 
@@ -55,12 +55,13 @@ def _side(plan: TrainingPlan, name: SideName) -> list[list[str]]:
         *optimizer_lines(plan, name),
         *step_lines(plan, side),
     ]
+    wrap = wrapper_lines(plan.training, side)
     calls = _save(plan) if name == "save" else _load(plan)
     if not plan.is_partial(name):
-        return [[*made, *mesh, *ready], [*options, *calls]]
+        return [[*made, *mesh, *ready, *wrap], [*options, *calls]]
     ranks = range(side.parallelism.world_size)
     shared = [*mesh, f"group = dist.new_group({rank_list(ranks)})", *options]
-    part = [f"if {rank_condition('rank', ranks)}:", *indented([*made, *ready, *calls])]
+    part = [f"if {rank_condition('rank', ranks)}:", *indented([*made, *ready, *wrap, *calls])]
     return [[*shared, *part, *(_handed_over(plan, ranks) if name == "save" else [])]]
 
 
@@ -78,7 +79,7 @@ def _keeps_saved(plan: TrainingPlan) -> bool:
 
 
 def _save(plan: TrainingPlan) -> list[str]:
-    changes = plan.breach.kind is ChangedInput
+    changes = plan.changes
     watched = plan.hangs and plan.breach.side == "save"
     calls = [*get_lines(plan, "save"), save_line(plan)]
     lines = [
@@ -97,6 +98,9 @@ def _load(plan: TrainingPlan) -> list[str]:
     lines = evaluation_lines(plan, plan.training.loaded)
     if plan.hangs:
         return [*lines, *_watched(plan, [*get, *calls])]
+    if plan.loses:
+        names = 'names = set(state["model"])'
+        return [*lines, *get, calls[0], names, *calls[1:], *lost_lines()]
     lines += [*get, *(fill_lines(plan) if plan.fills else [])]
     if plan.compared is None:
         return [*lines, *calls]
