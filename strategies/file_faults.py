@@ -146,7 +146,6 @@ def failing_file_scenarios(
     earlier: Earlier = draw(st.sampled_from(_EARLIER), label="earlier save")
     storage = within_storages(draw(st.sampled_from(_STORAGES), label="storage"), shared=shared)
     groups = draw(_groups(name, 1, 2), label="operations on files")
-    unremoved = draw(_UNREMOVED, label="what cannot be written cannot be removed, if on fsspec")
     if draw(SPARED, label="nothing fails after all"):
         groups = []
     least = int(any(group.call.startswith("data.") and group.call not in _WITHOUT_ENTRIES[name] for group in groups))
@@ -154,6 +153,7 @@ def failing_file_scenarios(
         scenarios(failing="nothing", max_world_size=max_world_size, min_entries=least, max_entries=max_entries),
         label="scenario",
     )
+    unremoved = draw(_UNREMOVED, label="what cannot be written cannot be removed, if on fsspec")
     operation = scenario.operation(name)
     faults = _in_world(groups, name, operation.world_size, operation.coordinator)
     found = find_storage(storage)
