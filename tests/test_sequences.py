@@ -172,7 +172,7 @@ def by_async_save(step: Scenario, stager: Stager = "writer") -> Scenario:
 
 def test_saves_by_the_process_executor_are_of_the_state_at_the_call(processes: ProcessWorld) -> None:
     """Checkpoints in turn by the same daemons and any stager, the state of each changed while it is saved."""
-    steps = (STEP, replace(STEP, entries=STEP.entries[1:]), STEP, STEP, STEP)
+    steps = (STEP, replace(STEP, entries=STEP.entries[1:]), STEP, STEP, STEP, STEP)
     plain = run_sequence(processes, SaveSequence(steps), caching=False)
     sequence = SaveSequence(tuple(starmap(by_async_save, zip(steps, get_args(Stager), strict=True))))
     saved = run_async_sequence(processes, sequence)
