@@ -54,6 +54,8 @@ def _features(sequence: SaveSequence, outcome: SequenceOutcome) -> Iterator[str]
         yield "a later one" if number else "the first of its daemon"
         if step.save.stager in STAGING:
             yield STAGING[step.save.stager]
+        if step.save.named_by != "both":
+            yield f"by the {step.save.named_by} alone"
 
 
 def _blocking(sequence: SaveSequence) -> SaveSequence:

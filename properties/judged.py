@@ -41,7 +41,13 @@ JUDGED: dict[str, tuple[str, ...]] = {
     **FILE_FEATURES,
     **REQUEST_FEATURES,
     **TRAINING_FEATURES,
-    "async_save in a process": ("the first of its daemon", "a later one", *STAGING.values()),
+    "async_save in a process": (
+        "the first of its daemon",
+        "a later one",
+        *STAGING.values(),
+        "by the path alone",
+        "by the storage alone",
+    ),
     "two worlds": ("compared rank by rank", "a race, judged in each"),
     "planning": PLANNING_LAWS,
 }

@@ -45,6 +45,7 @@ CASE_FEATURES: dict[str, tuple[str, ...]] = {
         "torch_save_to_dcp",
         "BroadcastingTorchSaveReader",
         "BroadcastingTorchSaveReader, plain tensors alone",
+        "BroadcastingTorchSaveReader, not flattened",
         "window of a plain tensor",
         "window of chunks",
         "window of tiles",
@@ -204,6 +205,8 @@ def _of_route(case: Route) -> Iterator[tuple[str, str]]:
     else:
         plain = all(unit.tensor is not None and _is_plain(unit.tensor) for unit in case.scenario.units("load"))
         yield "another way", "BroadcastingTorchSaveReader" + ", plain tensors alone" * plain
+        if not case.scenario.planner.flatten_state_dict:
+            yield "another way", "BroadcastingTorchSaveReader, not flattened"
 
 
 def _is_plain(tensor: TensorEntry) -> bool:

@@ -112,6 +112,7 @@ FEATURES: dict[str, tuple[str, ...]] = {
         "resharded",
         "another kind at load",
         "not loaded",
+        "tied to another",
     ),
     "entry": (
         "tensor",
@@ -256,6 +257,8 @@ def _of_tensor(entry: TensorEntry) -> Iterator[str]:
     if math.prod(entry.shape) < 2:
         yield "one element" if math.prod(entry.shape) else "empty"
     yield f"{entry.fill} bits"
+    if entry.tied:
+        yield "tied to another"
     if entry.loaded is None:
         yield "not loaded"
     elif entry.saved is not None:

@@ -34,7 +34,7 @@ def routes(draw: DrawFn, *, max_world_size: int = 6, max_entries: int = 3) -> Ro
         scenarios(failing="nothing", max_world_size=max_world_size, max_entries=max_entries), label="scenario"
     )
     only = draw(st.sampled_from(("plain tensors", "plain tensors", "tensors", "anything")), label="if broadcast")
-    scenario = from_torch_save(scenario)
+    scenario = from_torch_save(scenario, by)
     if by == "broadcast" and only != "anything":
         scenario = replace(scenario, entries=tensors_alone(scenario.entries))
         if only == "plain tensors":

@@ -20,7 +20,7 @@ from .case_features import case_features
 from .failures import faults
 from .layouts import chunk_sharding_specs
 from .tensors import dtypes, tensor_shapes
-from .whole import scenarios
+from .whole import by_the_path, scenarios
 
 __all__ = ["async_save_sequences", "save_sequences"]
 
@@ -52,6 +52,7 @@ def save_sequences(draw: DrawFn, *, max_world_size: int = 3, min_steps: int = 2,
 def async_save_sequences(draw: DrawFn, *, max_world_size: int = 2, max_steps: int = 4) -> SaveSequence:
     """As :func:`save_sequences`, by ``async_save``, each with any stager; nobody fails, and there is always a group.
 
+    Some name the checkpoint by its storage alone, or by its path, where DCP makes the stager, a ``"default"`` one.
     Shrinks towards two saves of the same, with the storage writer as the stager. For the process executor, to whose
     daemons a writer or a planner that fails could not be sent.
     """
@@ -60,8 +61,14 @@ def async_save_sequences(draw: DrawFn, *, max_world_size: int = 2, max_steps: in
     first = draw(st.sampled_from(range(len(_STAGERS))), label="first stager")
     next_one = draw(st.sampled_from((0, 1, 1)), label="whether the next step has the next stager")
     numbers = (first + next_one * number for number in range(len(sequence.steps)))
+    by_path = draw(st.sampled_from((False, True)), label="by the path alone, where the stager is DCP's own")
     pairs = zip(sequence.steps, numbers, strict=True)
-    return SaveSequence(tuple(_asynchronous(step, _STAGERS[number % len(_STAGERS)]) for step, number in pairs))
+    steps = [_asynchronous(step, _STAGERS[number % len(_STAGERS)]) for step, number in pairs]
+    return SaveSequence(tuple(_by_path(step) if by_path else step for step in steps))
+
+
+def _by_path(step: Scenario) -> Scenario:
+    return by_the_path(step, ("save",)) if step.save.stager == "default" else step
 
 
 def _asynchronous(step: Scenario, stager: Stager) -> Scenario:

@@ -273,4 +273,15 @@ def state_dicts(
 
     # An empty state dict is a corner, and would else be two in five.
     some = lists(max(min_entries, min(1, max_entries)))
-    return weighted((1, lists(min_entries)), (2, some), whole=0).map(tuple)
+    drawn = weighted((1, lists(min_entries)), (2, some), whole=0).map(tuple)
+    return st.builds(_with_a_tie, drawn, st.sampled_from((0,) * 5 + (max_entries,)))
+
+
+def _with_a_tie(entries: tuple[Entry, ...], most: int) -> tuple[Entry, ...]:
+    """With one more tensor, which is tied to the first plain one, if there are no more than ``most`` then."""
+    plain = (entry for entry in entries if isinstance(entry, TensorEntry) and entry.saved == Plain())
+    tensor = next(plain, None)
+    if tensor is None or len(entries) >= most:
+        return entries
+    key = next(key for key in ("tied", "t", "u", "v", "w") if key not in {entry.key for entry in entries})
+    return (*entries, replace(tensor, key=key, tied=str(tensor.key)))

@@ -20,6 +20,7 @@ from worlds import (
     Nested,
     ObjectEntry,
     Operation,
+    PlannerOptions,
     ProcessWorld,
     Scenario,
     SimulatedWorld,
@@ -74,6 +75,23 @@ def test_tensors_are_broadcast_and_objects_refused(world: SimulatedWorld, proces
     said = "expected  load: every rank raises CheckpointException in 'plan' naming rank 0 (what it refuses); rank 1"
     assert said in str(breach.violation())
     assert find_route_issue(breach) is None
+
+
+@pytest.mark.parametrize("sharded", [True, False])
+def test_options_of_the_planner_go_to_what_reads_a_file(
+    sharded: bool, world: SimulatedWorld, processes: ProcessWorld
+) -> None:
+    """Where it does not flatten, a dict is no tensor."""
+    options = PlannerOptions(flatten_state_dict=False, flatten_sharded_tensors=sharded)
+    flat, nested = (
+        Route(from_torch_save(Scenario(entries, load=Operation(2), planner=options), "broadcast"), "broadcast")
+        for entries in ((TensorEntry("a.b", (2,)),), (Nested("a", entries=(TensorEntry("t"),)),))
+    )
+    for where, route, returned in ((world, flat, True), (processes, flat, True), (world, nested, False)):
+        outcome = run_route(where, route)
+        assert judge_route(route, outcome) is None
+        assert outcome.load is not None
+        assert outcome.load.returned == returned
 
 
 @ISSUES

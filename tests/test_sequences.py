@@ -20,7 +20,7 @@ from properties.sequence_issues import SEQUENCE_ISSUES, SequenceIssue, find_sequ
 from strategies import async_save_sequences, save_sequences
 from worlds import ChunkSharding, Fault, InvalidScenario, Operation, ProcessWorld, Scenario, TensorEntry
 from worlds.layouts import Plain
-from worlds.operations import Stager
+from worlds.operations import NamedBy, Stager
 from worlds.outcome import Deadlocked, ErrorRecord, Raised
 from worlds.processes.asynchronous import run_async_sequence
 from worlds.processes.sequences import run_sequence
@@ -179,6 +179,14 @@ def test_saves_by_the_process_executor_are_of_the_state_at_the_call(processes: P
     assert len(saved.steps) == len(steps)
     assert saved.steps[0].load is not None
     assert compare_async(sequence, plain, saved) is None
+    [alone, by_path] = (by_async_save(step, "default") for step in (STEP, STEP))
+    named = SaveSequence(
+        (
+            replace(alone, save=replace(alone.save, named_by="storage")),
+            replace(by_path, save=replace(by_path.save, named_by="path")),
+        )
+    )
+    check_async_sequence(named, processes)
     hangs = replace(STEP, faults=(Fault("save", 1, "writer.reset"),))
     assert isinstance(processes.run(hangs).save.ranks[0], Deadlocked), "also with the threads that serve a daemon"
     first = saved.steps[0]
@@ -241,4 +249,5 @@ def test_saves_for_a_daemon_have_any_stager_and_nobody_who_fails() -> None:
 
     collect()
     assert {step.save.stager for step in drawn} == set(get_args(Stager))
+    assert {step.save.named_by for step in drawn} == set(get_args(NamedBy))
     assert all(step.save.distributed and not step.faults for step in drawn)

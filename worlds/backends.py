@@ -147,12 +147,14 @@ class Memory(Fsspec):
         return tuple(file for file in found if not file.name.endswith(".metadata"))
 
     def clean_up(self, checkpoint_id: str) -> None:
-        """With the directory that it is in, which it may have made, once that is empty."""
+        """With the directories that it is in, which it may have made, once they are empty."""
         if _memory.exists(checkpoint_id):
             _memory.rm(checkpoint_id, recursive=True)
-        directory = checkpoint_id.rpartition("/")[0]
-        if _memory.exists(directory) and not _memory.ls(directory):
-            _memory.rmdir(directory)
+        directory = _memory._strip_protocol(checkpoint_id).rpartition("/")[0]
+        while directory and not (_memory.exists(directory) and _memory.ls(directory)):
+            if _memory.exists(directory):
+                _memory.rmdir(directory)
+            directory = directory.rpartition("/")[0]
 
 
 class Reference(Storage):

@@ -34,6 +34,7 @@ __all__ = [
     "make_stager",
     "make_writer",
     "save",
+    "save_options",
     "upload",
 ]
 
@@ -63,7 +64,7 @@ def save(
     if operation.api == "legacy":
         options = _legacy(operation, group)
         return _as_metadata(save_state_dict(state.entries, writer, planner=planner, **options))
-    options = _save_options(scenario, path, writer, planner, group)
+    options = save_options(scenario, path, writer, planner, group)
     if operation.api == "async":
         stager = None if tools is None else tools.stager(operation.stager)
         with Upload(state, writer, operation.stager, options, lent=stager) as begun:
@@ -84,7 +85,7 @@ def _save_by_path(
 ) -> Metadata:
     """Save without a writer, and without the planner where nothing is to be said to it."""
     operation = scenario.save
-    options = _save_options(scenario, path, None, planner, group)
+    options = save_options(scenario, path, None, planner, group)
     if operation.api == "async":
         with Upload(state, planner, None, options) as begun:
             if meanwhile is not None:
@@ -110,7 +111,7 @@ def _as_metadata(returned: object) -> Metadata:
 def upload(scenario: Scenario, state: StateDict, path: str, group: Any) -> Upload:
     """Call ``async_save`` as the scenario says, without faults."""
     writer = make_writer(scenario, path)
-    options = _save_options(scenario, path, writer, make_save_planner(scenario), group)
+    options = save_options(scenario, path, writer, make_save_planner(scenario), group)
     return Upload(state, writer, scenario.save.stager, options)
 
 
@@ -122,9 +123,10 @@ def _id(scenario: Scenario, name: Literal["save", "load"], path: str) -> dict[st
     return {"checkpoint_id": _name(storage.url(path) if operation.by_path else storage.checkpoint_id(path), operation)}
 
 
-def _save_options(
+def save_options(
     scenario: Scenario, path: str, writer: StorageWriter | None, planner: dcp.SavePlanner, group: Any
 ) -> dict[str, Any]:
+    """What ``save`` and ``async_save`` are both given beside the state."""
     return {
         **_id(scenario, "save", path),
         "storage_writer": writer,

@@ -56,7 +56,8 @@ class TensorEntry(Concise):
 
     ``fill`` says which bits it has: ``"distinct"`` (as unequal as the dtype allows), ``"special"`` (NaNs with payloads,
     infinities, negative zeros, extreme integers) or ``"constant"`` (all elements equal); see :mod:`worlds.values`. In
-    each ``step`` of a training it has others, but for bool, which has too few.
+    each ``step`` of a training it has others, but for bool, which has too few. It has the values of the tensor that it
+    is ``tied`` to, by the name of that, and where both are plain and contiguous it is saved from the memory of that.
     """
 
     _positional: ClassVar[int] = 2
@@ -68,6 +69,7 @@ class TensorEntry(Concise):
     loaded: Layout | None = _PLAIN
     fill: Literal["distinct", "special", "constant"] = "distinct"
     step: int = 0
+    tied: str = ""
 
     def __post_init__(self) -> None:
         require(all(extent >= 0 for extent in self.shape), f"{self.key!r} has a negative extent: {self.shape}")
@@ -93,6 +95,15 @@ class TensorEntry(Concise):
             require(holds, f"{self.key!r} is in shards, which cannot be {memory}")
         if isinstance(layout, EnumerableSharding) and layout.holder == "ShardedTensor":
             require(len(self.shape) > 0, f"{self.key!r} has no dims for a ShardedTensor to shard")
+
+    def content(self, fqn: str) -> tuple[str, tuple[int, ...], str, str, int]:
+        """What its bits are a function of, if that is its name."""
+        return self.tied or fqn, self.shape, self.dtype, self.fill, self.step
+
+    def is_in_memory_of(self, other: TensorEntry, name: str) -> bool:
+        """Whether it is tied to that tensor, of that name, and saved from its memory, on the ranks that have both."""
+        plain = all(isinstance(each, Plain) and each.memory == "contiguous" for each in (self.saved, other.saved))
+        return self.tied == name and plain and self.content("") == other.content(name) and math.prod(self.shape) > 0
 
     def layout(self, operation: Literal["save", "load"]) -> Layout | None:
         """How the ranks hold it in that operation, ``None`` where it is not there."""

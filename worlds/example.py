@@ -12,9 +12,14 @@ from .outcome import OperationOutcome, Outcome
 from .program import Call, GroupOf
 from .scenario import Scenario
 
-__all__ = ["ExampleWorld"]
+__all__ = ["ExampleWorld", "checkpoint_in"]
 
 T = TypeVar("T")
+
+
+def checkpoint_in(directory: str) -> str:
+    """The path of an example's checkpoint, whose own directory is in one that is not there yet, as in a new job."""
+    return f"{directory}/new/checkpoint"
 
 
 class ExampleWorld(Protocol):

@@ -28,7 +28,7 @@ class Route(Concise):
     """The save and load of ``scenario``, which has no faults, by another way.
 
     The state comes from a file of ``torch.save``, which one process writes, whole and with no options; see
-    :func:`from_torch_save`.
+    :func:`from_torch_save`. What reads such a file takes the options of a planner.
     """
 
     scenario: Scenario = _EMPTY
@@ -39,12 +39,16 @@ class Route(Concise):
         require(not self.scenario.faults, "what goes another way has no faults")
         require(not self.scenario.damages, "what goes another way is not damaged")
         require(self.scenario.storage == FILE_SYSTEM, "what goes another way is of DCP's own files")
-        require(self.scenario == from_torch_save(self.scenario), "a file of torch.save is of one process")
+        require(self.scenario == from_torch_save(self.scenario, self.by), "a file of torch.save is of one process")
 
 
-def from_torch_save(scenario: Scenario) -> Scenario:
-    """The scenario with its state whole in the memory of one process, which calls ``torch.save``."""
-    options = PlannerOptions(allow_partial_load=scenario.planner.allow_partial_load)
+def from_torch_save(scenario: Scenario, by: Way = "torch_save_to_dcp") -> Scenario:
+    """The scenario with its state whole in the memory of one process, which calls ``torch.save``, to go that way."""
+    given = scenario.planner
+    options = PlannerOptions(allow_partial_load=given.allow_partial_load)
+    if by == "broadcast":
+        sharded = given.flatten_sharded_tensors
+        options = replace(options, flatten_state_dict=given.flatten_state_dict, flatten_sharded_tensors=sharded)
     return replace(
         scenario,
         entries=tuple(map(_whole, scenario.entries)),

@@ -60,7 +60,10 @@ def _broadcasting_reader(scenario: Scenario, path: str) -> BroadcastingTorchSave
 
 
 def _dynamic_planner(scenario: Scenario) -> DynamicMetaLoadPlanner:
-    return DynamicMetaLoadPlanner(allow_partial_load=scenario.planner.allow_partial_load)
+    options = scenario.planner
+    return DynamicMetaLoadPlanner(
+        options.flatten_state_dict, options.flatten_sharded_tensors, allow_partial_load=options.allow_partial_load
+    )
 
 
 _CALLS: dict[Way, tuple[Call, Call | None]] = {

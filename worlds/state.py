@@ -22,7 +22,7 @@ from .objects import Instance, change, make_object, shown
 from .outcome import ChunkState, ContainerState, EntryState, ObjectState, TensorState
 from .parts import Box, Part
 from .scenario import Scenario
-from .state_tree import Leaf, children
+from .state_tree import Leaf, children, ties
 from .tensors import local_tensors, make_tensor
 from .values import expected_bits, poison_bits, poison_bytes, tensor_bytes
 
@@ -80,7 +80,7 @@ class StateDict:
         self._saved = {leaf.fqn: leaf.entry for leaf in scenario.leaves("save")}
         self._memory: dict[Path, list[GuardedMemory]] = {}
         self._module: torch.nn.Module | None = None
-        self.entries: dict[Any, Any] = self._rotated(dict(self._children(scenario.entries)))
+        self.entries: dict[Any, Any] = self._rotated(self._tied(dict(self._children(scenario.entries))))
         if scenario.container == "module":
             self._module = _module(self.entries)
             self.entries = dict(self._module.state_dict())
@@ -110,6 +110,14 @@ class StateDict:
         """Change every tensor and object that is on this rank, as the next step of a training does."""
         self._before_overwrite = self.observe()
         _overwrite(self.entries)
+
+    def _tied(self, entries: dict[Any, Any]) -> dict[Any, Any]:
+        """The entries, where tensors that are tied are in one memory, as those of a module are that shares weights."""
+        tied = ties(self._leaves.values()) if self._name == "save" else ()
+        for one, other in tied:
+            if one.path[0] in entries and other.path[0] in entries:
+                entries[one.path[0]] = entries[other.path[0]].detach()
+        return entries
 
     def _rotated(self, entries: dict[Any, Any]) -> dict[Any, Any]:
         if not self._operation.rotated or not entries:

@@ -6,14 +6,14 @@ a mapping is in them; whatever else stands there is one object. A unit's name is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
 from .entries import Entry, Nested, ObjectEntry, Path, TensorEntry
 
-__all__ = ["Leaf", "Unit", "children", "is_there", "leaves", "path_text", "units"]
+__all__ = ["Leaf", "Unit", "children", "is_there", "leaves", "path_text", "ties", "units"]
 
 Name = Literal["save", "load"]
 
@@ -87,6 +87,15 @@ def _leaves(placed: Iterator[tuple[Path, Entry]], operation: Name) -> Iterator[L
             yield from _leaves(_inside(entry, operation, path), operation)
         else:
             yield Leaf(path, entry)
+
+
+def ties(saved: Iterable[Leaf]) -> Iterator[tuple[Leaf, Leaf]]:
+    """Each tensor at the top that is saved from the memory of another, and that other."""
+    top = [(leaf, leaf.entry) for leaf in saved if len(leaf.path) == 1 and isinstance(leaf.entry, TensorEntry)]
+    for leaf, entry in top:
+        for other, tensor in top:
+            if other is not leaf and entry.is_in_memory_of(tensor, other.fqn):
+                yield leaf, other
 
 
 def _inside(nested: Nested, operation: Name, path: Path) -> Iterator[tuple[Path, Entry]]:

@@ -53,7 +53,7 @@ def expected_bits(fqn: str, entry: TensorEntry, part: Part) -> torch.Tensor:
 
     Not to be written to.
     """
-    return _select(_bits_at_step(fqn, entry.shape, entry.dtype, entry.fill, entry.step), entry, part)
+    return _select(_bits_at_step(*entry.content(fqn)), entry, part)
 
 
 def poison_bits(fqn: str, entry: TensorEntry, part: Part) -> torch.Tensor:
@@ -61,7 +61,7 @@ def poison_bits(fqn: str, entry: TensorEntry, part: Part) -> torch.Tensor:
 
     Not to be written to.
     """
-    return _select(_global_poison(fqn, entry.shape, entry.dtype, entry.fill), entry, part)
+    return _select(_global_poison(*entry.content(fqn)[:-1]), entry, part)
 
 
 def expected_bytes(fqn: str, entry: TensorEntry, box: Box) -> bytes:

@@ -271,6 +271,10 @@ _REASONS: tuple[Reason, ...] = (
             "_state_dict_stager:StateDictStager.deepcopy_with_tensor_offload",
             'reductor = getattr(x, "__reduce__", None)',
         ),
+        _in(
+            "state_dict_saver:async_save.maybe_close_owned_async_stager",
+            "if owned_async_stager is not None and not owned_async_stager_closed:",
+        ),
         _in("state_dict:_verify_options", "if not isinstance(param, _EXTRA_STATE):"),
         _in("state_dict:_load_model_state_dict", "elif info.full_state_dict:"),
         _in("state_dict:_get_optim_state_dict", "continue"),

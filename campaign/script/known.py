@@ -29,7 +29,7 @@ _FIELDS: dict[type, str] = {
     Damage: "kind file metadata byte bit inside other",
     Operation: "world_size coordinator api distributed schedule members no_dist rotated stager named_by pathlike",
     Schedule: "order threads_first",
-    TensorEntry: "key shape dtype saved loaded fill",
+    TensorEntry: "key shape dtype saved loaded fill tied",
     Plain: "ranks memory",
     MeshSharding: "mesh placements ranks memory",
     Replicate: "",

@@ -9,7 +9,7 @@ from properties.violations import ChangedOutside, WrongObject
 from worlds.dtypes import DTYPES
 from worlds.entries import Entry, Nested, ObjectEntry, Path, TensorEntry
 from worlds.layouts import ChunkSharding, Plain
-from worlds.state_tree import Leaf, children
+from worlds.state_tree import Leaf, children, ties
 
 from .faults import stateful_class
 from .known import CannotWrite
@@ -149,9 +149,10 @@ def _global(leaf: Leaf) -> Code:
 
 def state_block(plan: Plan, name: Name) -> list[str]:
     """The statements that make the state dict of an operation."""
-    if name == "save" and is_same(plan):
-        return []
     variable = state_name(plan, name)
+    tied = _tie_lines(plan, variable) if name == "save" else []
+    if name == "save" and is_same(plan):
+        return tied
 
     def value(leaf: Leaf, head: str) -> Code:
         entry = leaf.entry
@@ -166,7 +167,15 @@ def state_block(plan: Plan, name: Name) -> list[str]:
     else:
         items = _items(plan, children(plan.scenario.entries, name), name, value)
         lines = [render(Items(f"{variable} = {{", items))]
-    return [*_comments(plan, name), *lines, *per_rank_lines(plan, name, variable)]
+    return [*_comments(plan, name), *lines, *per_rank_lines(plan, name, variable), *tied]
+
+
+def _tie_lines(plan: Plan, variable: str) -> list[str]:
+    """Statements that let tensors have one memory."""
+    tied = list(ties(plan.leaves("save")))
+    if any(layout_of(leaf, "save") != Plain() for each in tied for leaf in each):
+        raise CannotWrite("there is no script for tied tensors that are on some ranks yet")
+    return [f"{place_of(plan, variable, one.path)} = {place_of(plan, variable, other.path)}" for one, other in tied]
 
 
 def _items(

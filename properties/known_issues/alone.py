@@ -22,10 +22,13 @@ from ..oracle import names_fault, names_refusal
 from ..verdict import Breach, Verdict
 from .entry import FAILED, operation_outcome
 
-__all__ = ["NOT_CONTIGUOUS", "ends_alone", "has_gaps", "overshoots"]
+__all__ = ["IN_ONE_MEMORY", "NOT_CONTIGUOUS", "ends_alone", "has_gaps", "overshoots"]
 
 NOT_CONTIGUOUS = "You are trying to save a non contiguous tensor"
 """What safetensors says of one."""
+
+IN_ONE_MEMORY = "Some tensors share memory"
+"""What safetensors says of two."""
 
 DEFAULT_STAGERS: tuple[Stager, ...] = ("default", "shared", "background", "shared background")
 """Those of ``async_save`` that are a ``DefaultStager``."""
@@ -170,6 +173,7 @@ _CAUSES = (
         lambda entry: entry.dtype == "bcomplex32",
     ),
     _Cause("safetensors-not-contiguous", NOT_CONTIGUOUS, has_gaps, apis=("uncoordinated",)),
+    _Cause("safetensors-tied", IN_ONE_MEMORY, lambda entry: bool(entry.tied), apis=("uncoordinated",)),
     # A copy of the tensor is made, which torch itself finds wrong.
     _Cause("chunk-behind-the-end", "and length 0 exceeds tensor dim", overshoots),
     _Cause("chunk-behind-the-end", "has out of bounds chunk", overshoots, apis=("uncoordinated",)),

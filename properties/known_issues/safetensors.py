@@ -14,17 +14,17 @@ from worlds.layouts import ChunkSharding, EnumerableSharding, Plain, Tile
 from worlds.operations import Operation, WriterOptions
 from worlds.outcome import ErrorRecord
 from worlds.scenario import Scenario
+from worlds.state_tree import ties
 from worlds.storages import FORMATTED, SAFETENSORS
 
 from ..verdict import Breach, Verdict
 from ..violations import BadStorageIndex, LostFailure, NotLoaded, NotRefused, UnexpectedFailure, WrongBits, WrongObject
-from .alone import NOT_CONTIGUOUS, ends_alone, has_gaps
+from .alone import IN_ONE_MEMORY, NOT_CONTIGUOUS, ends_alone, has_gaps
 from .entry import KnownIssue, blamed, is_due
 
 __all__ = ["ISSUES", "says"]
 
 Predicate = Callable[[Verdict, Breach], bool]
-_is_refused_alone: Predicate = ends_alone("safetensors-not-contiguous")
 
 
 def _fails(verdict: Verdict, breach: Breach, phase: str, by: Callable[[ErrorRecord], bool]) -> bool:
@@ -138,16 +138,30 @@ def _reaches_the_end(entry: TensorEntry) -> bool:
     return ends == list(entry.shape)
 
 
-def _is_not_contiguous(verdict: Verdict, breach: Breach) -> bool:
-    """Whether such a tensor is refused; or was by a thread of a writer with several, which nobody is told.
+def _is_refused(text: str, alone: Predicate, suspect: Callable[[TensorEntry], bool]) -> Predicate:
+    """Whether such a tensor is refused with that text; or was by a thread of a writer with several, unheard."""
+
+    def matches(verdict: Verdict, breach: Breach) -> bool:
+        if says("write", text)(verdict, breach) or alone(verdict, breach):
+            return True
+        return any(map(suspect, _tensors(verdict).values())) and _is_unheard(verdict, breach)
+
+    return matches
+
+
+def _refuses_ties(verdict: Verdict, breach: Breach) -> bool:
+    is_refused = _is_refused(IN_ONE_MEMORY, ends_alone("safetensors-tied"), lambda entry: bool(entry.tied))
+    return any(ties(verdict.scenario.leaves("save"))) and is_refused(verdict, breach)
+
+
+def _is_unheard(verdict: Verdict, breach: Breach) -> bool:
+    """Whether a thread of a writer with several has failed, which nobody is told.
 
     See ``second-writer-thread``: the thread's file is empty, and neither who loads nor who makes one file can read it;
     where there is an index, it has none of what was to be there.
     """
-    if says("write", NOT_CONTIGUOUS)(verdict, breach) or _is_refused_alone(verdict, breach):
-        return True
     scenario = verdict.scenario
-    if not any(map(has_gaps, _tensors(verdict).values())) or scenario.writer.thread_count < 2:
+    if scenario.writer.thread_count < 2:
         return False
     if scenario.storage == "consolidated":
         return says("write", "unpack requires a buffer of 8 bytes")(verdict, breach)
@@ -267,7 +281,17 @@ ISSUES = (
         title="what writes files of safetensors cannot save a tensor that is not contiguous",
         loses="a transposed or strided tensor, which DCP's own files take, cannot be saved",
         scenario=_scenario(TensorEntry("a", (2, 2), saved=Plain(memory="transposed"))),
-        matches=_of((*SAFETENSORS, FORMATTED), _is_not_contiguous),
+        matches=_of(
+            (*SAFETENSORS, FORMATTED),
+            _is_refused(NOT_CONTIGUOUS, ends_alone("safetensors-not-contiguous"), has_gaps),
+        ),
+    ),
+    KnownIssue(
+        id="safetensors-tied",
+        title="what writes files of safetensors cannot save two tensors that are in one memory",
+        loses="a model that ties weights, as of embedding and output, which DCP's own files take, cannot be saved",
+        scenario=Scenario((TensorEntry("a"), TensorEntry("b", tied="a")), storage="safetensors"),
+        matches=_of((*SAFETENSORS, FORMATTED), _refuses_ties),
     ),
     KnownIssue(
         id="safetensors-lazy-bits",

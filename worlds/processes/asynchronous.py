@@ -14,7 +14,7 @@ from functools import partial
 from torch.distributed.checkpoint.staging import AsyncStager
 from torch.distributed.checkpoint.state_dict_saver import AsyncCheckpointerType, AsyncSaveResponse, async_save
 
-from ..calls import make_save_planner, make_stager, make_writer
+from ..calls import make_save_planner, make_stager, make_writer, save_options
 from ..older import make_old
 from ..outcome import Outcome, RankOutcome, Returned
 from ..program import raised, round_trip
@@ -54,13 +54,12 @@ def _save(scenario: Scenario, name: str, rank: int, path: str, *, fresh: bool) -
     state = StateDict(scenario, "save", rank)
     try:
         with _closing_stager(scenario) as stager:
+            writer = None if scenario.save.by_path else make_writer(scenario, path)
             saving = async_save(
                 state.entries,
-                checkpoint_id=path,
-                storage_writer=make_writer(scenario, path),
-                planner=make_save_planner(scenario),
                 async_checkpointer_type=AsyncCheckpointerType.PROCESS,
                 async_stager=stager,
+                **save_options(scenario, path, writer, make_save_planner(scenario), None),
             )
             if isinstance(saving, AsyncSaveResponse):
                 saving.staging_completion.result()
@@ -75,7 +74,7 @@ def _save(scenario: Scenario, name: str, rank: int, path: str, *, fresh: bool) -
 @contextmanager
 def _closing_stager(scenario: Scenario) -> Iterator[AsyncStager | None]:
     """The stager that the save is given, if any, which its owner closes when the upload is done."""
-    stager = make_stager(scenario.save.stager)
+    stager = None if scenario.save.by_path else make_stager(scenario.save.stager)
     try:
         yield stager
     finally:

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar
 from ..damage import takes_older_save
 from ..do_damage import older_path
 from ..earlier import earlier_save
+from ..example import checkpoint_in
 from ..hygiene import forget_examples
 from ..launched import Launched
 from ..older import make_old
@@ -92,7 +93,7 @@ class ProcessWorld:
         """
         path = self.new_directory()
         try:
-            return self._run(scenario, f"{path}/checkpoint")
+            return self._run(scenario, checkpoint_in(path))
         finally:
             shutil.rmtree(path, ignore_errors=True)
 

@@ -18,6 +18,7 @@ from ..abandoned import Abandoned
 from ..damage import takes_older_save
 from ..do_damage import older_path
 from ..earlier import earlier_save
+from ..example import checkpoint_in
 from ..hygiene import as_if_first, forget_examples, quiet
 from ..launched import Launched
 from ..older import make_old
@@ -90,7 +91,7 @@ class SimulatedWorld:
         What DCP raises is part of the outcome. Raises what went wrong outside DCP.
         """
         directory = self.new_directory()
-        path = f"{directory}/checkpoint"
+        path = checkpoint_in(directory)
         try:
             if takes_older_save(scenario.damages):
                 with self.example():

@@ -21,6 +21,7 @@ import torch.distributed as dist
 from ..damage import takes_older_save
 from ..do_damage import older_path
 from ..earlier import earlier_save
+from ..example import checkpoint_in
 from ..hygiene import quiet
 from ..launched import Launched
 from ..older import make_old
@@ -93,7 +94,7 @@ class TorchrunWorld:
         os.mkdir(path)
         try:
             with quiet():
-                return self._run(scenario, f"{path}/checkpoint")
+                return self._run(scenario, checkpoint_in(path))
         finally:
             shutil.rmtree(path, ignore_errors=True)
 

@@ -1,8 +1,8 @@
-"""Bugs in how ``async_save`` copies the objects of a state dict."""
+"""Bugs in how ``async_save`` copies what is in a state dict."""
 
 from __future__ import annotations
 
-from worlds import ObjectEntry, Operation, Scenario
+from worlds import ObjectEntry, Operation, Scenario, TensorEntry
 from worlds.entries import Form
 
 from ..bug import Bug, Change, Witness
@@ -34,6 +34,19 @@ STAGING = (
         "an object staged once for each that holds it",
         (Change(f"{_STAGER}.deepcopy_with_tensor_offload", "y = memo.get(d, _nil)", "y = _nil"),),
         _staged("twice"),
+    ),
+    Bug(
+        "staged-memory-taken-for-another",
+        "memory staged once for all that is as large",
+        (
+            Change(
+                f"{_STAGER}._offload_tensor", "storage_id = id(untyped_storage)", "storage_id = len(untyped_storage)"
+            ),
+        ),
+        Witness(
+            "round_trip",
+            Scenario((TensorEntry("a"), TensorEntry("b")), Operation(api="async", stager="default")),
+        ),
     ),
     Bug(
         "own-copy-not-made",
