@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from worlds.histories import History, HistoryOutcome, Load, Save, Step, StepOutcome
 from worlds.outcome import Outcome, Raised, Returned
+from worlds.storages import lies_open
 
 from .agreement import is_race
 from .history_model import NOTHING, UNKNOWN, Sight
@@ -151,7 +152,8 @@ class _Judge:
                 index, EarlierChanged, f"the save fails in its plan, and has changed {list(seen.changed)}"
             )
         if not is_race(scenario) and not _goes_by_what_is_there(step):
-            for difference in _differences(seen, by_place=scenario.writer.thread_count == 1):
+            by_place = lies_open(self._history.storage) and scenario.writer.thread_count == 1
+            for difference in _differences(seen, by_place=by_place):
                 yield self._breach(index, MemoryShows, f"the save does not come to what it does alone: {difference}")
         outcome = Outcome(seen.operation, None, seen.metadata, seen.metadata_error, seen.files)
         verdict = judge_save(scenario, outcome)
@@ -242,7 +244,7 @@ def _alone(seen: StepOutcome) -> Outcome:
 
 
 def _differences(seen: StepOutcome, *, by_place: bool) -> Iterator[str]:
-    """How a save differs from itself alone; ``by_place`` says that it is no race what goes into which file."""
+    """How a save differs from itself alone; ``by_place`` says that it is no race, and known, what goes where."""
     alone = _alone(seen)
     for rank in differing_ranks(alone.save, seen.operation):
         yield f"rank {rank} does not see the same"

@@ -79,6 +79,7 @@ _LIMITS = {
     "dtypes": "tensors of other dtypes than",
     "objects": "what is no tensor",
     "by_many": "saves by several ranks",
+    "overwrites": "saves to where another was made",
     "options": "options of a writer other than",
     "uncoordinated": "saves with use_collectives=False",
     "stages": "async_save without a stager of its own",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 
-from properties.choices import fewer, only_in
+from properties.choices import fewer, on_storages, only_in
 from properties.history_issues import check_history
 from properties.sharding import sharded
 from strategies import histories, stored_histories
@@ -22,12 +22,13 @@ def test_histories(shard: int, world: ExampleWorld, history: History) -> None:
     check_history(history, world)
 
 
+@on_storages
 @only_in("simulated", "processes")
 @sharded
 @fewer(10)
 @given(history=stored_histories())
 def test_histories_on_storages(shard: int, world: ExampleWorld, history: History) -> None:
-    """On other storages too, each of which may keep less of an earlier checkpoint apart than the file system does."""
+    """On any storage, which may keep less of an earlier checkpoint apart than the file system does, or more."""
     check_history(history, world)
 
 

@@ -18,7 +18,7 @@ from worlds.routes import Route
 from worlds.scenario import Scenario
 from worlds.sequences import SaveSequence
 from worlds.side_by_side import SideBySide
-from worlds.storages import FILE_SYSTEM
+from worlds.storages import FILE_SYSTEM, SHIPPED
 from worlds.windows import Window
 
 __all__ = ["CASE_FEATURES", "case_features", "damage_features"]
@@ -116,9 +116,7 @@ CASE_FEATURES: dict[str, tuple[str, ...]] = {
         "stager used again",
         "tensors used again",
         "plans kept",
-        "on fsspec",
-        "on safetensors",
-        "on consolidated",
+        *(f"on {name}" for name in SHIPPED if name != FILE_SYSTEM),
     ),
     "ranks that die": (
         "in a save beside a checkpoint",

@@ -10,8 +10,9 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from worlds.entries import TensorEntry
 from worlds.fitting import fitted_history
 from worlds.histories import History, Save, Step
-from worlds.storages import SAFETENSORS
+from worlds.storages import FILE_SYSTEM, SAFETENSORS, SHIPPED
 
+from ._bounds import within_storages
 from ._reused import reused
 from ._telling import tell
 from ._weighted import weighted
@@ -21,14 +22,14 @@ from .storages import floating_entry
 
 __all__ = ["stored_histories"]
 
-_OPEN = ("fsspec", "safetensors", "consolidated")
-"""Those whose files with data lie open below a checkpoint's path, where ranks save together."""
-_WEIGHTS = {"safetensors": 2}
+_OTHERS = tuple(name for name in SHIPPED if name != FILE_SYSTEM)
+_WEIGHTS = {"fsspec": 3, "safetensors": 4, "consolidated": 3}
 
 
 @reused
 def _storages() -> SearchStrategy[str]:
-    return weighted(*((_WEIGHTS.get(name, 1), st.just(name)) for name in _OPEN))
+    """More often those where ranks save together and what is on the disk says more."""
+    return weighted(*((_WEIGHTS.get(name, 1), st.just(name)) for name in _OTHERS))
 
 
 @st.composite
@@ -42,14 +43,14 @@ def stored_histories(
     saves without ``checkpoint_id``: all else fails in released torch, at the first step. Shrinks as
     :func:`strategies.histories`.
     """
-    storage = draw(_storages() if names is None else names, label="storage")
+    storage = within_storages(draw(_storages() if names is None else names, label="storage"))
     anything = draw(st.sampled_from((False,) * 9 + (True,)), label="anything, if safetensors")
     without_id = draw(st.sampled_from((True, True, True, False)), label="without checkpoint_id, if consolidated")
     history = draw(histories(max_world_size=max_world_size, max_steps=max_steps), label="history")
     history = fitted_history(history, storage)
     if storage in SAFETENSORS and not anything:
         history = _of_tensors(history)
-    if storage == "consolidated" and not anything:
+    if storage in ("consolidated", "whole_consolidated") and not anything:
         entries = tuple(floating_entry(entry) for entry in history.entries if isinstance(entry, TensorEntry))
         steps = tuple(_with_some(step, len(entries)) for step in history.steps)
         history = replace(history, entries=entries, steps=tuple(map(_without_id, steps)) if without_id else steps)

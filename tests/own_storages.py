@@ -10,7 +10,7 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.filesystem import SerializationFormat
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
 
-__all__ = ["Dropping", "Incomplete", "Local", "Mistaken", "OfAnotherFormat", "Unready"]
+__all__ = ["Dropping", "Immutable", "Incomplete", "Local", "Mistaken", "OfAnotherFormat", "Unready"]
 
 
 class Local:
@@ -19,7 +19,7 @@ class Local:
     limits = {"uncoordinated": False, "objects": False}
 
     def checkpoint_id(self, path: str) -> str:
-        return f"{os.path.dirname(path)}-own/checkpoint"
+        return f"{path}-own/checkpoint"
 
     def make_writer(self, checkpoint_id: str) -> Any:
         return dcp.FileSystemWriter(checkpoint_id, sync_files=False)
@@ -42,6 +42,15 @@ class Dropping(Local):
 
     def make_writer(self, checkpoint_id: str) -> Any:
         return _DroppingWriter(checkpoint_id, sync_files=False)
+
+
+class Immutable(Local):
+    """Takes no save to where something is, and says so."""
+
+    limits = {"uncoordinated": False, "objects": False, "overwrites": False}
+
+    def make_writer(self, checkpoint_id: str) -> Any:
+        return dcp.FileSystemWriter(checkpoint_id, sync_files=False, overwrite=False)
 
 
 class Incomplete:

@@ -72,6 +72,17 @@ def test_writer_that_is_used_again_does_not_fail_again(either: ExampleWorld) -> 
     assert [step.operation.returned for step in outcome.steps] == [False, True, False, True]
 
 
+@pytest.mark.parametrize("storage", ["file_system", "fsspec"])
+def test_what_was_not_reached_does_not_fail_a_later_step(storage: str, either: ExampleWorld) -> None:
+    """By a call that tells a writer, or a reader, that is used again nothing that it would set itself up by."""
+    legacy = Operation(api="legacy")
+    saves = Save("a", legacy, again=("writer",), file_faults=(FileFault("save", 0, "data.open", skip=1),))
+    loads = Load("a", legacy, again=("reader",), file_faults=(FileFault("load", 0, "data.open", skip=1),))
+    steps = (saves, replace(saves, file_faults=()), loads, replace(loads, file_faults=()))
+    outcome = run_history(either, History((TensorEntry("a"),), steps, storage=storage))
+    assert [step.operation.returned for step in outcome.steps] == [True] * 4
+
+
 def test_save_that_fails_in_its_plan_and_changes_something_is_a_violation(world: SimulatedWorld) -> None:
     outcome = run_history(world, LONG)
     steps = list(outcome.steps)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 
 from properties import judge
+from properties.judge_history import judge_history
 from properties.summary import feature_table, left_out_lines
 from strategies import limit_storages, scenarios
 from tests.test_pytest_run import run
 from worlds import InvalidScenario, ObjectEntry, Operation, Scenario, SimulatedWorld, TensorEntry
-from worlds.fitting import fitted
+from worlds.file_faults import FileFault
+from worlds.fitting import fitted, fitted_history
+from worlds.histories import History, Load, Save
+from worlds.run_history import run_history
 from worlds.storages import limits_of
 
 LOCAL = "tests.own_storages:Local"
 DROPPING = "tests.own_storages:Dropping"
+IMMUTABLE = "tests.own_storages:Immutable"
 
 
 @pytest.mark.parametrize(
@@ -84,6 +90,28 @@ def test_every_scenario_is_on_the_storage_that_was_chosen() -> None:
         draw()
     finally:
         limit_storages()
+
+
+def test_histories_of_it_come_to_what_the_model_says(world: SimulatedWorld) -> None:
+    """Over what is there, where that is possible; else each save is at a checkpoint of its own, and is loaded there."""
+    history = History((TensorEntry("a"),), (Save(), Load(), Save(), Load(), Save("b"), Load(), Load("b")))
+    for name, places in ((LOCAL, "aaaabab"), (IMMUTABLE, ["a", "a", "a_2", "a_2", "b", "a_2", "b"])):
+        own = fitted_history(history, name)
+        assert [step.at for step in own.steps] == list(places)
+        assert fitted_history(own, name) == own
+        assert judge_history(own, run_history(world, own)) == ()
+    taken = replace(history, storage=IMMUTABLE)
+    breach, *_ = judge_history(taken, run_history(world, taken))
+    assert "Checkpoint already exists" in str(breach.violation())
+
+
+def test_what_fails_below_it_fails_where_nothing_is(world: SimulatedWorld) -> None:
+    """What it asks of its files where something is already, nobody knows: so in a history it is at loads alone."""
+    saves = Save(file_faults=(FileFault("save", 0, "data.open"),))
+    loads = Load(file_faults=(FileFault("load", 0, "data.open"),))
+    own = fitted_history(History((TensorEntry("a"),), (saves, loads)), LOCAL)
+    assert [step.file_faults for step in own.steps] == [(), loads.file_faults]
+    assert judge_history(own, run_history(world, own)) == ()
 
 
 def test_summary_tells_what_was_not_judged() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import Phase, find, given, settings
@@ -31,11 +33,14 @@ from worlds.file_faults import FileFault
 from worlds.fitting import fitted_history
 from worlds.histories import History, Load, Save
 from worlds.outcome import Returned
+from worlds.reference import CHECKPOINTS
 from worlds.run_history import run_history
+from worlds.storages import SERVED
 
 TWO, WITHOUT_ID = Operation(2), Operation(2, api="legacy")
 ENTRIES = (TensorEntry("a", (4,), saved=ChunkSharding(0, (0, 1))), TensorEntry("b", (3,)))
 OPEN = ("fsspec", "safetensors", "consolidated")
+IN_ONE_PROCESS = ("memory", "reference")
 
 
 @pytest.fixture(params=["simulated", "processes"])
@@ -83,7 +88,14 @@ def test_save_that_is_overtaken_comes_to_what_it_does_alone(either: ExampleWorld
         assert judge_history(history, run_history(either, history)) == ()
 
 
-@pytest.mark.parametrize("storage", OPEN)
+@pytest.mark.parametrize("storage", [*IN_ONE_PROCESS, "threaded", "whole", SERVED])
+def test_long_history_on_others_does_too(storage: str, world: SimulatedWorld) -> None:
+    history = long_history(storage)
+    breaches = judge_history(history, run_history(world, history))
+    assert breaches == (), breaches[0].violation()
+
+
+@pytest.mark.parametrize("storage", [*OPEN, *IN_ONE_PROCESS])
 def test_two_runs_are_equal(storage: str, world: SimulatedWorld) -> None:
     history = long_history(storage)
     assert run_history(world, history) == run_history(world, history)
@@ -104,10 +116,38 @@ def test_what_the_storage_does_not_support_is_no_history(history: History, says:
     assert fitted_history(history, "safetensors").storage == "safetensors", "the nearest one is"
 
 
-def test_storage_that_keeps_its_files_elsewhere_has_no_history() -> None:
-    for storage in ("memory", "reference", "somewhere:else"):
-        with pytest.raises(InvalidScenario, match=f"^{storage} has no files below its path"):
-            History(storage=storage)
+def test_storage_that_is_not_there_has_no_history() -> None:
+    with pytest.raises(InvalidScenario, match=r"^the storage somewhere:else cannot be made"):
+        History((), (Save(),), storage="somewhere:else")
+
+
+def test_what_failed_over_it_leaves_a_checkpoint_of_the_reference_as_it_was(world: SimulatedWorld) -> None:
+    """DCP does nothing by itself to what a storage that keeps a checkpoint whole has: no mixture is DCP's own fault."""
+    fails = Save("a", TWO, faults=(Fault("save", 0, "writer.write_data"),))
+    history = History(ENTRIES, (Save("a", TWO), fails, Load("a", Operation(3))), storage="reference")
+    outcome = run_history(world, history)
+    assert judge_history(history, outcome) == ()
+    whole = replace(history, steps=(history.steps[0], history.steps[2]))
+    assert run_history(world, whole).steps[-1].operation.ranks == outcome.steps[-1].operation.ranks
+
+
+@pytest.mark.parametrize("storage", ["memory", "reference"])
+def test_history_leaves_nothing_in_memory(storage: str, world: SimulatedWorld) -> None:
+    memory: Any = import_module("fsspec").filesystem("memory")
+
+    def kept() -> tuple[set[str], set[str], list[str]]:
+        return set(CHECKPOINTS), set(memory.store), list(memory.pseudo_dirs)
+
+    before = kept()
+    run_history(world, long_history(storage))
+    assert kept() == before
+
+
+def test_save_by_one_is_overtaken_by_nothing_of_another_job() -> None:
+    steps = (Save("a", Operation(2, api="async"), overtaken=True), Load("a", TWO))
+    fitting = fitted_history(History(ENTRIES, steps), "whole")
+    assert [step.operation.world_size for step in fitting.steps] == [1, 2]
+    assert not fitting.is_overtaken(0)
 
 
 @pytest.mark.parametrize("storage", OPEN)

@@ -1,11 +1,11 @@
-"""Three storages that are broken on purpose, to see what is said of one: ``--storage=worlds.broken:Dropping``.
+"""Four storages that are broken on purpose, to see what is said of one: ``--storage=worlds.broken:Dropping``.
 
 Each is the reference storage with one defect of a kind that storages really have.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch.distributed.checkpoint import Metadata, SavePlan, SavePlanner, StorageWriter
 from torch.distributed.checkpoint.storage import WriteResult
@@ -15,7 +15,7 @@ from .backends import Reference
 from .operations import WriterOptions
 from .reference import CHECKPOINTS, Checkpoint, ReferenceWriter
 
-__all__ = ["Acknowledging", "Dropping", "Misnaming"]
+__all__ = ["Acknowledging", "Dropping", "Keeping", "Misnaming"]
 
 _EACH = 1000
 """Bytes, of which one is dropped."""
@@ -97,3 +97,22 @@ def _errors(checkpoint_id: str) -> list[Exception]:
     checkpoint = CHECKPOINTS[checkpoint_id]
     assert isinstance(checkpoint, _Unfinished)
     return checkpoint.errors
+
+
+class Keeping(Reference):
+    """Writes no file again that is there, by the names that every save gives: the first save to a checkpoint stays."""
+
+    def make_writer(self, checkpoint_id: str, options: WriterOptions) -> StorageWriter:
+        return _KeepingWriter(checkpoint_id)
+
+
+class _KeepingWriter(ReferenceWriter):
+    def prepare_global_plan(self, plans: list[SavePlan]) -> list[SavePlan]:
+        return [replace(plan, storage_data=str(rank)) for rank, plan in enumerate(plans)]
+
+    def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
+        files = CHECKPOINTS.setdefault(self.checkpoint_id, Checkpoint()).files
+        before = dict(files)
+        written = super().write_data(plan, planner)
+        files.update(before)
+        return written

@@ -207,6 +207,8 @@ LIMITS = {
     "metadata": "A new reader reads what the save's metadata say, and with list_files each item is within its file. "
     "Where it keeps none: that is not judged.",
     "by_many": "Any number of ranks saves together. Where not: one rank saves, and any number loads.",
+    "overwrites": "A save goes to where another was made, or begun, and takes its place. Where it cannot: each goes to "
+    "a checkpoint of its own.",
 }
 """What depends on a declaration, by the field of :class:`worlds.storages.Limits`: what holds without it, and with."""
 

@@ -24,7 +24,7 @@ from torch.distributed.checkpoint.filesystem import FileSystem
 from .errors import RAISES_NOTHING
 from .file_faults import FileFault
 
-__all__ = ["BUFFERS", "FailingFiles", "files_of"]
+__all__ = ["BUFFERS", "FailingFiles", "files_of", "put_back"]
 
 BUFFERS = {"data": 256, "metadata": io.DEFAULT_BUFFER_SIZE}
 """The sizes of files' buffers, in bytes.
@@ -139,6 +139,14 @@ def files_of(files: Any) -> Literal["system", "fsspec"] | None:
     return "fsspec" if any(module.endswith("fsspec_filesystem") for module in modules) else None
 
 
+def put_back(files: Any) -> None:
+    """Let no operation of ``files`` fail any more that :meth:`FailingFiles.place` has let fail, but in open files."""
+    for name in (*_OF_PATHS, "create_stream", "init_path"):
+        vars(files).pop(name, None)
+    if isinstance(getattr(files, "fs", None), _FailingFsspec):
+        files.fs = files.fs.whole
+
+
 def _kind_of(path: Any) -> Literal["data", "metadata"]:
     return "data" if str(path).endswith(".distcp") else "metadata"
 
@@ -177,33 +185,33 @@ class _FailingFsspec:
     """A file system of fsspec, each operation of which may fail, before it has done anything."""
 
     def __init__(self, files: Any, strike: Callable[[str], Strike | None]) -> None:
-        self._files = files
+        self.whole = files
         self._strike = strike
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._files, name)
+        return getattr(self.whole, name)
 
     def open(self, path: Any, mode: str) -> Any:
         kind = _kind_of(path)
         self._may_fail(f"{kind}.open")
-        return _FailingFile(self._files.open(path, mode), lambda method: self._strike(f"{kind}.{method}"))
+        return _FailingFile(self.whole.open(path, mode), lambda method: self._strike(f"{kind}.{method}"))
 
     def makedirs(self, path: Any, exist_ok: bool) -> None:
         self._may_fail("directory.mkdir")
-        self._files.makedirs(path, exist_ok=exist_ok)
+        self.whole.makedirs(path, exist_ok=exist_ok)
 
     def exists(self, path: Any) -> bool:
         self._may_fail("metadata.exists")
-        return bool(self._files.exists(path))
+        return bool(self.whole.exists(path))
 
     def rename(self, path: Any, new_path: Any) -> None:
         self._may_fail("metadata.rename")
-        self._files.rename(path, new_path)
+        self.whole.rename(path, new_path)
 
     def rm(self, path: Any) -> None:
         if str(path).endswith(".metadata"):  # and not what could not be written
             self._may_fail("metadata.remove")
-        self._files.rm(path)
+        self.whole.rm(path)
 
     def _may_fail(self, call: str) -> None:
         strike = self._strike(call)

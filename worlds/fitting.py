@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
 from typing import Literal
 
@@ -50,13 +52,21 @@ def fitted(scenario: Scenario, storage: str) -> Scenario:
 
 
 def fitted_history(history: History, storage: str) -> History:
-    """The history on that storage, as above: its entries, options, calls and faults are what the storage takes."""
+    """The history on that storage, as above: its entries, options, calls and faults are what the storage takes.
+
+    Of a storage of the user's own it is not known what it asks of its files where something is already: there none
+    fails at a save.
+    """
     limits = find_storage(storage).limits
     entries = history.entries if limits.objects else tensors_alone(history.entries)
     fitting = (_of_dtypes(entry, limits) for entry in entries)
     kept = tuple(entry for entry in fitting if isinstance(entry, TensorEntry | ObjectEntry))  # in a history, all are
     keys = {entry.key for entry in kept}
-    steps = (replace(step, without=tuple(key for key in step.without if key in keys)) for step in history.steps)
+    steps: Iterable[Step] = (
+        replace(step, without=tuple(key for key in step.without if key in keys)) for step in history.steps
+    )
+    if not limits.overwrites:
+        steps = _apart(steps)
     return replace(
         history,
         entries=kept,
@@ -66,14 +76,39 @@ def fitted_history(history: History, storage: str) -> History:
     )
 
 
+def _apart(steps: Iterable[Step]) -> Iterator[Step]:
+    """The steps, with each save at a checkpoint of its own, and each load of the last that was to be there."""
+    counts: Counter[str] = Counter()
+    for step in steps:
+        counts[step.at] += isinstance(step, Save)
+        number = counts[step.at]
+        yield replace(step, at=f"{step.at}_{number}") if number > 1 else step
+
+
 def _fitted_step(step: Step, storage: str) -> Step:
     found = find_storage(storage)
-    step = replace(step, file_faults=_file_faults(step.file_faults, found))
+    faults = _file_faults(step.file_faults, found)
+    if isinstance(step, Save) and storage not in SHIPPED:
+        faults = ()
+    step = replace(step, file_faults=faults)
     if not isinstance(step, Save):
         return replace(step, operation=_with_storage(step.operation, "load", storage))
     overwrite = step.overwrite or not found.limits.takes("overwrite")
+    if not found.limits.by_many and step.operation.world_size > 1:
+        step = _step_of_one(step)
     operation = _save(_with_storage(step.operation, "save", storage), found.limits)
     return replace(step, operation=operation, overwrite=overwrite)
+
+
+def _step_of_one(step: Save) -> Save:
+    """The save by its first rank alone; what overtook that of several is then of another job."""
+    return replace(
+        step,
+        overtaken=False,
+        operation=_of_one(step.operation),
+        faults=tuple(fault for fault in step.faults if fault.rank == 0),
+        file_faults=tuple(fault for fault in step.file_faults if fault.rank == 0),
+    )
 
 
 def _file_faults(faults: tuple[FileFault, ...], storage: Storage) -> tuple[FileFault, ...]:
@@ -88,12 +123,14 @@ def _saved_by_one(scenario: Scenario) -> Scenario:
         return scenario
     faults = tuple(fault for fault in scenario.faults if fault.operation == "load" or fault.rank == 0)
     entries = tuple(map(_held_by_one, scenario.entries))
-    save = replace(
-        scenario.save, world_size=1, coordinator=0, members=(), schedule=replace(scenario.save.schedule, order=())
-    )
+    save = _of_one(scenario.save)
     if not save.coordinated:
         save = replace(save, api="current")  # or each rank would load what it has saved itself
     return replace(scenario, entries=entries, save=save, faults=faults)
+
+
+def _of_one(save: Operation) -> Operation:
+    return replace(save, world_size=1, coordinator=0, members=(), schedule=replace(save.schedule, order=()))
 
 
 def _held_by_one(entry: Entry) -> Entry:

@@ -20,7 +20,7 @@ from .layouts import ChunkSharding, Layout, MeshSharding, Plain
 from .operations import Operation, PlannerOptions, WriterOptions
 from .outcome import ErrorRecord, FileRecord, MetadataRecord, OperationOutcome, Outcome, Raised
 from .scenario import Scenario
-from .storages import FILE_SYSTEM, SHIPPED, find_storage
+from .storages import FILE_SYSTEM
 
 __all__ = ["Again", "History", "HistoryOutcome", "Load", "Save", "SaveAlone", "Step", "StepOutcome"]
 
@@ -110,7 +110,8 @@ def _check_step(step: Step, *not_used: Again) -> None:
 class History(Concise):
     """The ``steps`` of one training with those ``entries``, each of which has other values at each save.
 
-    Each checkpoint is on that ``storage``, one of :mod:`worlds.storages` whose files with data lie open below its path.
+    Each checkpoint is on that ``storage``, of :mod:`worlds.storages` or of the user's own. Where its files lie open
+    below its path, a history is also judged by which of them change.
 
     Consecutive steps in a world of the same size are one job, in the same processes; in another world it is another
     job. At each step tensors are held by all its ranks: plain, on a mesh of one dim, or by a chunk sharding, of which
@@ -126,8 +127,6 @@ class History(Concise):
     storage: str = FILE_SYSTEM
 
     def __post_init__(self) -> None:
-        lies_open = self.storage in SHIPPED and find_storage(self.storage).suffix is not None
-        require(lies_open, f"{self.storage} has no files below its path, whose changes a history is judged by")
         require(len(self.steps) < LAST_STEP, f"a history has less than {LAST_STEP} steps")
         require(self.writer.overwrite, "each save says whether it overwrites")
         require(not self.writer.cache_staged_state_dict, "to cache what is staged takes pinned memory")

@@ -13,6 +13,7 @@ from torch.distributed.checkpoint.metadata import Metadata
 from torch.distributed.checkpoint.staging import AsyncStager
 
 from . import calls
+from .fail_files import files_of, put_back
 from .histories import Again
 from .inject import Injection
 from .operations import Stager
@@ -138,9 +139,11 @@ class _Kept:
     def make_bare(self) -> None:
         """Take what was put in front of methods, faults among it, from what was used, and from its file system."""
         for used in self._used:
-            for thing in filter(None, (used, getattr(used, "fs", None))):
-                for name in [name for name in vars(thing) if callable(getattr(type(thing), name, None))]:
-                    del vars(thing)[name]
+            for name in [name for name in vars(used) if callable(getattr(type(used), name, None))]:
+                del vars(used)[name]
+            files = getattr(used, "fs", None)
+            if files_of(files) is not None:
+                put_back(files)
 
     def _get(self, kind: Again, make: Callable[[], T], *options: str, path: str | None = None) -> T:
         key, things = (kind, *options), self._things

@@ -9,8 +9,9 @@ from .digests import digests
 from .histories import StepOutcome
 from .outcome import ErrorRecord, FileRecord, MetadataRecord, OperationOutcome
 from .program import list_files, read_metadata
+from .storages import lies_open
 
-__all__ = ["OnDisk", "contents", "on_disk"]
+__all__ = ["OnDisk", "contents", "everything", "on_disk"]
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,14 @@ def on_disk(directory: str, at: str, storage: str) -> OnDisk:
     """What is in the ``directory`` of all checkpoints, and at the checkpoint ``at``, all of them on that storage."""
     path = f"{directory}/{at}"
     metadata, error = read_metadata(path, storage)
-    return OnDisk(digests(directory), metadata, error, list_files(path, storage), contents(path))
+    return OnDisk(everything(directory, storage), metadata, error, list_files(path, storage), contents(path, storage))
 
 
-def contents(path: str) -> tuple[tuple[str, str], ...]:
-    """The files of a checkpoint with their digests: all but metadata, which say where they are."""
-    return tuple(sorted(item for item in digests(path).items() if ".metadata" not in item[0]))
+def everything(directory: str, storage: str) -> dict[str, str]:
+    """The files of all checkpoints in the ``directory`` with their digests; none where they do not lie open."""
+    return digests(directory) if lies_open(storage) else {}
+
+
+def contents(path: str, storage: str) -> tuple[tuple[str, str], ...]:
+    """The files of a checkpoint, as above: all but metadata, which say where they are."""
+    return tuple(sorted(item for item in everything(path, storage).items() if ".metadata" not in item[0]))

@@ -11,12 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from .digests import digests
 from .example import ExampleWorld
 from .histories import History, Save, Step, StepOutcome
 from .inject import Hits
 from .kept import load_with_kept, save_with_kept
-from .on_disk import OnDisk, on_disk
+from .on_disk import OnDisk, everything, on_disk
 from .outcome import Deadlocked, Died, Hit, OperationOutcome, RankOutcome
 from .program import GroupOf, run_rank
 
@@ -36,7 +35,7 @@ def run_overtaken(world: ExampleWorld, history: History, index: int, directory: 
     """What comes of that save and of the next step; of the save alone where ranks do not go on."""
     step = history.steps[index]
     begins, operation = history.begins_job(index), step.operation
-    before = digests(directory)
+    before = everything(directory, history.storage)
     launched = world.launch(
         partial(_in_rank, history, index, directory, world.group_of, world.report_in_rank),
         operation.world_size,

@@ -6,14 +6,14 @@ import shutil
 from dataclasses import replace
 from functools import partial
 
-from .digests import digests
 from .example import ExampleWorld
 from .histories import History, HistoryOutcome, Save, SaveAlone, StepOutcome
 from .kept import forget_kept, load_with_kept, save_with_kept
-from .on_disk import contents, on_disk
+from .on_disk import contents, everything, on_disk
 from .outcome import Deadlocked, Died, OperationOutcome, Outcome
 from .overtaken import run_overtaken
 from .program import list_files, read_metadata
+from .storages import find_storage
 
 __all__ = ["run_history"]
 
@@ -36,13 +36,24 @@ def run_history(world: ExampleWorld, history: History) -> HistoryOutcome:
                 found[index] = replace(outcome, alone=alone)
     finally:
         forget_kept()
-        shutil.rmtree(directory, ignore_errors=True)
+        _clean_up(history, directory)
     return HistoryOutcome(tuple(found))
+
+
+def _clean_up(history: History, directory: str) -> None:
+    storage = find_storage(history.storage)
+    together = sorted({f"together/{step.at}" for step in history.steps})
+    alone = [f"alone-{index}" for index, step in enumerate(history.steps) if isinstance(step, Save)]
+    try:
+        for name in (*together, *alone):
+            storage.clean_up(storage.checkpoint_id(f"{directory}/{name}"))
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _step(world: ExampleWorld, history: History, index: int, directory: str) -> list[StepOutcome]:
     step, begins = history.steps[index], history.begins_job(index)
-    before = digests(directory)
+    before = everything(directory, history.storage)
     path = f"{directory}/{step.at}"
     call = partial(save_with_kept if isinstance(step, Save) else load_with_kept, step.again, begins)
     operation = world.operate(history.scenario(index), step.name, path, fresh=begins, call=call)
@@ -53,7 +64,7 @@ def _alone(world: ExampleWorld, history: History, index: int, path: str) -> Save
     with world.example():
         operation = world.operate(history.scenario(index), "save", path, fresh=True)
         found = (*read_metadata(path, history.storage), list_files(path, history.storage))
-        return SaveAlone(Outcome(operation, None, *found), contents(path))
+        return SaveAlone(Outcome(operation, None, *found), contents(path, history.storage))
 
 
 def _itself(seen: StepOutcome) -> SaveAlone:

@@ -27,6 +27,7 @@ __all__ = [
     "Limits",
     "Storage",
     "find_storage",
+    "lies_open",
     "limits_of",
     "require_shared",
 ]
@@ -81,6 +82,8 @@ class Limits:
 
     by_many: bool = True
     """Whether several ranks save; any number of them loads."""
+    overwrites: bool = True
+    """Whether a save may go to where another has been made, or begun."""
 
     def takes(self, option: str) -> bool:
         """Whether its writer has that option; one that ``FileSystemWriter`` has not only if it is listed."""
@@ -153,6 +156,11 @@ os.register_at_fork(after_in_child=find_storage.cache_clear)
 def limits_of(name: str) -> Limits:
     """What the storage of that name supports; raises as above."""
     return find_storage(name).limits
+
+
+def lies_open(name: str) -> bool:
+    """Whether it is known which files below a path are a checkpoint's data, and that they are called as alone."""
+    return name in SHIPPED and find_storage(name).suffix is not None
 
 
 def require_shared(name: str) -> None:
