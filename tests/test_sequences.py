@@ -198,7 +198,7 @@ def test_saves_by_the_process_executor_are_of_the_state_at_the_call(processes: P
     ):
         breach = compare_async(sequence, plain, SequenceOutcome((changed, *saved.steps[1:])))
         assert breach is not None
-        assert str(breach.violation()).startswith("step 1 of 5: with async_save in a process ")
+        assert str(breach.violation()).startswith("step 1 of 6: with async_save in a process ")
 
 
 def test_staging_that_is_known_to_fail_is_no_news_of_the_process_executor(processes: ProcessWorld) -> None:
