@@ -71,7 +71,7 @@ TRAINING_FEATURES: dict[str, tuple[str, ...]] = {
     "training, at save": (*_OF_BOTH_SIDES, "2 steps", "save", "async_save"),
     "training, at load": (
         *_OF_BOTH_SIDES,
-        *("another parallelism", "broadcast_from_rank0", "strict=False"),
+        *("another parallelism", "broadcast_from_rank0", "strict=False", "meta device"),
         *("flatten_optimizer_state_dict", "ignore_frozen_params", "submodules", "submodules, at load alone"),
         *("keep_submodule_prefixes=False", "dsd_fqn_modifiers"),
     ),
@@ -142,6 +142,7 @@ def _of_load(training: Training) -> Iterator[str]:
         "another parallelism": training.saved.parallelism != side.parallelism,
         "broadcast_from_rank0": side.broadcast,
         "strict=False": not side.strict,
+        "meta device": side.meta,
         "flatten_optimizer_state_dict": training.flatten,
         "ignore_frozen_params": training.ignore_frozen,
         "submodules": bool(training.saved.submodules),

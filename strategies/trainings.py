@@ -175,17 +175,23 @@ def _side(handing: _Handing, **fields: Any) -> Side:
     full, offload, broadcast = handing
     parallelism: Parallelism = fields["parallelism"]
     if "DDP" in fields["whole"] and (parallelism.data or parallelism.tensor):
-        fields["whole"] = "compiled"
+        fields["whole"] = "bare"
     return Side(full=full, offload=offload, broadcast=broadcast, **fields)
 
 
-_WHOLES: tuple[WrappedWhole, ...] = ("bare",) * 6 + ("DDP", "compiled", "compiled DDP", "DDP compiled")
+_WHOLES: tuple[WrappedWhole, ...] = ("bare",) * 6 + ("compiled",) + ("DDP", "compiled DDP", "DDP compiled") * 2
 _EACH: tuple[WrappedLayers, ...] = ("bare",) * 6 + ("compiled", "checkpointed")
 
 
 def _legal_load(side: Side) -> Side:
     """Without gradients that no step has followed, where there was none: then torch cannot load."""
     return side if side.steps else replace(side, backward=False)
+
+
+def _on_meta(side: Side) -> Side:
+    """The side as it is where what is loaded into has no memory yet."""
+    kept = {name: getattr(side, name) for name in ("parallelism", "offload", "broadcast", "strict")}
+    return Side(calls="model first", full=True, meta=True, **kept)
 
 
 @st.composite
@@ -203,6 +209,7 @@ def trainings(draw: DrawFn, *, max_world_size: int = 6, max_layers: int = 3) -> 
     api = draw(_seldom("save", "async"), label="api")
     own = draw(_seldom(False, True), label="a parameter of its own")
     modifiers = draw(st.sampled_from(_MODIFIERS), label="modifiers")
+    meta = draw(_seldom(False, True), label="meta")
     which = draw(_SUBMODULES, label="submodules")
     asked = draw(st.tuples(*[st.booleans()] * max_layers), label="the layers that are asked for")
     more = draw(st.tuples(*[st.booleans()] * max_layers), label="those at save alone")
@@ -210,6 +217,8 @@ def trainings(draw: DrawFn, *, max_world_size: int = 6, max_layers: int = 3) -> 
     layers = tuple(_widened(layer, (saved.parallelism, loaded.parallelism)) for layer in layers)
     if optimizer is not None and optimizer.apart and not has_two_groups(layers, own=own):
         optimizer = replace(optimizer, apart=False)
+    if loaded.full and meta and not ignore_frozen and which == "all":
+        loaded = _on_meta(loaded)
     if ignore_frozen or which != "all":
         loaded = replace(loaded, strict=False)
     if which != "all":

@@ -154,6 +154,7 @@ SAYS = {
     "given-names-lost": ["these names have gone from what was given to be loaded: {'0."],
     "beside-what-is-broadcast": ['Unexpected key(s) in state_dict: "0.weight", "0.bias"'],
     "shared-module-wrapped": ['Missing key(s) in state_dict: "_orig_mod.1.weight", "_orig_mod.1.bias"'],
+    "scalars-left-on-meta": ["these are on the meta device still: ['0.weight']"],
     "flat-empty-state": ["optim.state.0.weight: saved nothing, loaded []"],
 }
 """What the script of each known issue prints that says what broke."""
@@ -310,6 +311,9 @@ REPAIRS = {
         "_load_model_state_dict",
         "local_state_dict = {}",
         "local_state_dict, state_dict = {}, {**state_dict}",
+    ),
+    "scalars-left-on-meta": Plant(
+        _STATE_DICT, "_load_model_state_dict", "torch.is_tensor(value) and value.dim() > 0", "torch.is_tensor(value)"
     ),
     "flat-empty-state": Plant(
         _STATE_DICT,

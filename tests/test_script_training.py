@@ -208,6 +208,7 @@ def test_side_that_only_some_ranks_share() -> None:
         (broken(Training(saved=Side(whole="compiled", evaluated=True))), "evaluation of what is wrapped"),
         (broken(Training(loaded=Side(whole="compiled", strict=False, submodules=(0,)))), "submodules of what is wrap"),
         (broken(Training((Norm(), Again()), loaded=Side(each="compiled"))), "wrapped and come again"),
+        (broken(Training(loaded=Side(calls="model first", full=True, meta=True))), "after it was on the meta device"),
         (broken(Training((Mlp(), Norm()), optimizer=APART), "optim.state.1.bias.step"), "several optimizers"),
         (broken(Training(api="async"), "model.0.weight"), r"saved by async_save\(\)"),
         (broken(Training(loaded=Side(offload=True)), "model.0.weight"), "loaded into copies"),

@@ -111,17 +111,13 @@ def test_corners_are_drawn() -> None:
         ({"layers": (Norm(), Again(1))}, "no layer for"),
         ({"layers": (Norm(), Again(), Again(1))}, "no layer for"),
         ({"loaded": Side(backward=True)}, "between backward"),
+        ({"saved": Side(full=True, calls="model first", meta=True)}, "cannot be saved"),
         ({"optimizer": Optimizer(groups="matrices first", apart=True)}, "without parameters"),
     ],
 )
 def test_what_no_training_can_be_is_refused(fields: dict[str, Any], why: str) -> None:
     with pytest.raises(InvalidScenario, match=why):
         Training(**fields)
-
-
-def test_ddp_is_refused_beside_shards() -> None:
-    with pytest.raises(InvalidScenario, match="each rank has the whole"):
-        Side(Parallelism(data=2), whole="DDP compiled")
 
 
 @pytest.mark.parametrize("parallelism", PARALLELISMS, ids=repr)
@@ -339,6 +335,37 @@ def test_what_is_wrapped_is_saved_and_loaded_by_its_own_names(whole: Any, each: 
     assert {find_training_issue(breach) for breach in found} == known
 
 
+@pytest.mark.parametrize("handing", [{}, {"broadcast": True}, {"broadcast": True, "offload": True}], ids=repr)
+@pytest.mark.parametrize("parallelism", PARALLELISMS, ids=repr)
+def test_module_on_the_meta_device_is_loaded(
+    parallelism: Parallelism, handing: dict[str, Any], world: SimulatedWorld
+) -> None:
+    loaded = Side(parallelism, calls="model first", full=True, meta=True, **handing)
+    layers = (Mlp(4, bias=True), Norm("frozen"), Block((Embedding(4, tied=True), Scale())), Counter(extra=True))
+    training = Training(layers, 2, Optimizer("SGD", variant=True), loaded=loaded, own=True)
+    outcome = run_training(world, training)
+    assert breaches(training, outcome) == []
+    rank = outcome.loaded[-1]
+    assert isinstance(rank, Loaded)
+    before, after = dict(rank.before.tensors), dict(rank.after.tensors)
+    assert before.keys() == after.keys()
+    assert {name for name in after if before[name] == after[name]} == {"model.3.scratch"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"whole": "DDP compiled", "parallelism": Parallelism(data=2)}, "each rank has the whole"),
+        ({"meta": True, "full": True, "calls": "model first", "steps": 1}, "can do nothing yet"),
+        ({"meta": True, "calls": "model first"}, "copied into what is there"),
+        ({"meta": True, "full": True}, "made after the model"),
+    ],
+)
+def test_what_no_side_can_be_is_refused(fields: dict[str, Any], why: str) -> None:
+    with pytest.raises(InvalidScenario, match=why):
+        Side(**fields)
+
+
 def test_gradients_that_no_step_has_used_stay_as_they_are(world: SimulatedWorld) -> None:
     saved, loaded = Side(steps=1, backward=True), Side(Parallelism(data=2), steps=1, backward=True)
     training = Training(optimizer=Optimizer("Adam"), saved=saved, loaded=loaded)
@@ -371,6 +398,22 @@ def test_gradients_that_no_step_has_used_stay_as_they_are(world: SimulatedWorld)
             "rank-0-broadcasts-alone",
         ),
         (Training((Norm(), Again()), loaded=Side(whole="DDP compiled")), "shared-module-wrapped"),
+        (
+            Training(
+                (Norm(), Again()),
+                optimizer=None,
+                loaded=Side(Parallelism(data=2), calls="model first", full=True, offload=True, broadcast=True),
+            ),
+            "shared-module-full",
+        ),
+        (
+            Training(
+                (Norm(), Again()),
+                optimizer=None,
+                loaded=Side(Parallelism(data=2), calls="model first", full=True, meta=True),
+            ),
+            "shared-module-full",
+        ),
         (
             Training(
                 (Norm(), Block((Mlp(2), Again()))),

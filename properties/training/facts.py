@@ -15,6 +15,7 @@ __all__ = [
     "STATE",
     "STATE_DICT",
     "empty_groups",
+    "has_again",
     "names_of_module",
     "of_second_name",
     "parameters_with_state",
@@ -82,6 +83,11 @@ def names_of_module(layers: tuple[Layer, ...], name: str) -> set[str]:
             other + name.removeprefix(one) for one, other in ((first, again), (again, first)) if name.startswith(one)
         }
     return found
+
+
+def has_again(layers: tuple[Layer, ...]) -> bool:
+    """Whether a layer comes again."""
+    return any(_twice(layers, ""))
 
 
 def of_second_name(layers: tuple[Layer, ...], name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worlds.training import Again, Mlp, Norm, Optimizer, Parallelism, Renamed, Side, Training
+from worlds.training import Again, Mlp, Norm, Optimizer, Parallelism, Renamed, Scale, Side, Training
 
 from . import module_symptoms
 from .issue import TrainingIssue
@@ -68,5 +68,12 @@ MODULE_ISSUES: tuple[TrainingIssue, ...] = (
         loses="a training that uses one module twice cannot be resumed under them",
         training=Training((Norm(), Again()), loaded=Side(whole="compiled")),
         matches=module_symptoms.shared_module_wrapped,
+    ),
+    TrainingIssue(
+        id="scalars-left-on-meta",
+        title="with full_state_dict, a module on the meta device of which every tensor is 0-d is left there",
+        loses="such a module has no values after a load that reports success",
+        training=Training((Scale(),), optimizer=None, loaded=Side(calls="model first", full=True, meta=True)),
+        matches=module_symptoms.left_on_meta,
     ),
 )

@@ -5,24 +5,40 @@ from __future__ import annotations
 import ast
 import re
 
-from properties.violations import ChangedInput, NotLoaded, WrongBits, WrongKeys, WrongObject
+from properties.violations import ChangedInput, NotLoaded, WrongBits, WrongKeys, WrongObject, WrongTensor
 from worlds.training import Renamed, Side
 from worlds.training.case import leaf_layers
 from worlds.training.wrapping import unwrapped_name
 
 from .breach import TrainingBreach
-from .facts import GROUPS, STATE, STATE_DICT, of_second_name, raised, refused_parameters, saved_names, saved_values
+from .facts import (
+    GROUPS,
+    STATE,
+    STATE_DICT,
+    has_again,
+    names_of_module,
+    of_second_name,
+    raised,
+    refused_parameters,
+    saved_names,
+    saved_values,
+)
 
 __all__ = [
     "beside_what_is_broadcast",
     "frozen_and_renamed",
     "given_names_lost",
+    "left_on_meta",
     "modifiers_not_asked_for",
     "optimizers_without_state",
     "renamed_for_the_load",
     "shared_module_full",
     "shared_module_wrapped",
 ]
+
+
+_FSDP = "torch/distributed/fsdp/_fully_shard/_fsdp_param.py"
+_UTILS = "torch/distributed/_state_dict_utils.py"
 
 
 def renamed_for_the_load(breach: TrainingBreach) -> bool:
@@ -83,17 +99,24 @@ def frozen_and_renamed(breach: TrainingBreach) -> bool:
 
 
 def shared_module_full(breach: TrainingBreach) -> bool:
-    """Whether a full tensor is copied into a shard, for a parameter that is in the model by two names."""
-    failed = breach.failed
-    origin = "torch/nn/modules/module.py:load_state_dict"
-    if (
-        failed is None
-        or not breach.training.loaded.full
-        or not raised(breach, "set", "RuntimeError", "aten.copy_", origin)
-    ):
+    """Whether a full tensor is copied into a shard, for a parameter that is in the model by two names.
+
+    Or takes its place, where that is on the meta device; or is not taken for one at all, where rank 0 alone has it.
+    """
+    failed, side, layers = breach.failed, breach.training.loaded, breach.training.layers
+    if breach.kind is WrongTensor and side.meta:
+        name = "model." + breach.name.removeprefix("model.").removeprefix(STATE)
+        return bool(names_of_module(layers, name)) and breach.seen.endswith(" Tensor")
+    if failed is None or not side.full:
         return False
-    named = re.findall(r'the parameter named "(.+?)"', failed.raised.error.message)
-    return bool(named) and all(of_second_name(breach.training.layers, name) for name in named)
+    error = failed.raised.error
+    if side.meta and raised(breach, "set", "AttributeError", "'_local_tensor'", f"{_FSDP}:reset_sharded_param"):
+        return has_again(layers)
+    if side.broadcast and raised(breach, "set", "KeyError", "", f"{_UTILS}:_broadcast_state_dict"):
+        return of_second_name(layers, error.message.strip("'"))
+    named = re.findall(r'the parameter named "(.+?)"', error.message)
+    copied = raised(breach, "set", "RuntimeError", "aten.copy_", "torch/nn/modules/module.py:load_state_dict")
+    return copied and bool(named) and all(of_second_name(layers, name) for name in named)
 
 
 def optimizers_without_state(breach: TrainingBreach) -> bool:
@@ -145,3 +168,14 @@ def _refused_names(breach: TrainingBreach, what: str) -> set[str]:
 
 def _has_wrapper(name: str) -> bool:
     return name.startswith("module.") or "_orig_mod." in name
+
+
+def left_on_meta(breach: TrainingBreach) -> bool:
+    """Whether what is 0-d stays on the meta device, as nothing of the model has a dim."""
+    scalar = breach.kind is WrongTensor and breach.seen.endswith("() on the meta device")
+    names = [name for name in saved_names(breach) if name.startswith("model.")]
+    target = breach.target()
+    held = {} if target is None else dict(target.before.tensors)
+    return (
+        scalar and breach.training.loaded.meta and not any(held[name].shape for name in names if not held[name].scratch)
+    )

@@ -63,7 +63,9 @@ def took_a_step(breach: TrainingBreach) -> bool:
 
 def empty_group_lost(breach: TrainingBreach) -> bool:
     """Whether hyperparameters of a group without parameters, that is not the last, are not restored."""
-    if breach.side != "load" or breach.kind not in (WrongKeys, WrongObject) or not breach.name.startswith(GROUPS):
+    # A learning rate that is a tensor is loaded into in any case, but where the optimizer is made after that.
+    kinds = (WrongKeys, WrongObject, WrongBits) if breach.training.loaded.meta else (WrongKeys, WrongObject)
+    if breach.side != "load" or breach.kind not in kinds or not breach.name.startswith(GROUPS):
         return False
     return breach.name.split(".")[2] == "0" and 0 in empty_groups(breach)
 

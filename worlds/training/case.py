@@ -218,6 +218,7 @@ class Side(Concise):
     places, are asked for of the model; of the optimizer all is, as torch documents it. With ``backward``, gradients are
     left of a backward pass that no step has followed; at load, only after steps, as torch documents it.
     ``whole`` and ``each`` are what DCP finds the module and its layers wrapped in; steps are taken before.
+    With ``meta``, what is loaded into has no memory before, and its optimizer is made when the model has been loaded.
     """
 
     _positional = 0
@@ -234,13 +235,22 @@ class Side(Concise):
     backward: bool = False
     whole: WrappedWhole = "bare"
     each: WrappedLayers = "bare"
+    meta: bool = False
 
     def __post_init__(self) -> None:
         require(self.steps >= 0, f"a training cannot have taken {self.steps} steps")
         require(self.full or not self.broadcast, "broadcast_from_rank0 needs full_state_dict")
         shared = self.parallelism.data or self.parallelism.tensor
         require("DDP" not in self.whole or not shared, "DDP is for parameters of which each rank has the whole")
+        self._check_meta()
         require(sorted(set(self.submodules)) == list(self.submodules), f"not in order: {self.submodules}")
+
+    def _check_meta(self) -> None:
+        new = not (self.steps or self.evaluated or self.backward or self.submodules)
+        bare = self.whole == self.each == "bare"
+        require((new and bare) or not self.meta, "what is on the meta device can do nothing yet, and takes all")
+        require(self.full or not self.meta, "a state dict that is not full is copied into what is there")
+        require(self.calls == "model first" or not self.meta, "the optimizer is made after the model")
 
 
 _SAVED = Side(steps=1)
@@ -277,6 +287,8 @@ class Training(Concise):
         uses = [layer.use for layer in leaves if not isinstance(layer, Counter)]
         require(self.width > 0, f"a width must be positive, not {self.width}")
         require("trained" in uses, "a training needs a layer that is trained")
+        require(not self.saved.meta, "what is on the meta device cannot be saved")
+        require(not (self.loaded.meta and self.ignore_frozen), "what is ignored would be left on the meta device")
         require(not self.saved.broadcast, "broadcast_from_rank0 is for what is loaded")
         alone = self.loaded.full and self.loaded.offload and not self.loaded.broadcast
         require(not alone or self.loaded.parallelism.world_size == 1, "only rank 0 has what all ranks are to take over")

@@ -91,6 +91,8 @@ def _states(live: LiveTraining) -> Iterator[tuple[Any, dict[str, Any]]]:
 
 def _held_tensor(name: str, tensor: torch.Tensor) -> HeldTensor:
     dtype, shape = str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)
+    if tensor.is_meta:
+        return HeldTensor(dtype, shape, "on the meta device", ())
     if not isinstance(tensor, DTensor):
         part = Part(tuple(whole_runs(shape)))
         return HeldTensor(dtype, shape, "Tensor", tuple(_chunks(name, part, tensor)))

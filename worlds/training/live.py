@@ -30,15 +30,33 @@ class LiveTraining:
         self.training = training
         self.side = side
         self.module = make_model(training)
+        if side.meta:
+            self.module.to("meta")
+            self._tie()
         self.model: nn.Module = self.module
         _parallelize(self.module, side.parallelism)
         self.parameters = dict(self.module.named_parameters())
-        self.optimizers = _make_optimizers(training, self.parameters, loads=loads)
+        self.optimizers = () if side.meta else _make_optimizers(training, self.parameters, loads=loads)
         for _ in range(side.steps):
             self._backward()
             self._step()
         if side.backward:
             self._backward()
+
+    def materialised(self, like: LiveTraining) -> None:
+        """Make what the load of a module on the meta device leaves to others; ``like`` has the other buffers."""
+        self._tie()
+        for module, other in zip(self.module.modules(), like.module.modules(), strict=True):
+            for name, buffer in module.named_buffers(recurse=False):
+                if buffer.is_meta:
+                    setattr(module, name, other.get_buffer(name).clone())
+        self.parameters = dict(self.module.named_parameters())
+        self.optimizers = _make_optimizers(self.training, self.parameters, loads=True)
+
+    def _tie(self) -> None:
+        for module in self.module.modules():
+            if isinstance(module, EmbeddingModule):
+                module.tie()
 
     def evaluate(self) -> None:
         """A forward pass, as between two epochs: without gradients, and with no step after it."""

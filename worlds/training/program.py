@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 import torch.distributed.checkpoint as dcp
@@ -59,21 +59,32 @@ def save_training(training: Training, path: str, rank: int) -> Saved | Failed:
 def load_training(training: Training, path: str, rank: int) -> Loaded | Failed:
     """Make the training of the side that loads, poison it, and load from the directory ``path``."""
     live = LiveTraining(training, training.loaded, loads=True)
-    poison_training(live)
+    # Where that has no memory, another one has, into which the file is read.
+    reader = LiveTraining(training, replace(live.side, meta=False), loads=True) if live.side.meta else live
+    poison_training(reader)
     if training.loaded.evaluated:
-        live.evaluate()
-    live.wrap()
+        reader.evaluate()
+    reader.wrap()
     try:
-        state = _call("get", path, lambda: _get(live))
-        poison_training(live)  # the optimizer's state too, which may be new
+        state = _call("get", path, lambda: _get(reader))
+        poison_training(reader)  # the optimizer's state too, which may be new
         poison(state)
-        before = hold(live)
+        before = hold(reader)
         _call("load", path, lambda: dcp.load(state, checkpoint_id=path))
         given = list(state["model"])
-        _call("set", path, lambda: _set(live, state))
+        _call("set", path, lambda: _set_new(live, reader, state) if live.side.meta else _set(live, state))
     except _CallFailed as stop:
         return stop.failed
     return Loaded(before, hold(live), tuple(name for name in given if name not in state["model"]))
+
+
+def _set_new(live: LiveTraining, reader: LiveTraining, state: dict[str, Any]) -> None:
+    """Into a module on the meta device, and then into optimizers that are made of what it has."""
+    options = _options(live)
+    set_model_state_dict(live.model, state["model"], options=options)
+    live.materialised(reader)
+    if live.optimizers:
+        set_optimizer_state_dict(live.model, _given(live), state["optim"], options=options)
 
 
 def _call(name: str, path: str, function: Callable[[], T]) -> T:

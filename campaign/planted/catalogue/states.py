@@ -161,6 +161,15 @@ STATES = (
         ),
     ),
     Bug(
+        "what-is-on-the-meta-device-left-there",
+        "what is on the meta device copied into, and not replaced",
+        (Change("state_dict:_load_model_state_dict", "assign = True", "assign = False"),),
+        Witness(
+            "training_state",
+            Training(loaded=Side(calls="model first", full=True, meta=True), optimizer=Optimizer(variant=True)),
+        ),
+    ),
+    Bug(
         "state-of-last-optimizer-alone",
         "the state of the last of several optimizers alone",
         (

@@ -36,6 +36,8 @@ def _title(plan: TrainingPlan) -> str:
     issue = plan.issue
     if issue is not None:
         return issue.title + ("" if issue.upstream is None else f" ({issue.upstream})")
+    if plan.stays_on_meta:
+        return "a training is loaded into a module that stays on the meta device"
     if plan.loses:
         return "to load a training changes the state dict that is given"
     if plan.compared is None:
@@ -46,6 +48,8 @@ def _title(plan: TrainingPlan) -> str:
 
 
 def _expected(plan: TrainingPlan) -> str:
+    if plan.stays_on_meta:
+        return "nothing of the module that was loaded into is on the meta device"
     if plan.loses:
         return "the state dict that is loaded has the names that it had"
     if plan.compared is None:
@@ -64,7 +68,7 @@ def _calls(plan: TrainingPlan) -> str:
 
 def _seen(plan: TrainingPlan) -> list[str]:
     breach = plan.breach
-    if plan.compared is not None or plan.loses:
+    if plan.compared is not None or plan.loses or plan.stays_on_meta:
         seen = [breach.headline.split(": ", 1)[1]]
         # Other values than those of hyperparameters are not the same in the script.
         seen += (

@@ -15,6 +15,7 @@ from properties.violations import (
     WrongBits,
     WrongKeys,
     WrongObject,
+    WrongTensor,
 )
 from worlds.training import Counter, Mlp, Saved, Side, Training
 from worlds.training.case import leaf_layers
@@ -129,7 +130,9 @@ class TrainingPlan:
         """Whether the script needs a process group."""
         broadcasts = any(side.broadcast for side in self.sides)
         wrapped = any("DDP" in side.whole for side in self.sides)
-        return self.ranks > 1 or broadcasts or wrapped or any(self.has_mesh(name) for name in self.names)
+        return (
+            self.ranks > 1 or broadcasts or wrapped or self.on_meta or any(self.has_mesh(name) for name in self.names)
+        )
 
     @property
     def leaves_group(self) -> bool:
@@ -156,8 +159,23 @@ class TrainingPlan:
         """Whether ranks wait for ever."""
         return self.breach.kind is Deadlock
 
+    @property
+    def on_meta(self) -> bool:
+        """Whether what is loaded into is on the meta device first."""
+        return self.training.loaded.meta and self.breach.side == "load"
+
+    @property
+    def stays_on_meta(self) -> bool:
+        """Whether it is about what stays there."""
+        return self.on_meta and self.breach.kind is WrongTensor and self.breach.seen.endswith(" on the meta device")
+
     def check(self) -> None:
         """Raise :class:`CannotWrite` for what the script would not show."""
+        if self.on_meta and not self.stays_on_meta:
+            raise CannotWrite("there is no script for what is not right after it was on the meta device yet")
+        if self.stays_on_meta:
+            self._check_ranks()
+            return
         if self.breach.kind not in (UnexpectedFailure, Deadlock, *_CONTENT):
             raise CannotWrite(f"there is no script for a training that ends in {self.breach.kind.__name__} yet")
         self._check_ranks()

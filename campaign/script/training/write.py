@@ -94,6 +94,8 @@ def _save(plan: TrainingPlan) -> list[str]:
 
 
 def _load(plan: TrainingPlan) -> list[str]:
+    if plan.stays_on_meta:
+        return _load_on_meta(plan)
     get, calls = get_lines(plan, "load"), [load_line(plan), *set_lines(plan)]
     lines = evaluation_lines(plan, plan.training.loaded)
     if plan.hangs:
@@ -106,6 +108,22 @@ def _load(plan: TrainingPlan) -> list[str]:
         return [*lines, *calls]
     before, after = ([f"before = {held_call(plan)}"], "after") if plan.is_left_out else ([], "loaded")
     return [*lines, *before, *calls, f"{after} = {held_call(plan)}", comparison(plan)]
+
+
+def _load_on_meta(plan: TrainingPlan) -> list[str]:
+    model = model_lines(plan.training, first=False)
+    return [
+        *get_lines(plan, "load"),
+        load_line(plan),
+        "",
+        *model,
+        'model = model.to("meta")',
+        *parallel_lines(plan.training, plan.training.loaded.parallelism),
+        set_lines(plan)[0],
+        "left = [name for name, tensor in model.named_parameters() if tensor.is_meta]",
+        "if left:",
+        '    sys.exit(f"these are on the meta device still: {left}")',
+    ]
 
 
 def _watched(plan: TrainingPlan, calls: list[str]) -> list[str]:
