@@ -23,6 +23,7 @@ STAGING = {
     "shared": "shared memory",
     "background": "background staging",
     "shared background": "shared memory in the background",
+    "synchronized background": "synchronize_staging",
 }
 """What is said of the stagers of ``async_save`` but the writer."""
 

@@ -172,7 +172,7 @@ def by_async_save(step: Scenario, stager: Stager = "writer") -> Scenario:
 
 def test_saves_by_the_process_executor_are_of_the_state_at_the_call(processes: ProcessWorld) -> None:
     """Checkpoints in turn by the same daemons and any stager, the state of each changed while it is saved."""
-    steps = (STEP, replace(STEP, entries=STEP.entries[1:]), STEP, STEP, STEP)
+    steps = (STEP, replace(STEP, entries=STEP.entries[1:]), STEP, STEP, STEP, STEP)
     plain = run_sequence(processes, SaveSequence(steps), caching=False)
     sequence = SaveSequence(tuple(starmap(by_async_save, zip(steps, get_args(Stager), strict=True))))
     saved = run_async_sequence(processes, sequence)
@@ -198,7 +198,7 @@ def test_saves_by_the_process_executor_are_of_the_state_at_the_call(processes: P
     ):
         breach = compare_async(sequence, plain, SequenceOutcome((changed, *saved.steps[1:])))
         assert breach is not None
-        assert str(breach.violation()).startswith("step 1 of 5: with async_save in a process ")
+        assert str(breach.violation()).startswith("step 1 of 6: with async_save in a process ")
 
 
 def test_staging_that_is_known_to_fail_is_no_news_of_the_process_executor(processes: ProcessWorld) -> None:

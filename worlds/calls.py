@@ -36,6 +36,7 @@ __all__ = [
     "save",
     "save_options",
     "upload",
+    "wait_for_staging",
 ]
 
 
@@ -173,7 +174,7 @@ class Upload:
         try:
             response = dcp.async_save(state.entries, async_stager=self._stager, **options)
             if isinstance(response, AsyncSaveResponse):
-                response.staging_completion.result()
+                wait_for_staging(response, self._stager, kind)
             self._upload: Future[Any] = (
                 response.upload_completion if isinstance(response, AsyncSaveResponse) else response
             )
@@ -199,6 +200,14 @@ class Upload:
         """What comes of it, which is waited for."""
         metadata: Metadata = self._upload.result()
         return metadata
+
+
+def wait_for_staging(response: AsyncSaveResponse, stager: AsyncStager | None, kind: Stager | None) -> None:
+    """Wait until the state dict is copied, as a caller does who has such a stager."""
+    if stager is not None and kind == "synchronized background":
+        stager.synchronize_staging()
+    else:
+        response.staging_completion.result()
 
 
 def hold_upload(held: StorageWriter | dcp.SavePlanner, until: threading.Event, *, told: bool = True) -> None:

@@ -17,9 +17,10 @@ NamedBy = Literal["both", "path", "storage"]
 """What a call names the checkpoint by: the ``checkpoint_id`` and a storage; the ``checkpoint_id`` alone, for which DCP
 finds a storage; a storage alone, which knows the path from whoever made it, or from the last call that told it one."""
 
-Stager = Literal["writer", "default", "shared", "background", "shared background"]
+Stager = Literal["writer", "default", "shared", "background", "shared background", "synchronized background"]
 """What copies the state dict for ``async_save``: the writer itself; a ``DefaultStager``; one that puts the copy into
-shared memory; one that copies in a thread of its own; one that does both, as a ``DefaultStager`` does by itself."""
+shared memory; one that copies in a thread of its own; one that does both, as a ``DefaultStager`` does by itself; and
+one with a thread that is waited for by ``synchronize_staging``, and not by the future that ``async_save`` returns."""
 
 Extension = Literal["inverted", "deflated", "zstandard"]
 """What changes each byte of an item, as a cipher does; what changes its length; and torch's own ``ZStandard``."""

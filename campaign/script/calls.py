@@ -61,7 +61,8 @@ def _asynchronous(plan: Plan, arguments: list[Code], head: str) -> list[str]:
     upload = "response.upload_completion" if "background" in kind else "upload"
     lines.append(render(Items(f"{upload.split('.')[0]} = dcp.async_save(", tuple(arguments))))
     if "background" in kind:
-        lines.append("response.staging_completion.result()")
+        is_synchronized = "synchronized" in kind
+        lines.append("stager.synchronize_staging()" if is_synchronized else "response.staging_completion.result()")
     if plan.overwrites:
         lines += [*overwrite_lines(plan), "overwritten.set()"]
     return [*lines, f"{head}{upload}.result()", *close]

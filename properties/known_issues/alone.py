@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from worlds.entries import Form, ObjectEntry, TensorEntry
 from worlds.errors import NEVER_ARRIVES, fault_message
@@ -30,9 +31,9 @@ NOT_CONTIGUOUS = "You are trying to save a non contiguous tensor"
 IN_ONE_MEMORY = "Some tensors share memory"
 """What safetensors says of two."""
 
-DEFAULT_STAGERS: tuple[Stager, ...] = ("default", "shared", "background", "shared background")
-"""Those of ``async_save`` that are a ``DefaultStager``."""
-_ANY_STAGER: tuple[Stager, ...] = ("writer", *DEFAULT_STAGERS)
+_ANY_STAGER: tuple[Stager, ...] = get_args(Stager)
+DEFAULT_STAGERS: tuple[Stager, ...] = _ANY_STAGER[1:]
+"""Those of ``async_save`` that are a ``DefaultStager``: all but the writer."""
 
 
 def ends_alone(reason: str) -> Callable[[Verdict, Breach], bool]:

@@ -14,7 +14,7 @@ from functools import partial
 from torch.distributed.checkpoint.staging import AsyncStager
 from torch.distributed.checkpoint.state_dict_saver import AsyncCheckpointerType, AsyncSaveResponse, async_save
 
-from ..calls import make_save_planner, make_stager, make_writer, save_options
+from ..calls import make_save_planner, make_stager, make_writer, save_options, wait_for_staging
 from ..older import make_old
 from ..outcome import Outcome, RankOutcome, Returned
 from ..program import raised, round_trip
@@ -62,7 +62,7 @@ def _save(scenario: Scenario, name: str, rank: int, path: str, *, fresh: bool) -
                 **save_options(scenario, path, writer, make_save_planner(scenario), None),
             )
             if isinstance(saving, AsyncSaveResponse):
-                saving.staging_completion.result()
+                wait_for_staging(saving, stager, scenario.save.stager)
                 saving = saving.upload_completion
             make_old(state)
             saving.result()

@@ -49,6 +49,12 @@ STAGING = (
         ),
     ),
     Bug(
+        "synchronized-too-early",
+        "staging that is not waited for by synchronize_staging",
+        (Change("staging:DefaultStager.synchronize_staging", "self._staging_future.result()", "pass"),),
+        Witness("round_trip", Scenario((TensorEntry("a"),), Operation(api="async", stager="synchronized background"))),
+    ),
+    Bug(
         "own-copy-not-made",
         "objects that say how they are copied staged as they are",
         (Change(f"{_STAGER}.deepcopy_with_tensor_offload", "y = copier(memo)", "y = x"),),
