@@ -33,6 +33,7 @@ from properties.judged import FEATURE_HITS
 from properties.profiles import COMMON
 from properties.sharding import SHARDS, seed_shard
 from properties.summary import fault_table, feature_table, known_issue_lines, left_out_lines
+from properties.whole_run import is_whole, lines_of_what_is_amiss
 from strategies import limit_planners, limit_storages, limit_world_sizes
 from worlds import ProcessWorld, SimulatedWorld, TorchrunWorld
 
@@ -199,10 +200,17 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
                 _met[name] += hits - before[name]
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     output = getattr(session.config, "workeroutput", None)
     if output is not None:  # of a worker of pytest-xdist, whose counts the controller adds up
         output["met"] = {name: list(hits.items()) for name, hits in _met.items()}
+    elif exitstatus == pytest.ExitCode.OK and _what_is_amiss(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _what_is_amiss(config: pytest.Config) -> list[str]:
+    whole = is_whole(config, settings.get_current_profile_name())
+    return list(lines_of_what_is_amiss(_met["features"])) if whole else []
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -233,6 +241,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _met["features"] and in_detail:
         terminalreporter.section("what was judged")
         for line in feature_table(_met["features"]):
+            terminalreporter.write_line(line)
+    if amiss := _what_is_amiss(terminalreporter.config):
+        terminalreporter.section("what is amiss", red=True)
+        for line in amiss:
             terminalreporter.write_line(line)
     if _met["faults"] and in_detail:
         terminalreporter.section("faults that were reached")

@@ -36,6 +36,7 @@ def drawn(*imported: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.commands
 @pytest.mark.thorough
 def test_other_modules_do_not_change_what_is_drawn() -> None:
     """Found as a law that failed beside some modules, and passed beside more: Hypothesis draws from their constants."""

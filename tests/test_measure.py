@@ -183,6 +183,7 @@ class TestBoxes(unittest.TestCase):
 """
 
 
+@pytest.mark.commands
 @pytest.mark.thorough
 def test_torch_tests_that_pass_twice_without_the_bug_look_for_it(tmp_path: Path) -> None:
     folder, said = tmp_path / "tests", list[str]()

@@ -126,6 +126,7 @@ def test_summary_tells_what_was_not_judged() -> None:
     assert row.endswith(f"{LOCAL} 3 |")
 
 
+@pytest.mark.commands
 @pytest.mark.thorough
 def test_option_runs_the_laws_of_storages() -> None:
     laws = ["properties/test_round_trip.py", "properties/test_training.py", "-k", "shard-0 or shard-1"]

@@ -55,6 +55,7 @@ def test_unknown_world_ends_in_one_line() -> None:
     assert done.stderr.strip().splitlines() == [f"ERROR: there is no world 'real': --world takes {', '.join(WORLDS)}"]
 
 
+@pytest.mark.commands
 @pytest.mark.thorough
 def test_law_runs_on_real_ranks_and_one_that_makes_no_sense_there_says_so() -> None:
     laws = ["properties/test_round_trip.py", "properties/test_no_deadlock.py"]
@@ -91,6 +92,7 @@ def _known(text: str) -> dict[str, int]:
     return {name: int(count) for count, name in re.findall(r"^ *(\d+) × ([\w-]+):", text, re.MULTILINE)}
 
 
+@pytest.mark.commands
 @pytest.mark.thorough
 def test_summary_is_the_same_with_workers_and_in_each_run() -> None:
     """So the shards draw the same examples wherever they run, and what the laws met is summed up over the workers.

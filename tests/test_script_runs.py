@@ -208,6 +208,7 @@ def test_ranks_come_in_turn_by_the_storage_alone_too(world: SimulatedWorld, tmp_
     assert all(text in run.output for text in SAYS["uncoordinated-overwrite"]), run.output
 
 
+@pytest.mark.commands
 @pytest.mark.parametrize(("name", "status"), [("dtype-cast", 1), ("unpicklable-exception", 1), (None, 0)])
 def test_script_does_the_same_by_the_command_in_its_header(
     name: str | None, status: int, world: SimulatedWorld, tmp_path: Path
