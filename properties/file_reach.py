@@ -10,7 +10,7 @@ from typing import Literal
 
 from worlds.errors import RAISES_NOTHING
 from worlds.faults import Fault
-from worlds.file_faults import FileFault
+from worlds.file_faults import UNWRITTEN, FileFault
 from worlds.outcome import Hit
 from worlds.request_faults import RequestFault
 from worlds.scenario import Scenario
@@ -50,6 +50,7 @@ def may_be_got_over(scenario: Scenario, fault: FileFault) -> bool:
       all the same.
     - Where a writer overwrites, nothing depends on whether there is metadata; ``pathlib`` itself takes each failure for
       "no" from Python 3.14 on.
+    - A file that could not be written may be there or not: what counts is why it could not.
     - Each rank of a save without collectives has metadata of its own, which a load reads if it finds none of the whole.
     """
     match fault.operation, fault.call:
@@ -58,6 +59,8 @@ def may_be_got_over(scenario: Scenario, fault: FileFault) -> bool:
         case "save", "directory.mkdir":
             unmade = {other.rank for other in scenario.file_faults if other.call == fault.call and not other.skip}
             return len(unmade) < scenario.save.world_size or scenario.earlier != "nothing"
+        case "save", call if call == UNWRITTEN:
+            return True
         case "save", "metadata.exists":
             return scenario.writer.overwrite or fault.skip > 0
         case "load", call if call.startswith("metadata."):
@@ -66,7 +69,7 @@ def may_be_got_over(scenario: Scenario, fault: FileFault) -> bool:
 
 
 def _chance(scenario: Scenario, fault: FileFault) -> Chance:
-    if not is_called(scenario, fault):
+    if not is_called(scenario, fault) or fault.call == UNWRITTEN:  # by which nobody fails who has not failed before
         return "never"
     if fault.skip:
         return "maybe"

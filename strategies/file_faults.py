@@ -9,7 +9,8 @@ from typing import Literal, get_args
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from worlds.file_faults import FILE_CALLS, FileFault, file_errors
+from worlds.errors import FILE_ERRORS
+from worlds.file_faults import FILE_CALLS, UNWRITTEN, FileFault, file_errors
 from worlds.fitting import fitted
 from worlds.scenario import Scenario
 from worlds.storages import FILE_SYSTEM, SHIPPED, find_storage
@@ -47,6 +48,7 @@ _MOST_SETS = 2 * MOST_RANKS + 1  # as many as the largest world has, and more th
 _STORAGES = (FILE_SYSTEM, FILE_SYSTEM, FILE_SYSTEM, "fsspec", "memory")
 # What is done to the file of a rank that has nothing to save.
 _WITHOUT_ENTRIES: dict[Name, tuple[str, ...]] = {"save": ("data.open", "data.close", "data.fsync"), "load": ()}
+_UNREMOVED = st.sampled_from((None, None, None, *(error for error in FILE_ERRORS if error.isupper())))
 _SKIPPED = (0, 0, 0, 0, 1, 1, 2, 3, 5, 8)
 
 
@@ -151,11 +153,15 @@ def failing_file_scenarios(
         scenarios(failing="nothing", max_world_size=max_world_size, min_entries=least, max_entries=max_entries),
         label="scenario",
     )
+    unremoved = draw(_UNREMOVED, label="what cannot be written cannot be removed, if on fsspec")
     operation = scenario.operation(name)
     faults = _in_world(groups, name, operation.world_size, operation.coordinator)
     found = find_storage(storage)
     if found.files != "system":
         faults = _of_fsspec(faults)
+    if found.files == "fsspec" and unremoved and name == "save":
+        ranks = sorted({fault.rank for fault in faults})
+        faults = (*faults, *(FileFault("save", rank, UNWRITTEN, unremoved) for rank in ranks))
     if storage not in SHIPPED:
         earlier = "nothing"
     elif any(fault.call == "metadata.remove" for fault in faults):

@@ -14,6 +14,12 @@ __all__ = ["FILE_FEATURES", "file_features"]
 
 _GROUPS = {"save": "file operation that fails, at save", "load": "file operation that fails, at load"}
 _WHERE = "where a file operation fails"
+_OF = {
+    "data": "of a file with data",
+    "metadata": "of the metadata",
+    "directory": "of the directory",
+    "rest": "of what could not be written",
+}
 
 
 def _kinds(operation: str) -> tuple[str, ...]:
@@ -25,9 +31,7 @@ def _kinds(operation: str) -> tuple[str, ...]:
 FILE_FEATURES: dict[str, tuple[str, ...]] = {
     **{group: _kinds(operation) for operation, group in _GROUPS.items()},
     _WHERE: (
-        "of a file with data",
-        "of the metadata",
-        "of the directory",
+        *_OF.values(),
         "on the coordinator",
         "on another rank",
         "on several ranks",
@@ -57,7 +61,7 @@ def file_features(
 
 def _where(scenario: Scenario, fault: FileFault, thread: bool) -> Iterator[str]:
     owner = fault.call.partition(".")[0]
-    yield {"data": "of a file with data", "metadata": "of the metadata", "directory": "of the directory"}[owner]
+    yield _OF[owner]
     coordinator = scenario.operation(fault.operation).coordinator
     yield "on the coordinator" if fault.rank == coordinator else "on another rank"
     if fault.skip:

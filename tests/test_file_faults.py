@@ -37,7 +37,8 @@ from worlds import (
     WriterOptions,
 )
 from worlds.errors import RAISES_NOTHING
-from worlds.file_faults import FILE_CALLS, file_errors
+from worlds.file_faults import FILE_CALLS, UNWRITTEN, file_errors
+from worlds.fitting import fitted
 from worlds.inject import Injection
 from worlds.outcome import Hit, OperationOutcome, Raised, Returned
 
@@ -102,6 +103,25 @@ def test_every_operation_of_fsspec_fails(
     for seen in outcome.ranks:
         assert isinstance(seen, Raised)
         assert [rank for rank, _ in seen.failures or ()] == [fault.rank]
+
+
+@pytest.mark.parametrize("storage", ["fsspec", "memory"])
+@pytest.mark.parametrize("call", ["data.write", "metadata.write"])
+def test_what_could_not_be_written_is_to_blame_and_not_that_it_stays(
+    storage: str, call: str, world: SimulatedWorld
+) -> None:
+    """Fsspec removes it, and gets over it where that fails."""
+    faults = (FileFault("save", 0, call, "ENOSPC"), FileFault("save", 0, UNWRITTEN, "EPERM"))
+    scenario = replace(BASE, writer=WriterOptions(), storage=storage, file_faults=faults)
+    outcome = struck(scenario, world)
+    assert [hit.index for hit in outcome.hits] == [0, 1]
+    for seen in outcome.ranks:
+        assert isinstance(seen, Raised)
+        [(rank, error)] = seen.failures or ()
+        assert (rank, str(errno.ENOSPC) in error.message or "write failed" in error.message) == (0, True)
+    with pytest.raises(InvalidScenario, match="file_system has its files from DCP, where no rest"):
+        replace(scenario, storage="file_system")
+    assert fitted(scenario, "file_system").file_faults == faults[:1]
 
 
 def test_what_fsspec_has_not_is_no_fault() -> None:

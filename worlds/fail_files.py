@@ -22,7 +22,7 @@ from typing import Any, Literal, NoReturn
 from torch.distributed.checkpoint.filesystem import FileSystem
 
 from .errors import RAISES_NOTHING
-from .file_faults import FileFault
+from .file_faults import UNWRITTEN, FileFault
 
 __all__ = ["BUFFERS", "FailingFiles", "files_of", "put_back"]
 
@@ -209,8 +209,7 @@ class _FailingFsspec:
         self.whole.rename(path, new_path)
 
     def rm(self, path: Any) -> None:
-        if str(path).endswith(".metadata"):  # and not what could not be written
-            self._may_fail("metadata.remove")
+        self._may_fail("metadata.remove" if str(path).endswith(".metadata") else UNWRITTEN)
         self.whole.rm(path)
 
     def _may_fail(self, call: str) -> None:

@@ -14,7 +14,7 @@ from .errors import FILE_ERRORS
 from .hooks import Hook
 from .invalid import require
 
-__all__ = ["FILE_CALLS", "FileFault", "file_errors"]
+__all__ = ["FILE_CALLS", "UNWRITTEN", "FileFault", "file_errors"]
 
 _SAVE = {
     "directory.mkdir": Hook("storage", "mkdir", "plan", "rank", 51),
@@ -52,6 +52,11 @@ ten times that of :mod:`worlds.hooks`; of an open file all steps are one, since 
 after whatever else has failed, and if that fails too, Python reports it in the place of what came before.
 """
 
+UNWRITTEN = "rest.remove"
+"""An operation beside those: fsspec's file system, alone, removes a file that could not be written, and may fail at
+that too."""
+
+_REMOVES_UNWRITTEN = Hook("storage", "remove", "write", "rank", 31, per_item=True)
 _EXISTS_AT_THE_END = Hook("storage", "exists", "write", "coordinator", 13)
 
 
@@ -59,8 +64,8 @@ _EXISTS_AT_THE_END = Hook("storage", "exists", "write", "coordinator", 13)
 class FileFault(Concise):
     """An operation on files that fails on one rank: the call ``skip`` of that ``call``, counted from 0.
 
-    ``call`` is one of :data:`FILE_CALLS`, such as ``"data.write"``, and is counted over all of the rank's files of that
-    kind and all of its threads; ``error`` is one of :data:`worlds.errors.FILE_ERRORS`:
+    ``call`` is one of :data:`FILE_CALLS`, such as ``"data.write"``, or :data:`UNWRITTEN`, and is counted over all of
+    the rank's files of that kind and all of its threads; ``error`` is one of :data:`worlds.errors.FILE_ERRORS`:
 
     - the name of an ``errno``: the call does nothing and raises that
     - ``"short"``: a read or a write does a part of what it is asked for, says so, and nothing is wrong
@@ -78,9 +83,8 @@ class FileFault(Concise):
     skip: int = 0
 
     def __post_init__(self) -> None:
-        require(
-            (self.operation, self.call) in FILE_CALLS, f"a {self.operation} has no operation {self.call!r} on files"
-        )
+        known = (self.operation, self.call) in FILE_CALLS or (self.operation, self.call) == ("save", UNWRITTEN)
+        require(known, f"a {self.operation} has no operation {self.call!r} on files")
         allowed = file_errors(self.call)
         require(self.error in allowed, f"{self.call!r} fails with {', '.join(allowed)}, not {self.error!r}")
         require(self.skip >= 0, f"a count of calls is negative: {self.skip}")
@@ -96,8 +100,15 @@ class FileFault(Concise):
         return self.error.isupper() and not self.call.endswith(".fsync")
 
     @property
+    def is_of_system(self) -> bool:
+        """Whether DCP's own files have such an operation."""
+        return self.call != UNWRITTEN
+
+    @property
     def place(self) -> Hook:
         """What is known of the place, as of a hook."""
+        if self.call == UNWRITTEN:
+            return _REMOVES_UNWRITTEN
         if self.call == "metadata.exists" and self.skip:  # asked for once in the plan, and once when all is written
             return _EXISTS_AT_THE_END
         return FILE_CALLS[self.operation, self.call]

@@ -114,7 +114,7 @@ def _step_of_one(step: Save) -> Save:
 def _file_faults(faults: tuple[FileFault, ...], storage: Storage) -> tuple[FileFault, ...]:
     if storage.files == "fsspec":
         return tuple(fault for fault in faults if fault.is_of_fsspec)
-    return faults if storage.files == "system" else ()
+    return tuple(fault for fault in faults if fault.is_of_system and storage.files == "system")
 
 
 def _saved_by_one(scenario: Scenario) -> Scenario:

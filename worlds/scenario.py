@@ -205,8 +205,9 @@ class Scenario(Concise):
             files = find_storage(name).files
             require(files is not None, f"{name} does not ask for its files as DCP or fsspec does")
             for fault in self.file_faults:
-                able = files == "system" or fault.is_of_fsspec
-                require(able, f"{name} has its files from fsspec, where no {fault.call} fails with {fault.error}")
+                able = fault.is_of_system if files == "system" else fault.is_of_fsspec
+                whose = "DCP" if files == "system" else "fsspec"
+                require(able, f"{name} has its files from {whose}, where no {fault.call} fails with {fault.error}")
         served = not self.request_faults or find_storage(name).endpoint is not None
         require(served, f"{name} tells of no server whose requests could fail")
         of_dcp = name in SHIPPED and find_storage(name).files is not None

@@ -236,6 +236,29 @@ _REASONS: tuple[Reason, ...] = (
         ),
     ),
     _reason(
+        'of a path above which nothing can be written, as of "." or on a disk that is read-only, which no law has',
+        _in("filesystem:FileSystem.validate_checkpoint_id", "for p in Path(checkpoint_id).parents:"),
+    ),
+    _reason(
+        "what makes one file of several opens them by itself, and it is the writer whose files are made to fail",
+        _in("_consolidate_hf_safetensors:_write_data", "except Exception as e:"),
+    ),
+    _reason(
+        "what is made into one file are files of the writer's own, which say where they belong",
+        _in("_hf_utils:_get_dcp_custom_metadata", "if CUSTOM_METADATA_KEY in custom_metadata:"),
+    ),
+    _reason(
+        "a machine has an address, and a port for the daemons of its ranks to meet at",
+        _in("utils:_DistWrapper.broadcast", "except BaseException as e:", "raise final_result"),
+    ),
+    _reason(
+        "a stager is closed once: as the call fails, or when its upload is done",
+        _in(
+            "state_dict_saver:async_save.maybe_close_owned_async_stager",
+            "if owned_async_stager is not None and not owned_async_stager_closed:",
+        ),
+    ),
+    _reason(
         "of Python 3.13 or later",
         _in("api:_wrap_exception", 'object.__setattr__(frame, "_code", None)'),
     ),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from worlds import Damage, FileFault, Scenario, TensorEntry, WriterOptions
+from worlds.file_faults import UNWRITTEN
 
 from ..bug import Bug, Change, Witness
 
 __all__ = ["FILE_FAILURES"]
 
 _BESIDE = "open(f'{path}.new' if 'w' in mode and self.fs.exists(path) else path, mode)"
+_PASS, _RAISE = "pass\n            raise", "raise\n            raise"
 FILE_FAILURES = (
     Bug(
         "fsync-that-fails-taken-for-one-that-is-not-supported",
@@ -228,5 +230,20 @@ FILE_FAILURES = (
             Change("fsspec_filesystem:_FileSystem.create_stream", "open(path, mode)", _BESIDE, since=(2, 15)),
         ),
         Witness("file_operations", Scenario(entries=(TensorEntry("a"),), earlier="coordinated", storage="fsspec")),
+    ),
+    Bug(
+        "what-could-not-be-removed-blamed-for-what-could-not-be-written",
+        "on fsspec, that a file could not be removed told in the place of why it could not be written",
+        (
+            Change("_fsspec_filesystem:FileSystem.create_stream", _PASS, _RAISE, until=(2, 15)),
+            Change("fsspec_filesystem:_FileSystem.create_stream", _PASS, _RAISE, since=(2, 15)),
+        ),
+        Witness(
+            "file_operations",
+            Scenario(
+                file_faults=(FileFault("save", 0, "data.close"), FileFault("save", 0, UNWRITTEN)),
+                storage="fsspec",
+            ),
+        ),
     ),
 )
