@@ -279,8 +279,8 @@ def state_dicts(
 
 def _with_a_tie(entries: tuple[Entry, ...], most: int) -> tuple[Entry, ...]:
     """With one more tensor, which is tied to the first plain one, if there are no more than ``most`` then."""
-    plain = (entry for entry in entries if isinstance(entry, TensorEntry) and entry.saved == Plain())
-    tensor = next(plain, None)
+    named = (entry for entry in entries if isinstance(entry, TensorEntry) and str(entry.key))
+    tensor = next((entry for entry in named if entry.saved == Plain()), None)
     if tensor is None or len(entries) >= most:
         return entries
     key = next(key for key in ("tied", "t", "u", "v", "w") if key not in {entry.key for entry in entries})

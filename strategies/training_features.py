@@ -31,10 +31,11 @@ _OF_BOTH_SIDES = (
     "optimizer first",
     "full_state_dict",
     "cpu_offload",
+    "broadcast_from_rank0",
     *(f"whole: {wrapper}" for wrapper in ("DDP", "compiled", "compiled DDP", "DDP compiled")),
     *(f"layers: {wrapper}" for wrapper in ("compiled", "checkpointed")),
 )
-_VARIED = ("SGD", "Adam", "AdamW", "NAdam", "RMSprop")
+_VARIED = ("SGD", "Adam", "AdamW", "NAdam", "RMSprop", "RAdam")
 
 TRAINING_FEATURES: dict[str, tuple[str, ...]] = {
     "training, module": (
@@ -58,6 +59,9 @@ TRAINING_FEATURES: dict[str, tuple[str, ...]] = {
         *(f"{kind}{variant}" for kind in _VARIED for variant in ("", ", variant")),
         *(
             "Adagrad",
+            "Adadelta",
+            "Adamax",
+            "ASGD",
             "one group",
             "matrices first",
             "matrices last",
@@ -71,7 +75,7 @@ TRAINING_FEATURES: dict[str, tuple[str, ...]] = {
     "training, at save": (*_OF_BOTH_SIDES, "2 steps", "save", "async_save"),
     "training, at load": (
         *_OF_BOTH_SIDES,
-        *("another parallelism", "broadcast_from_rank0", "strict=False", "meta device"),
+        *("another parallelism", "strict=False", "meta device"),
         *("flatten_optimizer_state_dict", "ignore_frozen_params", "submodules", "submodules, at load alone"),
         *("keep_submodule_prefixes=False", "dsd_fqn_modifiers"),
     ),
@@ -140,7 +144,6 @@ def _of_load(training: Training) -> Iterator[str]:
     yield from _of_side(side)
     names = {
         "another parallelism": training.saved.parallelism != side.parallelism,
-        "broadcast_from_rank0": side.broadcast,
         "strict=False": not side.strict,
         "meta device": side.meta,
         "flatten_optimizer_state_dict": training.flatten,
@@ -163,6 +166,7 @@ def _of_side(side: Side) -> Iterator[str]:
         "gradients": side.backward,
         "full_state_dict": side.full,
         "cpu_offload": side.offload,
+        "broadcast_from_rank0": side.broadcast,
         f"whole: {side.whole}": side.whole != "bare",
         f"layers: {side.each}": side.each != "bare",
     }

@@ -54,12 +54,14 @@ _sizes = st.integers(1, 6) | st.integers(1, 13)
 # full_state_dict, cpu_offload and broadcast_from_rank0, as far as torch's documentation lets them go together.
 _Handing = tuple[bool, bool, bool]
 _SAVING: SearchStrategy[_Handing] = st.sampled_from(
-    ((False, False, False),) * 6 + ((True, False, False),) * 2 + ((False, True, False), (True, True, False))
+    ((False, False, False),) * 6
+    + ((True, False, False),) * 2
+    + ((False, True, False), (True, True, False), (True, False, True), (True, True, True))
 )
 _LOADING: SearchStrategy[_Handing] = st.sampled_from(
     ((False, False, False),) * 6
     + ((True, False, False),) * 2
-    + ((False, True, False), (True, False, True), (True, False, True), (True, True, True))
+    + ((False, True, False), (True, False, True), (True, False, True), (True, True, True), (True, True, False))
 )
 
 
@@ -154,7 +156,7 @@ def parallelisms(*, max_world_size: int = 6) -> SearchStrategy[Parallelism]:
 def training_sides(*, load: bool = False, max_world_size: int = 6) -> SearchStrategy[Side]:
     """The training at save, or with ``load`` at load, with legal options. Shrinks towards one rank, and no option.
 
-    ``broadcast_from_rank0`` is for loads alone, and needed there where rank 0 alone has the full state dict.
+    ``broadcast_from_rank0`` is needed at load where rank 0 alone has the full state dict; at save it changes nothing.
     """
     sides = st.builds(
         _side,
@@ -184,8 +186,12 @@ _EACH: tuple[WrappedLayers, ...] = ("bare",) * 6 + ("compiled", "checkpointed")
 
 
 def _legal_load(side: Side) -> Side:
-    """Without gradients that no step has followed, where there was none: then torch cannot load."""
-    return side if side.steps else replace(side, backward=False)
+    """Without gradients that no step has followed, where there was none: then torch cannot load.
+
+    And with ``broadcast_from_rank0`` where rank 0 alone has what is loaded.
+    """
+    alone = side.full and side.offload and side.parallelism.world_size > 1
+    return replace(side, backward=side.backward and side.steps > 0, broadcast=side.broadcast or alone)
 
 
 def _on_meta(side: Side) -> Side:

@@ -38,6 +38,7 @@ def test_tied_tensors_are_saved_from_one_memory_and_loaded_into_two(entries: tup
     [
         (A, replace(B, tied="")),
         (A, replace(B, tied="c")),
+        (replace(A, key=""), replace(B, tied="")),
         (A, replace(B, dtype="int32")),
         (replace(A, saved=Plain(memory="window")), B),
         (A, replace(B, saved=Plain(memory="strided"))),

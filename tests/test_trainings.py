@@ -100,7 +100,6 @@ def test_corners_are_drawn() -> None:
     ("fields", "why"),
     [
         ({"layers": (Norm("frozen"), Counter())}, "a layer that is trained"),
-        ({"saved": Side(full=True, broadcast=True)}, "for what is loaded"),
         ({"loaded": Side(Parallelism(2), full=True, offload=True)}, "only rank 0"),
         ({"layers": (Norm(), Scale("frozen")), "ignore_frozen": True}, "missing at a strict load"),
         ({"saved": Side(submodules=(0,))}, "not asked for at save is missing"),
@@ -428,6 +427,18 @@ def test_gradients_that_no_step_has_used_stay_as_they_are(world: SimulatedWorld)
 def test_issue_shows_in_another_way(training: Training, id: str, world: SimulatedWorld) -> None:
     found = list(judge_training(training, run_training(world, training)))
     assert {find_training_issue(breach) for breach in found} == {TRAINING_ISSUES[id]}
+
+
+@pytest.mark.parametrize("offload", [False, True])
+def test_options_of_a_load_change_nothing_at_save(offload: bool, world: SimulatedWorld) -> None:
+    both = Side(Parallelism(data=2), 1, full=True, offload=offload, broadcast=True)
+    optimizer = Optimizer(variant=True)
+    training = Training((Norm(), Mlp(3)), optimizer=optimizer, saved=both, loaded=replace(both, steps=0))
+    found = {find_training_issue(breach) for breach in judge_training(training, run_training(world, training))}
+    assert found == ({TRAINING_ISSUES["rank-0-broadcasts-alone"]} if offload else set())
+    alone = Side(full=True, offload=True)
+    training = replace(training, loaded=alone)
+    assert breaches(training, run_training(world, training)) == []
 
 
 @pytest.mark.parametrize("modifiers", ["_fqn_modifiers", "names_in_state_dict"])

@@ -103,7 +103,8 @@ class TensorEntry(Concise):
     def is_in_memory_of(self, other: TensorEntry, name: str) -> bool:
         """Whether it is tied to that tensor, of that name, and saved from its memory, on the ranks that have both."""
         plain = all(isinstance(each, Plain) and each.memory == "contiguous" for each in (self.saved, other.saved))
-        return self.tied == name and plain and self.content("") == other.content(name) and math.prod(self.shape) > 0
+        same = self.content("") == other.content(name) and math.prod(self.shape) > 0
+        return self.tied == name != "" and plain and same
 
     def layout(self, operation: Literal["save", "load"]) -> Layout | None:
         """How the ranks hold it in that operation, ``None`` where it is not there."""

@@ -357,19 +357,21 @@ _REASONS: tuple[Reason, ...] = (
         _in("_state_dict_stager:StateDictStager.__init__", "warnings.warn("),
     ),
     _reason(
-        "DistributedDataParallel, or what torch.compile makes of a module, which no law draws",
-        _in("state_dict:_get_fqns", 'if curr_obj_name != "module":', 'if curr_obj_name != "_orig_mod":'),
-        _in("state_dict:_get_model_state_dict", "def verify(key, fqn) -> bool:"),
-        _all("state_dict", "_get_model_state_dict.verify"),
-        _in("state_dict:_load_model_state_dict", "load_value = state_dict.pop(fqn, None)"),
+        "what wraps a module makes its names longer, and nothing else",
+        _in(
+            "state_dict:_get_model_state_dict",
+            'raise RuntimeError(f"An unexpected key, {key}, exists. FQN is {fqn}")',
+        ),
+        _in("state_dict:_get_model_state_dict.verify", "return False"),
     ),
     _reason(
-        "modules that name their state otherwise (dsd_fqn_modifiers), which no law draws",
-        _in("state_dict:_get_fqns", "if removed_fqn := getattr(curr_obj, dsd_fqn_modifiers)().get("),
-        _in("state_dict:_iterate_valid_model_state.recurse", "new_fqn = curr_fqn[:-1]"),
+        "a module that says that it has what it has not (dsd_fqn_modifiers)",
+        _in("state_dict:_get_fqns", "if hasattr(curr_obj, removed_fqn):"),
     ),
     _reason(
-        "several optimizers, which no law draws",
+        "refused in one line: names that a strict load lacks, several groups without parameters, or one of several "
+        "optimizers",
+        _in("state_dict:_load_model_state_dict", 'raise RuntimeError(f"Missing key: {fqn}.")'),
         _in("state_dict:_split_optim_state_dict", "raise ValueError("),
     ),
     _reason(
@@ -383,11 +385,7 @@ _REASONS: tuple[Reason, ...] = (
             "state_dict:_flatten_optim_state_dict._raise_if_type_not_supported",
             "raise NotImplementedError(",
         ),
-        _in(
-            "state_dict:_unflatten_optim_state_dict",
-            "reconstructed_value = _reconstruct_nested_dict(",
-        ),
-        _all("state_dict", "_unflatten_optim_state_dict._reconstruct_nested_dict"),
+        _in("state_dict:_unflatten_optim_state_dict._reconstruct_nested_dict", "remaining_key = key[len(prefix) :]"),
     ),
     _reason(
         "the model's state is asked for by itself where the optimizer's alone is wanted",

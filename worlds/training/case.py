@@ -146,18 +146,18 @@ def leaf_layers(layers: tuple[Layer, ...]) -> Iterator[Mlp | Norm | Renamed | Sc
 Modifiers = Literal["_fqn_modifiers", "names_in_state_dict"]
 """The method of a module that tells how its state dict's names are other than where it has its parameters."""
 
-Kind = Literal["SGD", "Adam", "AdamW", "Adagrad", "NAdam", "RMSprop"]
+Kind = Literal["SGD", "Adam", "AdamW", "Adagrad", "NAdam", "RMSprop", "Adadelta", "Adamax", "ASGD", "RAdam"]
 
 
 @dataclass(frozen=True, repr=False)
 class Optimizer(Concise):
     """An optimizer of ``torch.optim``; its hyperparameters at load are others than those at save.
 
-    ``variant`` is what its kind offers: momentum (SGD, RMSprop), amsgrad (Adam, AdamW), decoupled weight decay (NAdam).
-    ``groups`` says how the parameters are grouped: all in one, or those of two dims apart from the others, which often
-    are to have no weight decay; a group may be empty then. ``tensor_lr`` makes the learning rates tensors, and
-    ``scheduled`` leaves in each group the ``initial_lr`` of a scheduler. With ``apart``, each group has an optimizer of
-    its own.
+    ``variant`` is what its kind offers: momentum (SGD, RMSprop), amsgrad (Adam, AdamW), decoupled weight decay
+    (NAdam, RAdam). ``groups`` says how the parameters are grouped: all in one, or those of two dims apart from the
+    others, which often are to have no weight decay; a group may be empty then. ``tensor_lr`` makes the learning rates
+    tensors, and ``scheduled`` leaves in each group the ``initial_lr`` of a scheduler. With ``apart``, each group has
+    an optimizer of its own.
     """
 
     kind: Kind = "SGD"
@@ -289,7 +289,6 @@ class Training(Concise):
         require("trained" in uses, "a training needs a layer that is trained")
         require(not self.saved.meta, "what is on the meta device cannot be saved")
         require(not (self.loaded.meta and self.ignore_frozen), "what is ignored would be left on the meta device")
-        require(not self.saved.broadcast, "broadcast_from_rank0 is for what is loaded")
         alone = self.loaded.full and self.loaded.offload and not self.loaded.broadcast
         require(not alone or self.loaded.parallelism.world_size == 1, "only rank 0 has what all ranks are to take over")
         for side in (self.saved, self.loaded):

@@ -18,12 +18,17 @@ _OWN: dict[Kind, tuple[_Options, _Options]] = {
     "Adagrad": ({"lr_decay": 0.5}, {"lr_decay": 0.25}),
     "NAdam": ({"betas": (0.5, 0.75)}, {"betas": (0.25, 0.5)}),
     "RMSprop": ({"alpha": 0.5}, {"alpha": 0.25}),
+    "Adadelta": ({"rho": 0.5}, {"rho": 0.25}),
+    "Adamax": ({"betas": (0.5, 0.75)}, {"betas": (0.25, 0.5)}),
+    "ASGD": ({"lambd": 0.5}, {"lambd": 0.25}),
+    "RAdam": ({"betas": (0.5, 0.75)}, {"betas": (0.25, 0.5)}),
 }
 _VARIANTS: dict[Kind, tuple[_Options, _Options]] = {
     "SGD": ({"momentum": 0.5}, {"momentum": 0.25}),
     "Adam": ({"amsgrad": True}, {"amsgrad": True}),
     "AdamW": ({"amsgrad": True}, {"amsgrad": True}),
     "NAdam": ({"decoupled_weight_decay": True}, {"decoupled_weight_decay": True}),
+    "RAdam": ({"decoupled_weight_decay": True}, {"decoupled_weight_decay": True}),
     "RMSprop": ({"momentum": 0.5}, {"momentum": 0.25}),
 }
 
