@@ -61,6 +61,7 @@ CASE_FEATURES: dict[str, tuple[str, ...]] = {
         "of other dims",
         "in several blocks",
         "a part from within a block",
+        "a part without elements",
         "scales loaded as they are",
         "scales in a file of their own",
         "by several threads",
@@ -219,10 +220,12 @@ def _of_window(case: Window) -> Iterator[tuple[str, str]]:
 
 @_features.register
 def _of_quantized(case: Quantized) -> Iterator[tuple[str, str]]:
+    ranks = range(case.load.world_size)
     found = {
         "of other dims": len(case.sizes) != (3 if case.is_mxfp4 else 2),
         "in several blocks": math.prod(case.blocks) > 1,
-        "a part from within a block": any(map(partial(_is_within_block, case), range(case.load.world_size))),
+        "a part from within a block": any(map(partial(_is_within_block, case), ranks)),
+        "a part without elements": 0 not in case.sizes and any(map(partial(_is_empty, case), ranks)),
         "scales loaded as they are": case.loads_scales,
         "scales in a file of their own": case.apart,
         "by several threads": case.thread_count > 1 and case.apart and case.loads_scales,
@@ -234,6 +237,11 @@ def _of_quantized(case: Quantized) -> Iterator[tuple[str, str]]:
     }
     yield "quantized", case.stored
     yield from (("quantized", name) for name, there in found.items() if there)
+
+
+def _is_empty(case: Quantized, rank: int) -> bool:
+    """Whether the rank has a part without elements."""
+    return any(0 in part.sizes for part in case.loaded.parts(case.sizes, rank))
 
 
 def _is_within_block(case: Quantized, rank: int) -> bool:

@@ -83,7 +83,10 @@ def _shapes() -> SearchStrategy[tuple[int, ...]]:
 
 @st.composite
 def _grids(draw: DrawFn, quantized: Quantized, world_size: int) -> Layout:
-    """Shards that begin anywhere, one or several on a rank; of MXFP4 among the elements that released torch reads."""
+    """Shards that begin anywhere, one or several on a rank; of MXFP4 among the elements that released torch reads.
+
+    And sometimes one without elements, from within what the others hold.
+    """
     sizes, last = quantized.sizes, len(quantized.sizes) - 1
     bounds = []
     for dim, extent in enumerate(sizes):
@@ -92,11 +95,19 @@ def _grids(draw: DrawFn, quantized: Quantized, world_size: int) -> Layout:
         cuts = sorted(draw(some, label=f"cuts along dim {dim}"))
         bounds.append(list(itertools.pairwise([0, *cuts, extent])))
     owners = draw(st.tuples(*[ranks(world_size=world_size)] * 3), label="ranks, in turn")
-    tiles = (
+    tiles = tuple(
         Tile(owner, tuple(start for start, _ in box), tuple(stop - start for start, stop in box))
         for owner, box in zip(itertools.cycle(owners), itertools.product(*bounds), strict=False)
     )
-    return EnumerableSharding(tuple(tiles))
+    empty = draw(st.sampled_from((None, None, 0, 1)), label="dim in which one more has nothing")
+    if empty is None or empty > last or sizes[empty] < 2:
+        return EnumerableSharding(tiles)
+    within = draw(st.integers(1, sizes[empty] - 1), label="where that would begin")
+    offsets = tuple(within if dim == empty else 0 for dim in range(last + 1))
+    if any((tile.rank, tile.offsets) == (owners[0], offsets) for tile in tiles):
+        return EnumerableSharding(tiles)
+    lengths = tuple(0 if dim == empty else extent for dim, extent in enumerate(sizes))
+    return EnumerableSharding((*tiles, Tile(owners[0], offsets, lengths)), "Checkpointable")
 
 
 @reused

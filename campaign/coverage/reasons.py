@@ -252,6 +252,13 @@ _REASONS: tuple[Reason, ...] = (
         _in("utils:_DistWrapper.broadcast", "except BaseException as e:", "raise final_result"),
     ),
     _reason(
+        "nothing of torch's asks for the metadata of a DTensor by itself, of which they tell a rank's own part alone",
+        _in(
+            "planner_helpers:_create_default_metadata_only_plan",
+            "requests.append(_create_write_items_for_dtensor(fqn, obj))",
+        ),
+    ),
+    _reason(
         "a stager is closed once: as the call fails, or when its upload is done",
         _in(
             "state_dict_saver:async_save.maybe_close_owned_async_stager",
