@@ -61,14 +61,16 @@ def async_save_sequences(draw: DrawFn, *, max_world_size: int = 2, max_steps: in
     first = draw(st.sampled_from(range(len(_STAGERS))), label="first stager")
     next_one = draw(st.sampled_from((0, 1, 1)), label="whether the next step has the next stager")
     numbers = (first + next_one * number for number in range(len(sequence.steps)))
-    by_path = draw(st.sampled_from((False, True)), label="by the path alone, where the stager is DCP's own")
+    by_path = draw(st.sampled_from((False, True)), label="by the path alone, where it can be")
     pairs = zip(sequence.steps, numbers, strict=True)
     steps = [_asynchronous(step, _STAGERS[number % len(_STAGERS)]) for step, number in pairs]
-    return SaveSequence(tuple(_by_path(step) if by_path else step for step in steps))
+    named = (_by_path(step, first=not number) if by_path else step for number, step in enumerate(steps))
+    return SaveSequence(tuple(named))
 
 
-def _by_path(step: Scenario) -> Scenario:
-    return by_the_path(step, ("save",)) if step.save.stager == "default" else step
+def _by_path(step: Scenario, *, first: bool) -> Scenario:
+    """The first step, for which a daemon begins, in any case; another one where its stager is DCP's own."""
+    return by_the_path(step, ("save",)) if first or step.save.stager == "default" else step
 
 
 def _asynchronous(step: Scenario, stager: Stager) -> Scenario:

@@ -220,6 +220,14 @@ def test_storage_that_failed_to_be_told_is_not_given_alone(world: SimulatedWorld
     assert [breach.step for breach in find_history_breaches(history, world)] == [1], "which is not protected"
 
 
+def test_storage_of_an_upload_that_was_not_staged_is_not_given_alone(world: SimulatedWorld) -> None:
+    """It was told nothing, since staging fails before."""
+    upload = Save("b", Operation(api="async", stager="default"), again=("writer",))
+    after = Save("b", Operation(named_by="storage"), again=("writer",))
+    history = History((TensorEntry("a", (1,), saved=ChunkSharding(0, (0,))),), (Save(), upload, after, Load("b")))
+    assert [breach.step for breach in find_history_breaches(history, world)] == [1], "which cannot be staged"
+
+
 def test_tensors_used_again_have_the_values_of_their_step(world: SimulatedWorld) -> None:
     by = Operation(api="async", stager="default")
     steps = (Save("a", by), Save("a", by, again=("tensors", "stager")), Load("a"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import wraps
 from typing import Any, TypeVar
 
 import torch
@@ -51,7 +52,7 @@ def save_with_kept(
     meanwhile: Callable[[], None] | None = None,
 ) -> Metadata:
     """:func:`worlds.calls.save`, with what is used ``again``; nothing is kept so far where a job ``begins``."""
-    kept = _Kept(again, begins, tells_path=scenario.save.tells_path, reset_fails=_reset_fails(scenario))
+    kept = _Kept(again, begins, tells_path=scenario.save.tells_path)
     kept.hold(state)
     try:
         return calls.save(scenario, state, injection, path, group, tools=kept, meanwhile=meanwhile)
@@ -69,7 +70,7 @@ def load_with_kept(
     group: Any,
 ) -> None:
     """:func:`worlds.calls.load`, as above."""
-    kept = _Kept(again, begins, tells_path=scenario.load.tells_path, reset_fails=_reset_fails(scenario))
+    kept = _Kept(again, begins, tells_path=scenario.load.tells_path)
     try:
         calls.load(scenario, state, injection, path, group, make_reader=kept.reader, make_planner=kept.load_planner)
     finally:
@@ -85,25 +86,20 @@ def forget_kept() -> None:
     _KEPT.clear()
 
 
-def _reset_fails(scenario: Scenario) -> bool:
-    return any(fault.hook in ("writer.reset", "reader.reset") for fault in scenario.faults)
-
-
 class _Kept:
     """What one rank uses in one step, which is kept for the next.
 
     A call that tells a writer, or a reader, no path uses one again that is at its path already: since it was made for
-    it, or since the last call that used it has told it so. Where ``reset_fails``, it is at no path for certain.
+    it, or since the last call that used it has told it so. Where that has failed before, it is at no path for certain.
     """
 
-    def __init__(self, again: tuple[Again, ...], begins: bool, *, tells_path: bool, reset_fails: bool) -> None:
+    def __init__(self, again: tuple[Again, ...], begins: bool, *, tells_path: bool) -> None:
         rank = dist.get_rank() if dist.is_initialized() else 0
         if begins:
             _KEPT.pop(rank, None)
         self._things = _KEPT.setdefault(rank, _Things())
         self._again = again
         self._tells_path = tells_path
-        self._reset_fails = reset_fails
         self._used: list[object] = []
 
     def writer(self, scenario: Scenario, path: str) -> dcp.StorageWriter:
@@ -150,7 +146,21 @@ class _Kept:
         goes_there = path is None or self._tells_path or things.paths.get(key) == path
         if kind not in self._again or key not in things.made or not goes_there:
             things.made[key] = make()
-        things.paths[key] = None if self._reset_fails else path
+            things.paths[key] = path
         thing: T = things.made[key]
+        if things.paths[key] != path:
+            things.paths[key] = None
+            self._notice(thing, key, path)
         self._used.append(thing)
         return thing
+
+    def _notice(self, thing: Any, key: tuple[str, ...], path: str | None) -> None:
+        """Take the thing to be at that path once it was told so."""
+        reset = thing.reset
+
+        @wraps(reset)
+        def told(*args: Any, **kwargs: Any) -> None:
+            reset(*args, **kwargs)
+            self._things.paths[key] = path
+
+        vars(thing)["reset"] = told

@@ -43,6 +43,8 @@ def _until(release: Release, places: Iterable[Place]) -> Iterator[Place]:
     return iter(places if torch_release() < release else ())
 
 
+_FSSPEC = "_fsspec_filesystem:FileSystem" if torch_release() < (2, 15) else "fsspec_filesystem:_FileSystem"
+
 OUT_OF_SCOPE: tuple[Reason, ...] = (
     _reason(
         "another way to save, that shares nothing with this one but its loggers",
@@ -234,6 +236,10 @@ _REASONS: tuple[Reason, ...] = (
             "except BaseException as e:",
             'logger.info("Terminating the checkpoint background process.")',
         ),
+    ),
+    _reason(
+        "what DCP's own files do not take is text, and a URL that nobody knows is no place to save to",
+        _in(f"{_FSSPEC}.validate_checkpoint_id", "if isinstance(checkpoint_id, Path):", "except ValueError:"),
     ),
     _reason(
         'of a path above which nothing can be written, as of "." or on a disk that is read-only, which no law has',
