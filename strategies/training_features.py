@@ -77,7 +77,7 @@ TRAINING_FEATURES: dict[str, tuple[str, ...]] = {
         *_OF_BOTH_SIDES,
         *("another parallelism", "strict=False", "meta device"),
         *("flatten_optimizer_state_dict", "ignore_frozen_params", "submodules", "submodules, at load alone"),
-        *("keep_submodule_prefixes=False", "dsd_fqn_modifiers"),
+        *("keep_submodule_prefixes=False", "nested submodule", "dsd_fqn_modifiers"),
     ),
 }
 """Every feature of a training, by group; what both sides must have alike is counted at load."""
@@ -151,6 +151,7 @@ def _of_load(training: Training) -> Iterator[str]:
         "submodules": bool(training.saved.submodules),
         "submodules, at load alone": bool(side.submodules) and not training.saved.submodules,
         "keep_submodule_prefixes=False": not training.keep_prefixes,
+        "nested submodule": training.nested,
         "dsd_fqn_modifiers": training.modifiers != "_fqn_modifiers",
     }
     yield from (name for name, there in names.items() if there)

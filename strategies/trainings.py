@@ -218,6 +218,7 @@ def trainings(draw: DrawFn, *, max_world_size: int = 6, max_layers: int = 3) -> 
     meta = draw(_seldom(False, True), label="meta")
     which = draw(_SUBMODULES, label="submodules")
     asked = draw(st.tuples(*[st.booleans()] * max_layers), label="the layers that are asked for")
+    nested = draw(st.booleans(), label="the first layer of a block alone")
     more = draw(st.tuples(*[st.booleans()] * max_layers), label="those at save alone")
     layers = draw(training_layers(max_layers=max_layers), label="layers")
     layers = tuple(_widened(layer, (saved.parallelism, loaded.parallelism)) for layer in layers)
@@ -233,6 +234,7 @@ def trainings(draw: DrawFn, *, max_world_size: int = 6, max_layers: int = 3) -> 
         saved = replace(saved, submodules=tuple(sorted({*loaded.submodules, *_places(more, layers)})))
     elif which == "one by itself":
         saved = replace(saved, submodules=loaded.submodules)
+    places = {*saved.submodules, *loaded.submodules}
     training = Training(
         layers,
         width,
@@ -245,9 +247,17 @@ def trainings(draw: DrawFn, *, max_world_size: int = 6, max_layers: int = 3) -> 
         keep_prefixes=which != "one by itself",
         modifiers=modifiers,
         own=own,
+        nested=nested and _can_be_nested([layers[place] for place in places], saved, loaded),
     )
     tell(training_features(training))
     return training
+
+
+def _can_be_nested(asked: list[Layer], *sides: Side) -> bool:
+    """Whether there is a block of which the first layer may be asked for."""
+    again = any(isinstance(layer, Again) for layer in asked)
+    bare = all(side.each == "bare" for side in sides)
+    return bare and not again and any(isinstance(layer, Block) for layer in asked)
 
 
 def _places(chosen: Sequence[bool], layers: Sequence[Layer]) -> tuple[int, ...]:

@@ -132,6 +132,15 @@ def test_layer_that_renames_says_so_by_the_method_that_is_asked_for() -> None:
         assert text in script, script
 
 
+def test_first_layer_of_a_block_is_asked_for() -> None:
+    saved, loaded = Side(steps=1, submodules=(0,)), Side(strict=False, submodules=(0,))
+    training = Training((Block((Norm(),)), Norm()), saved=saved, loaded=loaded, keep_prefixes=False, nested=True)
+    script = write_training_script(broken(training))
+    check_text(script)
+    assert "submodules={model[0][0]}" in script
+    assert '{model[0][0]: state["model"]}' in script
+
+
 def test_module_twice_beside_a_parameter_with_two_optimizers_or_none() -> None:
     layers = (Mlp(), Again(), Norm())
     optimizer = Optimizer("Adam", groups="matrices first", scheduled=True, apart=True)

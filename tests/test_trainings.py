@@ -429,6 +429,24 @@ def test_issue_shows_in_another_way(training: Training, id: str, world: Simulate
     assert {find_training_issue(breach) for breach in found} == {TRAINING_ISSUES[id]}
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_first_layer_of_a_block_alone_is_loaded(kept: bool, world: SimulatedWorld) -> None:
+    layers = (Block((Norm(), Mlp(2), Again())), Norm())
+    saved = Side(Parallelism(data=2), 1, submodules=(0,))
+    loaded = Side(strict=False, submodules=(0,))
+    optimizer = Optimizer(variant=True)
+    training = Training(layers, 2, optimizer, saved, loaded, keep_prefixes=kept, nested=True)
+    outcome = run_training(world, training)
+    assert breaches(training, outcome) == []
+    (rank,) = outcome.loaded
+    assert isinstance(rank, Loaded)
+    before = dict(rank.before.tensors)
+    changed = {name for name, tensor in rank.after.tensors if tensor != before[name] and name.startswith("model.")}
+    assert changed == {f"model.0.{place}.{name}" for place in (0, 2) for name in ("weight", "bias")}
+    with pytest.raises(InvalidScenario, match="no block of which"):
+        replace(training, layers=(Norm(), Norm()))
+
+
 @pytest.mark.parametrize("offload", [False, True])
 def test_options_of_a_load_change_nothing_at_save(offload: bool, world: SimulatedWorld) -> None:
     both = Side(Parallelism(data=2), 1, full=True, offload=offload, broadcast=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -167,9 +168,9 @@ class _Judged:
     def is_not_asked_for(self, name: str) -> bool:
         """Whether it is of a layer that is none of the submodules that are."""
         loaded = self.training.loaded
-        part, _, rest = name.partition(".")
-        place = rest.partition(".")[0]
-        there = place.isdigit() and int(place) in self.training.asked_for(loaded)
+        part, *rest = name.split(".")
+        path = tuple(int(place) for place in itertools.takewhile(str.isdigit, rest))
+        there = bool(path) and self.training.is_asked_for(loaded, path)
         return bool(loaded.submodules) and part == "model" and not there
 
     def _wrong_key(self, rank: int, name: str, missing: bool, seen: str) -> TrainingBreach:

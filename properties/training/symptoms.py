@@ -191,7 +191,11 @@ def frozen_beside_submodules(breach: TrainingBreach) -> bool:
     place = int(failed.raised.error.message.strip("'").partition(".")[0])
     layers = leaf_layers((training.layers[place],))
     frozen = any(not isinstance(layer, Counter) and layer.use == "frozen" for layer in layers)
-    return training.ignore_frozen and frozen and (place not in side.submodules or not training.keep_prefixes)
+    return (
+        training.ignore_frozen
+        and frozen
+        and (place not in side.submodules or training.nested or not training.keep_prefixes)
+    )
 
 
 def marker_for_extra_state(breach: TrainingBreach) -> bool:

@@ -264,6 +264,7 @@ class Training(Concise):
     ``width`` is the number of features between the layers. ``flatten`` and ``ignore_frozen`` are options of both sides,
     which else would not speak of the same keys; so is ``keep_prefixes``, without which the one submodule has the names
     of its own, and is given back by itself. ``modifiers`` is ``dsd_fqn_modifiers``, the name of a method of layers.
+    With ``nested``, the submodule of a block is the first layer in it.
     With ``own``, the module has a parameter of its own, beside the layers. Without an ``optimizer`` there is no state
     but the model's, and a step changes no more than buffers.
     """
@@ -281,6 +282,7 @@ class Training(Concise):
     keep_prefixes: bool = True
     modifiers: Modifiers = "_fqn_modifiers"
     own: bool = False
+    nested: bool = False
 
     def __post_init__(self) -> None:
         leaves = list(leaf_layers(self.layers))
@@ -308,6 +310,15 @@ class Training(Concise):
         first = [layer.place if isinstance(layer, Again) else place for place, layer in enumerate(self.layers)]
         return frozenset(place for place in range(len(first)) if first[place] in {first[other] for other in asked})
 
+    def is_asked_for(self, side: Side, path: tuple[int, ...]) -> bool:
+        """Whether a side asks for what is at that path of places."""
+        place, *within = path
+        layer = self.layers[place]
+        if place not in self.asked_for(side) or not (self.nested and isinstance(layer, Block)):
+            return place in self.asked_for(side)
+        inner = layer.layers[within[0]]
+        return within[0] == 0 or inner == Again(0)
+
     def _check_submodules(self) -> None:
         saved, loaded = self.saved.submodules, self.loaded.submodules
         there = range(len(self.layers))
@@ -318,6 +329,11 @@ class Training(Concise):
             "what is not asked for at save is missing at load",
         )
         require(not loaded or not self.loaded.strict, "a strict load takes all of the model")
+        asked = [layer for place, layer in enumerate(self.layers) if place in {*saved, *loaded}]
+        blocks = [layer for layer in asked if isinstance(layer, Block)]
+        bare = self.saved.each == self.loaded.each == "bare" and not any(isinstance(layer, Again) for layer in asked)
+        first = bool(blocks) and bare and all(layer.layers for layer in blocks)
+        require(first or not self.nested, "there is no block of which the first layer could be asked for")
         one = len(loaded) == 1 and saved == loaded
         require(self.keep_prefixes or one, "without their prefixes, the names of two submodules may be the same")
 

@@ -21,7 +21,7 @@ from torch.distributed.checkpoint.state_dict import (
 from ..abandoned import Abandoned
 from ..calls import hold_upload
 from ..program import raised
-from .case import Training
+from .case import Block, Training
 from .held import hold, poison, poison_training
 from .live import LiveTraining
 from .outcome import Failed, Held, Loaded, Saved
@@ -114,7 +114,7 @@ def _options(live: LiveTraining) -> StateDictOptions:
 def _get(live: LiveTraining) -> dict[str, Any]:
     """The state dict to save, or to load into, by the calls that the side asks for."""
     model, optimizer, options = live.model, _given(live), _options(live)
-    asked = {live.module[place] for place in live.side.submodules}
+    asked = {_submodule(live, place) for place in live.side.submodules}
     submodules: dict[str, Any] = {"submodules": asked} if asked else {}
     if live.side.calls == "together":
         both = get_state_dict(model, optimizer, options=options, **submodules)
@@ -129,7 +129,7 @@ def _get(live: LiveTraining) -> dict[str, Any]:
 def _set(live: LiveTraining, state: dict[str, Any]) -> None:
     model, optimizer, options = live.model, _given(live), _options(live)
     of_model: Any = (
-        state["model"] if live.training.keep_prefixes else {live.module[live.side.submodules[0]]: state["model"]}
+        state["model"] if live.training.keep_prefixes else {_submodule(live, live.side.submodules[0]): state["model"]}
     )
     if live.side.calls == "together":
         of_optimizer = state.get("optim", {})
@@ -140,6 +140,11 @@ def _set(live: LiveTraining, state: dict[str, Any]) -> None:
             set_model_state_dict(model, of_model, options=options)
         else:
             set_optimizer_state_dict(model, optimizer, state["optim"], options=options)
+
+
+def _submodule(live: LiveTraining, place: int) -> Any:
+    module: Any = live.module[place]
+    return module[0] if live.training.nested and isinstance(live.training.layers[place], Block) else module
 
 
 def _given(live: LiveTraining) -> Any:

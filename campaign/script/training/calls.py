@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worlds.training import Side, Training
+from worlds.training import Block, Side, Training
 
 from ..text import Items, quoted, render
 from .plan import SideName, TrainingPlan
@@ -39,8 +39,13 @@ def _call(plan: TrainingPlan, name: SideName, function: str, *arguments: str) ->
 
 
 def _get_call(plan: TrainingPlan, name: SideName, function: str, *arguments: str) -> Items:
-    submodules = ", ".join(f"model[{place}]" for place in plan.side(name).submodules)
+    submodules = ", ".join(_submodule(plan, place) for place in plan.side(name).submodules)
     return _call(plan, name, function, *arguments, *([f"submodules={{{submodules}}}"] if submodules else []))
+
+
+def _submodule(plan: TrainingPlan, place: int) -> str:
+    nested = plan.training.nested and isinstance(plan.training.layers[place], Block)
+    return f"model[{place}][0]" if nested else f"model[{place}]"
 
 
 def get_lines(plan: TrainingPlan, name: SideName) -> list[str]:
@@ -62,7 +67,7 @@ def set_lines(plan: TrainingPlan) -> list[str]:
     """The statements that take over what was loaded into ``state``."""
     state = 'state["model"]'
     if not plan.training.keep_prefixes:
-        state = f"{{model[{plan.training.loaded.submodules[0]}]: {state}}}"
+        state = f"{{{_submodule(plan, plan.training.loaded.submodules[0])}: {state}}}"
     if plan.training.loaded.calls == "together":
         optim = "{}" if plan.training.optimizer is None else 'state["optim"]'
         states = (f"model_state_dict={state}", f"optim_state_dict={optim}")
