@@ -399,6 +399,14 @@ def test_gradients_that_no_step_has_used_stay_as_they_are(world: SimulatedWorld)
         (Training((Norm(), Again()), loaded=Side(whole="DDP compiled")), "shared-module-wrapped"),
         (
             Training(
+                (Mlp(use="unused"), Norm()),
+                optimizer=Optimizer("Adam", groups="matrices last", apart=True),
+                loaded=Side(strict=False),
+            ),
+            "save-takes-a-step",
+        ),
+        (
+            Training(
                 (Norm(), Again()),
                 optimizer=None,
                 loaded=Side(Parallelism(data=2), calls="model first", full=True, offload=True, broadcast=True),

@@ -58,13 +58,28 @@ __all__ = [
 def took_a_step(breach: TrainingBreach) -> bool:
     """Whether there is optimizer state after the save of an optimizer that had none."""
     new = breach.kind is ChangedInput and breach.name.startswith(STATE) and breach.expected == "nothing"
-    return new and breach.training.saved.steps == 0
+    return new and (breach.training.saved.steps == 0 or _had_no_state(breach))
+
+
+def _had_no_state(breach: TrainingBreach) -> bool:
+    """Whether it is one of two optimizers, and no parameter of it had a gradient in any step."""
+    asked, seen = breach.training.optimizer, breach.outcome.saved[breach.rank]
+    if asked is None or not asked.apart or not isinstance(seen, Saved):
+        return False
+    before = dict(seen.before.tensors)
+    parameters = {name.removeprefix(STATE).rpartition(".")[0] for name in before if name.startswith(STATE)}
+    matrices = {len(before[f"model.{parameter}"].shape) > 1 for parameter in parameters}
+    parameter = breach.name.removeprefix(STATE).rpartition(".")[0]
+    return (len(before[f"model.{parameter}"].shape) > 1) not in matrices
 
 
 def empty_group_lost(breach: TrainingBreach) -> bool:
     """Whether hyperparameters of a group without parameters, that is not the last, are not restored."""
     # A learning rate that is a tensor is loaded into in any case, but where the optimizer is made after that.
-    kinds = (WrongKeys, WrongObject, WrongBits) if breach.training.loaded.meta else (WrongKeys, WrongObject)
+    # Or where rank 0 alone has it.
+    side = breach.training.loaded
+    of_tensor = side.meta or (side.broadcast and side.offload and breach.rank > 0)
+    kinds = (WrongKeys, WrongObject, *((WrongBits, NotLoaded) if of_tensor else ()))
     if breach.side != "load" or breach.kind not in kinds or not breach.name.startswith(GROUPS):
         return False
     return breach.name.split(".")[2] == "0" and 0 in empty_groups(breach)
