@@ -251,6 +251,13 @@ SCENARIOS = {
         save=Operation(8),
         load=Operation(8),
     ),
+    "a checkpoint exception that nobody is told of, beside extensions that are undone in the wrong order": Scenario(
+        entries=(TensorEntry("a"),),
+        save=Operation(2, api="uncoordinated"),
+        load=Operation(2),
+        writer=WriterOptions(extensions=("deflated", "inverted")),
+        faults=(Fault("load", 0, "planner.finish_plan", error="CheckpointException"),),
+    ),
 }
 
 

@@ -23,7 +23,7 @@ from ..oracle import names_fault, names_refusal
 from ..verdict import Breach, Verdict
 from .entry import FAILED, operation_outcome
 
-__all__ = ["IN_ONE_MEMORY", "NOT_CONTIGUOUS", "ends_alone", "has_gaps", "overshoots"]
+__all__ = ["IN_ONE_MEMORY", "NOT_CONTIGUOUS", "ends_alone", "has_gaps", "overshoots", "raised_itself"]
 
 NOT_CONTIGUOUS = "You are trying to save a non contiguous tensor"
 """What safetensors says of one."""
@@ -71,7 +71,7 @@ def _is_alone(scenario: Scenario, seen: RankOutcome) -> bool:
 def _reason(scenario: Scenario, operation: str, hits: set[int], rank: int, seen: RankOutcome) -> str | None:
     assert isinstance(seen, Raised)
     for index, reason in _unprotected(scenario, operation, rank):
-        if index in hits and _raised_itself(scenario, index, seen):
+        if index in hits and raised_itself(scenario, index, seen):
             return reason
     if _failed_to_pickle(scenario, hits, seen.error):
         return "unpicklable-exception"
@@ -96,7 +96,7 @@ def _unprotected(scenario: Scenario, operation: str, rank: int) -> Iterator[tupl
             yield index, "uncoordinated-unprotected"
 
 
-def _raised_itself(scenario: Scenario, index: int, seen: Raised) -> bool:
+def raised_itself(scenario: Scenario, index: int, seen: Raised) -> bool:
     """Whether a rank raised the exception of its own fault, as if there were no other ranks."""
     if scenario.all_faults[index].error == "CheckpointException":
         return seen.phase == fault_message(index) and not seen.failures

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from worlds.outcome import ErrorRecord, OperationOutcome, Raised
+from worlds.outcome import ErrorRecord, OperationOutcome, Raised, RankOutcome
 from worlds.scenario import Scenario
 
 from ..file_reach import told_hits
 from ..oracle import names_fault
 from ..verdict import Breach, Verdict
 from ..violations import WrongException, WrongRanks
+from .alone import raised_itself
 from .entry import FAILED, operation_outcome
 
 __all__ = ["cannot_load"]
@@ -31,7 +32,11 @@ def cannot_load(
         outcome = operation_outcome(verdict, breach)
         failures = dict(_failures(outcome))
         struck = {hit.index: scenario.all_faults[hit.index].rank for hit in told_hits(scenario, outcome.hits)}
-        made = {rank for index, rank in struck.items() if _is_told(scenario, index, failures.get(rank))}
+        made = {
+            rank
+            for index, rank in struck.items()
+            if _is_told(scenario, index, failures.get(rank)) or _raised_it(scenario, index, outcome.ranks[rank])
+        }
         said = {rank for rank, error in failures.items() if says(error)}
         return bool(said) and failures.keys() == said | made and made >= set(struck.values()) and scenarios(scenario)
 
@@ -42,7 +47,12 @@ def _failures(outcome: OperationOutcome) -> Iterator[tuple[int, ErrorRecord]]:
     """Who failed of what: as all are told, or, where nobody is, as each rank raised it."""
     for rank, seen in enumerate(outcome.ranks):
         if isinstance(seen, Raised):
-            yield from ((rank, seen.error),) if seen.failures is None else seen.failures
+            # A CheckpointException that was made to be raised names nobody, where nobody is told of it.
+            yield from seen.failures or ((rank, seen.error),)
+
+
+def _raised_it(scenario: Scenario, index: int, seen: RankOutcome) -> bool:
+    return isinstance(seen, Raised) and raised_itself(scenario, index, seen)
 
 
 def _is_told(scenario: Scenario, index: int, error: ErrorRecord | None) -> bool:
