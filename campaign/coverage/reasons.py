@@ -368,7 +368,7 @@ _REASONS: tuple[Reason, ...] = (
             "state_dict:_get_model_state_dict",
             'raise RuntimeError(f"An unexpected key, {key}, exists. FQN is {fqn}")',
         ),
-        _in("state_dict:_get_model_state_dict.verify", "return False"),
+        _in("state_dict:_get_model_state_dict.verify", "return False", "return True"),
     ),
     _reason(
         "a module that says that it has what it has not (dsd_fqn_modifiers)",
