@@ -149,6 +149,18 @@ def _uses_of_writer(history: History, number: int) -> Iterator[Save]:
             return
 
 
+def _is_not_put_below(breach: HistoryBreach) -> bool:
+    """Whether all is as it is alone, but for the directory below the path, of a save by a writer that is used again."""
+    step, seen = breach.history.steps[breach.step], breach.outcome.steps[breach.step]
+    if breach.history.storage != "whole_consolidated" or breach.kind is not MemoryShows or seen.alone is None:
+        return False
+    below = dict(seen.alone.contents)
+    here = {name: digest for name, digest in seen.contents if not name.startswith(_BELOW)}
+    moved = all(name.startswith(_BELOW) and here.get(name[len(_BELOW) :]) == below[name] for name in below)
+    return bool(below) and moved and "writer" in step.again
+
+
+_BELOW = "sharded/"
 _HALVES = ChunkSharding(0, (0, 1))
 STORED_HISTORY_ISSUES = (
     HistoryIssue(
@@ -182,6 +194,18 @@ STORED_HISTORY_ISSUES = (
         loses="the second checkpoint lacks its file, and that of the first silently holds the second's weights",
         history=History((TensorEntry("a", (1,)),), (Save(), Save("b", again=("writer",))), storage="consolidated"),
         matches=_is_put_elsewhere,
+    ),
+    HistoryIssue(
+        id="consolidated-below-until-told",
+        title="with enable_consolidation and without save_distributed, a writer that was given a checkpoint_id once no "
+        "longer writes to a directory below its path",
+        loses="where a checkpoint lies depends on the calls that its writer was used in before",
+        history=History(
+            (TensorEntry("a"),),
+            (Save(), Save(operation=Operation(named_by="storage"), again=("writer",))),
+            storage="whole_consolidated",
+        ),
+        matches=_is_not_put_below,
     ),
 )
 """The entries of this module."""

@@ -76,6 +76,7 @@ SAYS = {
     "safetensors-flipped-bit-in-header": ["a[1]: saved d7499bbb, loaded c2cd503c"],
     "safetensors-flipped-bit": ["a[]: saved c2cd503c, loaded c3cd503c"],
     "mixed-after-death": ["with what was saved at the steps {0.0, 1.0}", "in part of one save, in part of another"],
+    "consolidated-below-until-told": ["the last save has not written ['sharded/model-00001-of-00001.safetensors', "],
     "broadcast-forgets-path": ["AssertionError: checkpoint_id must be set before setting up storage reader"],
     "broadcast-without-group": ["ValueError: Default process group has not been initialized"],
     "broadcast-in-sub-group": ["[rank 1] still in load():", "dist.broadcast(tensor, src=self.coordinator_rank"],

@@ -45,6 +45,11 @@ _UNCHANGED = """\
 if any(file.read_bytes() != content for file, content in files.items()):
     sys.exit("a save to another path has changed what was saved first")"""
 
+_WRITTEN = """\
+missing = [name for name in names if not pathlib.Path(f"{path}/AT", name).exists()]
+if missing:
+    sys.exit(f"the last save has not written {missing}, as it does where its writer is new")"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Step(SavedStep):
@@ -132,8 +137,20 @@ def _save(breach: HistoryBreach, step: _Step, *, kept: bool) -> Iterator[str]:
 
 def _last(breach: HistoryBreach, ranks: int) -> list[str]:
     if isinstance(breach.history.steps[breach.step], Save):
+        if missing := _missing(breach):
+            names = render(Items("names = [", tuple(f'"{name}"' for name in missing)))
+            return [*names.splitlines(), *_WRITTEN.replace("AT", breach.history.steps[breach.step].at).splitlines()]
         return _UNCHANGED.splitlines() if breach.kind is EarlierChanged else ['print("every save returned")']
     return _load(breach, ranks)
+
+
+def _missing(breach: HistoryBreach) -> list[str]:
+    """The files that a save which returned has not written, and writes alone."""
+    seen = breach.outcome.steps[breach.step]
+    if breach.kind is not MemoryShows or seen.alone is None or not seen.operation.returned:
+        return []
+    there = dict(seen.contents)
+    return [name for name, _ in seen.alone.contents if name not in there]
 
 
 def _load(breach: HistoryBreach, ranks: int) -> list[str]:
@@ -176,6 +193,8 @@ def _header(breach: HistoryBreach, ranks: int) -> str:
 def _expected(breach: HistoryBreach) -> str:
     if breach.kind is EarlierChanged:
         return "Expected: a save to one path leaves what is at another as it is."
+    if _missing(breach):
+        return "Expected: the last save writes the same files as where its writer is new."
     if breach.kind is MemoryShows:
         return "Expected: the last save succeeds, as it does where nothing is at its path."
     if breach.kind is NotRefused:
