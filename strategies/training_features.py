@@ -21,6 +21,7 @@ _MESHES = (
 )
 _OF_BOTH_SIDES = (
     *_MESHES,
+    "FSDP's first version",
     "wrapped",
     "0 steps",
     "1 step",
@@ -162,6 +163,7 @@ def _of_side(side: Side) -> Iterator[str]:
     yield side.calls
     yield f"{side.steps} step{'' if side.steps == 1 else 's'}"
     names = {
+        "FSDP's first version": side.parallelism.flat,
         "wrapped": side.parallelism.wrapped,
         "evaluated": side.evaluated,
         "gradients": side.backward,

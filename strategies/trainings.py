@@ -137,7 +137,7 @@ def _perhaps_apart(optimizer: Optimizer) -> SearchStrategy[Optimizer]:
 def parallelisms(*, max_world_size: int = 6) -> SearchStrategy[Parallelism]:
     """Meshes of at most ``max_world_size`` ranks: replicas, ``fully_shard``, tensor parallelism, and each with each.
 
-    Shrinks towards one rank without any parallelism.
+    Or FSDP's first version by itself. Shrinks towards one rank without any parallelism.
     """
     check_bounds("world_size", 1, max_world_size, at_least=1)
     most = within_limit(max_world_size)
@@ -147,6 +147,7 @@ def parallelisms(*, max_world_size: int = 6) -> SearchStrategy[Parallelism]:
         (3, st.builds(Parallelism, data=some, wrapped=wrapped)),
         (2, st.builds(Parallelism, tensor=some)),
         (3, st.builds(Parallelism, data=few, tensor=few, wrapped=wrapped)),
+        (3, st.builds(Parallelism, data=st.integers(2, 4), wrapped=wrapped, flat=st.just(True))),
         (1, st.builds(Parallelism, replicas, data=few, wrapped=wrapped)),
         (1, st.builds(Parallelism, replicas, tensor=few)),
         (1, st.builds(Parallelism, st.just(2), data=few, tensor=few, wrapped=wrapped)),
@@ -178,6 +179,9 @@ def _side(handing: _Handing, **fields: Any) -> Side:
     parallelism: Parallelism = fields["parallelism"]
     if "DDP" in fields["whole"] and (parallelism.data or parallelism.tensor):
         fields["whole"] = "bare"
+    if parallelism.flat:
+        fields["whole"] = fields["each"] = "bare"
+        offload = offload and not full
     return Side(full=full, offload=offload, broadcast=broadcast, **fields)
 
 
@@ -221,10 +225,13 @@ def trainings(draw: DrawFn, *, max_world_size: int = 6, max_layers: int = 3) -> 
     nested = draw(st.booleans(), label="the first layer of a block alone")
     more = draw(st.tuples(*[st.booleans()] * max_layers), label="those at save alone")
     layers = draw(training_layers(max_layers=max_layers), label="layers")
+    if any(isinstance(layer, Scale | Renamed) for layer in leaf_layers(layers)) or (optimizer and optimizer.apart):
+        saved, loaded = (replace(side, parallelism=replace(side.parallelism, flat=False)) for side in (saved, loaded))
     layers = tuple(_widened(layer, (saved.parallelism, loaded.parallelism)) for layer in layers)
     if optimizer is not None and optimizer.apart and not has_two_groups(layers, own=own):
         optimizer = replace(optimizer, apart=False)
-    if loaded.full and meta and not ignore_frozen and which == "all":
+    new = meta and not ignore_frozen and which == "all"
+    if loaded.full and new and not loaded.parallelism.flat:
         loaded = _on_meta(loaded)
     if ignore_frozen or which != "all":
         loaded = replace(loaded, strict=False)

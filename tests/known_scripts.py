@@ -156,6 +156,9 @@ SAYS = {
     "beside-what-is-broadcast": ['Unexpected key(s) in state_dict: "0.weight", "0.bias"'],
     "shared-module-wrapped": ['Missing key(s) in state_dict: "_orig_mod.1.weight", "_orig_mod.1.bias"'],
     "scalars-left-on-meta": ["these are on the meta device still: ['0.weight']"],
+    "flat-empty-groups-saved": ["optim.param_groups.0.lr: saved 0.25, loaded nothing"],
+    "flat-empty-groups-loaded": ["RuntimeError: Missing key in checkpoint state_dict: optim.param_groups."],
+    "flat-state-mixed-up": ["optim.state.0.0.weight.exp_avg: saved tensor([", "what was loaded is not what was saved"],
     "flat-empty-state": ["optim.state.0.weight: saved nothing, loaded []"],
 }
 """What the script of each known issue prints that says what broke."""

@@ -64,6 +64,7 @@ PARALLELISMS = (
     Parallelism(2, data=2),
     Parallelism(2, tensor=2),
 )
+FLAT = Parallelism(data=2, flat=True)
 
 
 def breaches(training: Training, outcome: TrainingOutcome) -> list[tuple[type[Violation], str]]:
@@ -112,6 +113,16 @@ def test_corners_are_drawn() -> None:
         ({"loaded": Side(backward=True)}, "between backward"),
         ({"saved": Side(full=True, calls="model first", meta=True)}, "cannot be saved"),
         ({"optimizer": Optimizer(groups="matrices first", apart=True)}, "without parameters"),
+        ({"layers": (Norm(), Scale()), "saved": Side(FLAT)}, "torch cannot train"),
+        ({"layers": (Renamed(),), "loaded": Side(FLAT)}, "torch cannot train"),
+        (
+            {
+                "layers": (Norm(), Mlp()),
+                "optimizer": Optimizer(groups="matrices first", apart=True),
+                "loaded": Side(FLAT),
+            },
+            "has all of a flat parameter",
+        ),
     ],
 )
 def test_what_no_training_can_be_is_refused(fields: dict[str, Any], why: str) -> None:
@@ -358,6 +369,10 @@ def test_module_on_the_meta_device_is_loaded(
         ({"meta": True, "full": True, "calls": "model first", "steps": 1}, "can do nothing yet"),
         ({"meta": True, "calls": "model first"}, "copied into what is there"),
         ({"meta": True, "full": True}, "made after the model"),
+        ({"whole": "compiled", "parallelism": FLAT}, "no other wrapper"),
+        ({"each": "checkpointed", "parallelism": FLAT}, "no other wrapper"),
+        ({"meta": True, "full": True, "calls": "model first", "parallelism": FLAT}, "memory by itself"),
+        ({"full": True, "offload": True, "parallelism": FLAT}, "cannot offload"),
     ],
 )
 def test_what_no_side_can_be_is_refused(fields: dict[str, Any], why: str) -> None:

@@ -98,20 +98,27 @@ _REASONS: tuple[Reason, ...] = (
         _all("staging", "_ReplicationStager._persist_state_dict", "_ReplicationStager._get_persisted_path"),
     ),
     _reason(
-        "of FSDP's first version, which no law draws",
+        "for FSDP's first version by way of its own state dicts, where all that is drawn comes of get_state_dict()",
         _all("optimizer", "_gen_rank_device", "_create_colwise_spec", "_is_nested_tensor", "_alloc_tensor"),
         _all("optimizer", "_get_state_dict_2d_layout", "load_sharded_optimizer_state_dict"),
-        _in("_sharded_tensor_utils:_flatten_sharded_tensors.rewrite_dict", "if len(inner_st.local_shards()) != 1:"),
         _all("utils", "_normalize_device_info"),
-        _all("state_dict", "_get_fsdp_process_group", "_verify_options.fsdp_state_dict_type_without_warning"),
+    ),
+    _reason(
+        "of FSDP's first version on top of tensor parallelism, which is drawn of fully_shard alone",
+        _in("_sharded_tensor_utils:_flatten_sharded_tensors.rewrite_dict", "if len(inner_st.local_shards()) != 1:"),
+    ),
+    _reason(
+        "of FSDP's first version without use_orig_params, with replicas, around parts of a module alone, or around "
+        "what is compiled: it is drawn around the whole, and by itself",
+        _in("state_dict:_get_fqns", "if i < len(obj_names) - 1 and obj_names[i + 1] == _FLAT_PARAM:"),
         _in(
-            "state_dict:_get_fqns",
-            "if i < len(obj_names) - 1 and obj_names[i + 1] == _FLAT_PARAM:",
+            "state_dict:_get_fsdp_process_group",
+            "elif info.fsdp_modules:",
+            "if fsdp_module.sharding_strategy in HYBRID_SHARDING_STRATEGIES:",
+            "if isinstance(process_group, tuple):",
         ),
-        _in("state_dict:_verify_options", "if fsdp_modules:"),
-        _in("state_dict:_verify_state_dict", "for module in info.fsdp_modules:"),
-        _in("state_dict:_get_optim_state_dict", "if info.fsdp_modules:"),
-        _in("state_dict:_load_optim_state_dict", "for original_fqn, _ in model.named_parameters():"),
+        _in("state_dict:_get_optim_state_dict", 'if "_orig_mod" in k:'),
+        _in("state_dict:_load_optim_state_dict", "if fqns == fqns_with_compiler:"),
     ),
     _reason("as a command", _in("format_utils:(outside)", "class FormatMode(Enum):")),
     _reason(

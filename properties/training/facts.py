@@ -36,9 +36,8 @@ def saved_values(breach: TrainingBreach) -> dict[str, str]:
 
 
 def saved_names(breach: TrainingBreach) -> set[str]:
-    """The names of the tensors that the first rank of the save held."""
-    first = breach.outcome.saved[0]
-    return {name for name, _ in first.after.tensors} if isinstance(first, Saved) else set()
+    """The names of the tensors that the ranks of the save held."""
+    return {name for rank in breach.outcome.saved if isinstance(rank, Saved) for name, _ in rank.after.tensors}
 
 
 def empty_groups(breach: TrainingBreach) -> list[int]:

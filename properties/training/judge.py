@@ -23,7 +23,7 @@ from worlds.outcome import Deadlocked, Died
 from worlds.training import Failed, Held, HeldTensor, Loaded, Saved, Training, TrainingOutcome
 
 from .breach import TrainingBreach, describe_failures
-from .whole import Whole, WholeTensor, places, put_together
+from .whole import Whole, WholeTensor, is_elsewhere, places, put_together
 
 __all__ = ["judge_training"]
 
@@ -128,7 +128,8 @@ class _Judged:
             yield self.breach(ChangedInput, "load", headline, name=f"given.{name}", rank=rank, expected="stays")
         before, after = _tensors(loaded.before), _tensors(loaded.after)
         kept = {name for name, tensor in before.items() if self.is_left_out(name, tensor)}
-        for name in sorted(_without_gradients({*whole.tensors, *after}) - kept):
+        elsewhere = {name for name in whole.tensors if name not in after and is_elsewhere(name, after)}
+        for name in sorted(_without_gradients({*whole.tensors, *after}) - kept - elsewhere):
             wanted, got = whole.tensors.get(name), after.get(name)
             if wanted is None or got is None:
                 yield self._wrong_key(rank, name, got is None, _text(got))

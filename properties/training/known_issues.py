@@ -8,6 +8,7 @@ from worlds.training import Counter, Embedding, Mlp, Norm, Optimizer, Parallelis
 from . import symptoms
 from .breach import TrainingBreach
 from .issue import TrainingIssue
+from .known_flat import FLAT_ISSUES
 from .known_modules import MODULE_ISSUES
 
 __all__ = ["TRAINING_ISSUES", "TrainingIssue", "find_training_issue"]
@@ -168,5 +169,5 @@ _ISSUES: tuple[TrainingIssue, ...] = (
     ),
 )
 
-TRAINING_ISSUES: dict[str, TrainingIssue] = {issue.id: issue for issue in (*_ISSUES, *MODULE_ISSUES)}
+TRAINING_ISSUES: dict[str, TrainingIssue] = {issue.id: issue for issue in (*_ISSUES, *MODULE_ISSUES, *FLAT_ISSUES)}
 """The entries by their id."""

@@ -31,7 +31,7 @@ from .facts import (
     refused_parameters,
     saved_names,
 )
-from .whole import places, put_together
+from .whole import is_elsewhere, places, put_together
 
 __all__ = [
     "betas_as_list",
@@ -58,7 +58,16 @@ __all__ = [
 def took_a_step(breach: TrainingBreach) -> bool:
     """Whether there is optimizer state after the save of an optimizer that had none."""
     new = breach.kind is ChangedInput and breach.name.startswith(STATE) and breach.expected == "nothing"
-    return new and (breach.training.saved.steps == 0 or _had_no_state(breach))
+    return new and (breach.training.saved.steps == 0 or _had_no_state(breach) or _had_no_element(breach))
+
+
+def _had_no_element(breach: TrainingBreach) -> bool:
+    """Whether FSDP's first version has left the rank no element of what is trained, and so no state of it."""
+    seen = breach.outcome.saved[breach.rank]
+    if not breach.training.saved.parallelism.flat or not isinstance(seen, Saved):
+        return False
+    before = dict(seen.before.tensors)
+    return is_elsewhere(breach.name, before) and not any(name.startswith(STATE) for name in before)
 
 
 def _had_no_state(breach: TrainingBreach) -> bool:

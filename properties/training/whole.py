@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from worlds.outcome import ChunkState
-from worlds.training import Held, HeldTensor
+from worlds.training import FLAT, Held, HeldTensor
 
-__all__ = ["Whole", "WholeTensor", "places", "put_together"]
+__all__ = ["Whole", "WholeTensor", "is_elsewhere", "places", "put_together"]
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,23 @@ def put_together(ranks: Sequence[Held]) -> Whole:
     tensors: dict[str, list[HeldTensor]] = {}
     values: dict[str, str] = {}
     for held in ranks:
+        here = dict(held.tensors)
         for name, tensor in held.tensors:
+            if is_elsewhere(name, here):
+                continue
             tensors.setdefault(name, []).append(tensor)
         for name, value in held.values:
             if values.setdefault(name, value) != value:
                 raise ValueError(f"{name} is {values[name]} on one rank, and {value} on another")
     return Whole({name: _joined(name, parts) for name, parts in tensors.items()}, values)
+
+
+def is_elsewhere(name: str, here: dict[str, HeldTensor]) -> bool:
+    """Whether it is a state of a parameter of which FSDP's first version leaves the rank no element."""
+    if not name.startswith("optim.state."):
+        return False
+    parameter = here.get(f"model.{name.removeprefix('optim.state.').rpartition('.')[0]}")
+    return parameter is not None and parameter.layout == FLAT and not parameter.chunks
 
 
 def places(chunk: ChunkState, shape: Sequence[int]) -> Iterator[tuple[int, bytes]]:

@@ -31,6 +31,7 @@ from ..scenario import Scenario
 from ..state import StateDict
 from ..storages import find_storage
 from .exchange import Exchange
+from .fsdp import fsdp_patches
 from .groups import RankContext, group_patches
 from .meshes import mesh_patches
 from .object_collectives import object_collective_patches
@@ -68,6 +69,7 @@ class SimulatedWorld:
             *thread_patches(_enter_thread),
             *object_collective_patches(),
             *mesh_patches(),
+            *fsdp_patches(),
         ]
         shared_memory = Path("/dev/shm")
         self._directory = str(shared_memory) if shared_memory.is_dir() else None

@@ -14,10 +14,11 @@ from .case import (
     Side,
     Training,
 )
-from .outcome import Failed, Held, HeldTensor, Loaded, Saved, TrainingOutcome
+from .outcome import FLAT, Failed, Held, HeldTensor, Loaded, Saved, TrainingOutcome
 from .run import run_training
 
 __all__ = [
+    "FLAT",
     "Again",
     "Block",
     "Counter",

@@ -179,6 +179,8 @@ class Parallelism(Concise):
     ``data`` is the number of ranks that ``fully_shard`` cuts the parameters for, and ``tensor`` that of tensor
     parallelism; 0 stands for neither. With ``replicas``, ``fully_shard`` is to replicate too (HSDP), or else the
     ranks have equal copies. With ``wrapped``, each layer is fully sharded by itself, and not the whole alone.
+    With ``flat``, ``FullyShardedDataParallel``, the first version of FSDP, is in the place of ``fully_shard``: it makes
+    one flat parameter of all those of a module, and cuts that. The optimizer has views of it (``use_orig_params``).
     """
 
     _positional = 0
@@ -187,10 +189,13 @@ class Parallelism(Concise):
     data: int = 0
     tensor: int = 0
     wrapped: bool = False
+    flat: bool = False
 
     def __post_init__(self) -> None:
         require(self.replicas > 0 and min(self.data, self.tensor) >= 0, f"no mesh has such dims: {self}")
         require(self.data > 0 or not self.wrapped, "layers are wrapped that fully_shard does not see")
+        alone = self.data > 1 and not self.tensor and self.replicas == 1
+        require(alone or not self.flat, "FSDP's first version shards for two ranks at least, and is here by itself")
 
     @property
     def world_size(self) -> int:
@@ -243,6 +248,7 @@ class Side(Concise):
         shared = self.parallelism.data or self.parallelism.tensor
         require("DDP" not in self.whole or not shared, "DDP is for parameters of which each rank has the whole")
         self._check_meta()
+        self._check_flat()
         require(sorted(set(self.submodules)) == list(self.submodules), f"not in order: {self.submodules}")
 
     def _check_meta(self) -> None:
@@ -251,6 +257,14 @@ class Side(Concise):
         require((new and bare) or not self.meta, "what is on the meta device can do nothing yet, and takes all")
         require(self.full or not self.meta, "a state dict that is not full is copied into what is there")
         require(self.calls == "model first" or not self.meta, "the optimizer is made after the model")
+
+    def _check_flat(self) -> None:
+        if not self.parallelism.flat:
+            return
+        require(self.whole == self.each == "bare", "what FSDP's first version wraps has no other wrapper here")
+        require(not self.meta, "FSDP's first version gives what is on the meta device memory by itself")
+        # Of torch 2.13: what is to be offloaded from the CPU it frees before it copies it.
+        require(not (self.full and self.offload), "FSDP's first version cannot offload what is whole on the CPU")
 
 
 _SAVED = Side(steps=1)
@@ -302,6 +316,8 @@ class Training(Concise):
         require(not self.loaded.backward or self.loaded.steps > 0, "to load between backward() and step() is no use")
         apart = self.optimizer is not None and self.optimizer.apart
         require(not apart or has_two_groups(self.layers, own=self.own), "an optimizer without parameters has no group")
+        flat = self.saved.parallelism.flat or self.loaded.parallelism.flat
+        require(not (apart and flat), "FSDP's first version takes the optimizer that has all of a flat parameter")
         self._check_submodules()
 
     def asked_for(self, side: Side) -> frozenset[int]:
@@ -347,11 +363,14 @@ def has_two_groups(layers: tuple[Layer, ...], *, own: bool) -> bool:
 
 
 def can_train(layer: Layer, parallelism: Parallelism) -> bool:
-    """Whether torch itself can take a step with the layer, by FSDP2 and ``DTensor`` as they are in 2.13.
+    """Whether torch itself can take a step with the layer, by FSDP and ``DTensor`` as they are in 2.13.
 
+    FSDP's first version takes no 0-d parameter, and no module whose hooks name its parameters otherwise.
     ``fully_shard`` takes no parameter of which tensor parallelism leaves a rank nothing, an embedding has no forward
     pass there, and ``DTensor`` cannot make the gradient of a sharded bias of one element.
     """
+    if parallelism.flat and isinstance(layer, Scale | Renamed):
+        return False
     if not parallelism.tensor or not isinstance(layer, Mlp | Embedding):
         return True
     rows = layer.rows if isinstance(layer, Embedding) else layer.hidden

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -13,9 +14,10 @@ from torch.distributed.tensor.placement_types import Placement
 from ..outcome import ChunkState
 from ..parts import Part, chunk_runs, whole_runs
 from ..values import tensor_bytes
+from .flat import flat_runs
 from .live import LiveTraining
 from .model import ExtraCounterModule
-from .outcome import Held, HeldTensor
+from .outcome import FLAT, Held, HeldTensor
 from .wrapping import unwrapped_name
 
 __all__ = ["hold", "poison", "poison_training"]
@@ -24,12 +26,13 @@ __all__ = ["hold", "poison", "poison_training"]
 def hold(live: LiveTraining) -> Held:
     """Every parameter, buffer, optimizer state and hyperparameter as this rank has it now."""
     live.reshard()
+    runs = _flat_runs(live)
     tensors, values = {}, {}
     for name, value in _named(live):
         if isinstance(value, torch.Tensor):
             frozen = isinstance(value, torch.nn.Parameter) and not value.requires_grad
             scratch = name.endswith(".scratch") or name.startswith("grad.")
-            tensors[name] = replace(_held_tensor(name, value), frozen=frozen, scratch=scratch)
+            tensors[name] = replace(_held_tensor(name, value, runs), frozen=frozen, scratch=scratch)
         else:
             values[name] = repr(value)
     return Held(tuple(tensors.items()), tuple(values.items()))
@@ -84,12 +87,33 @@ def _named(live: LiveTraining) -> Iterator[tuple[str, Any]]:
             yield f"optim.param_groups.{index}.{key}", value
 
 
+_Run = tuple[tuple[int, ...], int, int]
+"""The shape of a parameter, and where in its elements a rank's own begin and end."""
+
+
+def _flat_runs(live: LiveTraining) -> dict[str, _Run]:
+    """What this rank has of each parameter that is in a flat one, by its name."""
+    runs = flat_runs(live.model)
+    return {name: (live.shapes[name], *runs[one]) for name, one in live.named_parameters(twice=True) if one in runs}
+
+
+def _flat_run(name: str, runs: dict[str, _Run]) -> _Run | None:
+    """That of a parameter, its gradient, or a state of it."""
+    part, _, within = name.partition(".")
+    if part == "optim":
+        within = within.removeprefix("state.").rpartition(".")[0]
+    return runs.get(within)
+
+
 def _states(live: LiveTraining) -> Iterator[tuple[Any, dict[str, Any]]]:
     for optimizer in live.optimizers:
         yield from optimizer.state.items()
 
 
-def _held_tensor(name: str, tensor: torch.Tensor) -> HeldTensor:
+def _held_tensor(name: str, tensor: torch.Tensor, runs: dict[str, _Run]) -> HeldTensor:
+    run = _flat_run(name, runs)
+    if run is not None and tensor.dim() > 0:
+        return _flat_tensor(name, tensor, *run)
     dtype, shape = str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)
     if tensor.is_meta:
         return HeldTensor(dtype, shape, "on the meta device", ())
@@ -100,6 +124,17 @@ def _held_tensor(name: str, tensor: torch.Tensor) -> HeldTensor:
     layout = f"DTensor {tuple(tensor.placements)} on {mesh.mesh.tolist()}"
     part = _part(shape, tensor.placements, tuple(mesh.mesh.shape), tuple(mesh.get_coordinate() or ()))
     return HeldTensor(dtype, shape, layout, tuple(_chunks(name, part, tensor.to_local())))
+
+
+def _flat_tensor(name: str, tensor: torch.Tensor, shape: tuple[int, ...], start: int, end: int) -> HeldTensor:
+    """A view of one dim, of elements that are no box of the parameter, each of which is a chunk by itself then."""
+    if tuple(tensor.shape) != (end - start,):
+        raise ValueError(f"{name}: this rank holds {tuple(tensor.shape)}, and should hold {end - start} elements")
+    chunks = []
+    for index, element in zip(range(start, end), tensor.detach(), strict=True):
+        place = [index // math.prod(shape[dim + 1 :]) % size for dim, size in enumerate(shape)]
+        chunks.append(ChunkState(tuple(place), (1,) * len(shape), tensor_bytes(element)))
+    return HeldTensor(str(tensor.dtype).removeprefix("torch."), shape, FLAT, tuple(chunks))
 
 
 def _part(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -12,9 +13,10 @@ from torch.distributed.tensor import DTensor, Replicate
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 from .case import Parallelism, Side, Training
+from .flat import flatten, reshard_flat
 from .hyperparameters import learning_rate, own_options, variant_options, weight_decay
 from .model import BATCH, EmbeddingModule, Layers, MlpModule, ScaleModule, make_model
-from .wrapping import wrapped
+from .wrapping import unwrapped_name, wrapped
 
 __all__ = ["LiveTraining"]
 
@@ -33,10 +35,10 @@ class LiveTraining:
         if side.meta:
             self.module.to("meta")
             self._tie()
-        self.model: nn.Module = self.module
-        _parallelize(self.module, side.parallelism)
-        self.parameters = dict(self.module.named_parameters())
-        self.optimizers = () if side.meta else _make_optimizers(training, self.parameters, loads=loads)
+        self.shapes = {name: tuple(parameter.shape) for name, parameter in self.named_parameters(twice=True)}
+        self.model: nn.Module = _parallelize(self.module, side.parallelism)
+        self.parameters = dict(self.named_parameters())
+        self.optimizers = () if side.meta else self._make_optimizers(loads=loads)
         for _ in range(side.steps):
             self._backward()
             self._step()
@@ -50,8 +52,17 @@ class LiveTraining:
             for name, buffer in module.named_buffers(recurse=False):
                 if buffer.is_meta:
                     setattr(module, name, other.get_buffer(name).clone())
-        self.parameters = dict(self.module.named_parameters())
-        self.optimizers = _make_optimizers(self.training, self.parameters, loads=True)
+        self.parameters = dict(self.named_parameters())
+        self.optimizers = self._make_optimizers(loads=True)
+
+    def named_parameters(self, *, twice: bool = False) -> Iterator[tuple[str, nn.Parameter]]:
+        """Those of the module, each by the first of its names, or by all of them, as they are where nothing wraps."""
+        for name, parameter in self.module.named_parameters(remove_duplicate=not twice):
+            yield unwrapped_name(name), parameter
+
+    def _make_optimizers(self, *, loads: bool) -> tuple[torch.optim.Optimizer, ...]:
+        matrices = {name for name, shape in self.shapes.items() if len(shape) > 1}
+        return _make_optimizers(self.training, self.parameters, matrices, loads=loads)
 
     def _tie(self) -> None:
         for module in self.module.modules():
@@ -60,23 +71,25 @@ class LiveTraining:
 
     def evaluate(self) -> None:
         """A forward pass, as between two epochs: without gradients, and with no step after it."""
-        self.module.eval()
+        self.model.eval()
         with torch.no_grad():
-            self.module(self._batch())
-        self.module.train()
+            self.model(self._batch())
+        self.model.train()
 
     def wrap(self) -> None:
         """Wrap the module, and its layers, as DCP is to find them. They take no step after that."""
-        self.model = wrapped(self.module, self.side)
+        if not self.side.parallelism.flat:
+            self.model = wrapped(self.module, self.side)
 
     def reshard(self) -> None:
         """Free what ``fully_shard`` has gathered, so that the module has its sharded parameters again."""
         for module in self.module.modules():
             if isinstance(module, FSDPModule):
                 module.reshard()
+        reshard_flat(self.model)
 
     def _backward(self) -> None:
-        self.module(self._batch()).square().sum().backward()
+        self.model(self._batch()).square().sum().backward()
         for parameter in self.parameters.values():
             gradient = parameter.grad
             if isinstance(parameter, DTensor) and isinstance(gradient, DTensor):
@@ -94,10 +107,13 @@ class LiveTraining:
         return torch.linspace(-1, 1, BATCH * self.training.width).reshape(BATCH, self.training.width)
 
 
-def _parallelize(model: Layers, parallelism: Parallelism) -> None:
+def _parallelize(model: Layers, parallelism: Parallelism) -> nn.Module:
+    """What takes the steps: the module, or what it is in then."""
     mesh = _make_mesh(parallelism)
     if mesh is None:
-        return
+        return model
+    if parallelism.flat:
+        return flatten(model, mesh, each=parallelism.wrapped)
     names = mesh.mesh_dim_names or ()
     if "tensor" in names:
         _parallelize_tensors(model, mesh["tensor"])
@@ -109,6 +125,7 @@ def _parallelize(model: Layers, parallelism: Parallelism) -> None:
                 if any(parameter not in ignored for parameter in layer.parameters()):
                     fully_shard(layer, mesh=within, ignored_params=ignored)
         fully_shard(model, mesh=within, ignored_params=ignored)
+    return model
 
 
 def _make_mesh(parallelism: Parallelism) -> DeviceMesh | None:
@@ -141,8 +158,9 @@ def _parallelize_tensors(model: nn.Module, mesh: DeviceMesh) -> None:
 
 
 def _make_optimizers(
-    training: Training, parameters: dict[str, nn.Parameter], *, loads: bool
+    training: Training, parameters: dict[str, nn.Parameter], names: set[str], *, loads: bool
 ) -> tuple[torch.optim.Optimizer, ...]:
+    """Those of the parameters; ``names`` are those of matrices, which a rank may have as views of one dim."""
     asked = training.optimizer
     if asked is None:
         return ()
@@ -153,8 +171,8 @@ def _make_optimizers(
     }
     groups: list[dict[str, Any]] = [{"params": list(parameters.values())}]
     if asked.groups != "one":
-        matrices = [parameter for parameter in parameters.values() if parameter.dim() > 1]
-        others = [parameter for parameter in parameters.values() if parameter.dim() <= 1]
+        matrices = [parameter for name, parameter in parameters.items() if name in names]
+        others = [parameter for name, parameter in parameters.items() if name not in names]
         groups = [{"params": matrices}, {"params": others}]
         if asked.groups == "matrices last":
             groups.reverse()

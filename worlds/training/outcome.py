@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from ..outcome import ChunkState, Deadlocked, Died, Raised
 
-__all__ = ["Failed", "Held", "HeldTensor", "Loaded", "Saved", "TrainingOutcome"]
+__all__ = ["FLAT", "Failed", "Held", "HeldTensor", "Loaded", "Saved", "TrainingOutcome"]
+
+FLAT = "view of a flat parameter"
+"""The layout of what FSDP's first version cuts, of which a rank may have no element."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from .model import Layers
 
 __all__ = ["unwrapped_name", "wrapped"]
 
-_WITHIN = ("_orig_mod.", "_checkpoint_wrapped_module.")
+_WITHIN = ("_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module.")
 
 
 def wrapped(module: Layers, side: Side) -> nn.Module:

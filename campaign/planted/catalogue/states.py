@@ -170,6 +170,21 @@ STATES = (
         ),
     ),
     Bug(
+        "full-state-of-flat-parameters-on-rank-0-alone",
+        "the full state of an optimizer, under FSDP's first version, for rank 0 alone",
+        (
+            Change(
+                "state_dict:_verify_options",
+                "rank0_only=(options.cpu_offload or options.broadcast_from_rank0)",
+                "rank0_only=True",
+            ),
+        ),
+        Witness(
+            "training_state",
+            Training(optimizer=Optimizer("Adam"), saved=Side(Parallelism(data=2, flat=True), 1, full=True)),
+        ),
+    ),
+    Bug(
         "state-of-last-optimizer-alone",
         "the state of the last of several optimizers alone",
         (

@@ -32,12 +32,17 @@ def held(model):
 _STATE = '''\
 def held(model, optimizer):
     """The text of each state of the optimizer, by its name."""
-    names = {parameter: f"optim.state.{name}" for name, parameter in model.named_parameters()}
-    return {
-        f"{names[parameter]}.{key}": text(value)
+    names = {names}
+    return {{
+        f"{{names[parameter]}}.{{key}}": text(value)
         for parameter, state in optimizer.state.items()
         for key, value in state.items()
-    }'''
+    }}'''
+_NAMES = '{parameter: f"optim.state.{name}" for name, parameter in model.named_parameters()}'
+_FLAT_NAMES = """{
+        parameter: f"optim.state.{name.replace('_fsdp_wrapped_module.', '')}"
+        for name, parameter in model.named_parameters()
+    }"""
 _EMPTY_STATE = '''\
 def held(model, optimizer):
     """The names that the optimizer's state has for each parameter of which there is state."""
@@ -71,7 +76,11 @@ def compare_helpers(plan: TrainingPlan) -> list[str]:
         case "model":
             return [text, _FROZEN if plan.is_left_out else _MODEL]
         case "state":
-            return [_EMPTY_STATE] if plan.may_be_empty else [text, _STATE]
+            return (
+                [_EMPTY_STATE]
+                if plan.may_be_empty
+                else [text, _STATE.format(names=_FLAT_NAMES if plan.is_flat else _NAMES)]
+            )
         case "groups":
             has_text = plan.training.optimizer is not None and plan.training.optimizer.tensor_lr
             groups = _GROUPS.format(text="text" if has_text else "repr")

@@ -31,6 +31,8 @@ def mesh_lines(parallelism: Parallelism) -> list[str]:
 
 def parallel_lines(training: Training, parallelism: Parallelism) -> list[str]:
     """The statements that parallelise ``model`` on ``mesh``."""
+    if parallelism.flat:
+        return _flat(training, parallelism)
     return [*_tensor_parallel(training, parallelism), *_fully_shard(training, parallelism)]
 
 
@@ -77,6 +79,17 @@ def _fully_shard(training: Training, parallelism: Parallelism) -> list[str]:
         layers = "model" if len(taken) == len(training.layers) else f"[{', '.join(f'model[{i}]' for i in taken)}]"
         lines = [f"for layer in {layers}:\n    {shard('layer')}"] if taken else []
     return [*lines, shard("model")]
+
+
+def _flat(training: Training, parallelism: Parallelism) -> list[str]:
+    """The statements that put ``model``, and perhaps its layers, into FSDP's first version."""
+
+    def shard(what: str) -> str:
+        options = ("device_mesh=mesh", 'device_id=torch.device("cpu")', "use_orig_params=True")
+        return f"{what} = {render(Items('FullyShardedDataParallel(', (what, *options)))}"
+
+    taken = [place for place, layer in enumerate(training.layers) if parallelism.wrapped and _has_shards(layer)]
+    return [*(shard(f"model[{place}]") for place in taken), shard("model")]
 
 
 def _has_shards(layer: Layer) -> bool:

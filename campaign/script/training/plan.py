@@ -17,7 +17,7 @@ from properties.violations import (
     WrongObject,
     WrongTensor,
 )
-from worlds.training import Counter, Mlp, Saved, Side, Training
+from worlds.training import Again, Counter, Mlp, Saved, Side, Training
 from worlds.training.case import leaf_layers
 
 from ..known import CannotWrite
@@ -121,6 +121,11 @@ class TrainingPlan:
         parallelism = self.side(name).parallelism
         return bool(parallelism.data or parallelism.tensor)
 
+    @property
+    def is_flat(self) -> bool:
+        """Whether FSDP's first version shards a side."""
+        return any(side.parallelism.flat for side in self.sides)
+
     def is_partial(self, name: SideName) -> bool:
         """Whether only the first ranks take part in a side: those of its mesh."""
         return self.has_mesh(name) and self.side(name).parallelism.world_size < self.ranks
@@ -180,6 +185,7 @@ class TrainingPlan:
             raise CannotWrite(f"there is no script for a training that ends in {self.breach.kind.__name__} yet")
         self._check_ranks()
         self._check_layers()
+        self._check_flat()
         if self.compared is not None:
             self._check_compared()
 
@@ -192,6 +198,21 @@ class TrainingPlan:
                 raise CannotWrite("there is no script for fewer ranks at load, of which rank 0 has what is loaded, yet")
             if self.is_partial(name) and self.hangs:
                 raise CannotWrite("there is no script for a training that hangs and that only some ranks share yet")
+
+    def _check_flat(self) -> None:
+        """For FSDP's first version, whose parameters are views of one dim, with names of their own."""
+        if not self.is_flat:
+            return
+        optimizer = self.training.optimizer
+        if any(isinstance(layer, Again) for layer in self.training.layers):
+            raise CannotWrite("there is no script for a layer that comes again in FSDP's first version yet")
+        if optimizer is not None and optimizer.groups != "one":
+            raise CannotWrite("there is no script for groups of parameters in FSDP's first version yet")
+        if any(side.submodules for side in self.sides):
+            raise CannotWrite("there is no script for submodules in FSDP's first version yet")
+        alike = len({side.parallelism for side in self.sides}) == 1
+        if self.is_left_out or (self.compared == "state" and not alike):
+            raise CannotWrite("there is no script that compares what FSDP's first version shards otherwise yet")
 
     def _check_layers(self) -> None:
         leaves = list(leaf_layers(self.training.layers))

@@ -1,0 +1,81 @@
+"""What goes wrong in released torch with the state dicts of trainings that FSDP's first version shards."""
+
+from __future__ import annotations
+
+from properties.violations import (
+    Deadlock,
+    NotLoaded,
+    UnexpectedFailure,
+    WrongBits,
+    WrongKeys,
+    WrongObject,
+    WrongTensor,
+)
+from worlds.training import Mlp, Optimizer, Parallelism, Side, Training
+
+from .breach import TrainingBreach
+from .facts import GROUPS, STATE, raised
+from .issue import TrainingIssue
+
+__all__ = ["FLAT_ISSUES"]
+
+
+def _broadcast_at_save(breach: TrainingBreach) -> bool:
+    """Whether hyperparameters are lost of which a rank other than 0 saved an empty list."""
+    side = breach.training.saved
+    if breach.side != "load" or not (side.parallelism.flat and side.broadcast) or breach.training.flatten:
+        return False
+    lost = breach.kind in (WrongKeys, WrongObject, WrongBits, NotLoaded) and breach.name.startswith(GROUPS)
+    return lost or raised(breach, "set", "ValueError", "There are param groups that have zero parameters")
+
+
+def _broadcast_at_load(breach: TrainingBreach) -> bool:
+    """Whether ranks other than 0 ask the checkpoint for an empty list; rank 0 may lack something itself."""
+    side, failed = breach.training.loaded, breach.failed
+    if breach.side != "load" or not (side.parallelism.flat and side.broadcast) or breach.training.flatten:
+        return False
+    if failed is None or failed.call != "load" or breach.kind is not UnexpectedFailure:
+        return False
+    others = [error.message for rank, error in failed.raised.failures or () if rank > 0]
+    missing = "Missing key in checkpoint state_dict: optim.param_groups."
+    return bool(others) and all(message == missing for message in others)
+
+
+def _flattened(breach: TrainingBreach) -> bool:
+    """Whether ranks of which each has the state of its own parameters alone are given no more than of those."""
+    training, failed = breach.training, breach.failed
+    side = training.loaded
+    if breach.side != "load" or not (training.flatten and side.parallelism.flat and side.steps):
+        return False
+    if failed is not None:
+        return breach.kind is UnexpectedFailure and failed.call == "set"
+    other = breach.kind in (WrongBits, NotLoaded, WrongKeys, WrongTensor) and breach.name.startswith(STATE)
+    return other or breach.kind is Deadlock
+
+
+_TWO = Parallelism(data=2, flat=True)
+
+FLAT_ISSUES: tuple[TrainingIssue, ...] = (
+    TrainingIssue(
+        id="flat-empty-groups-saved",
+        title="with broadcast_from_rank0, FSDP's first version leaves ranks other than 0 an optimizer without groups",
+        loses="one of them is saved for rank 0's: a checkpoint that was reported as saved has no learning rate",
+        training=Training(optimizer=Optimizer("Adam"), saved=Side(_TWO, 1, full=True, broadcast=True)),
+        matches=_broadcast_at_save,
+    ),
+    TrainingIssue(
+        id="flat-empty-groups-loaded",
+        title="with broadcast_from_rank0, ranks of FSDP's first version ask a checkpoint for an empty list of groups",
+        loses="a checkpoint cannot be loaded with the option: Missing key in checkpoint state_dict: optim.param_groups",
+        training=Training(loaded=Side(_TWO, full=True, broadcast=True)),
+        matches=_broadcast_at_load,
+    ),
+    TrainingIssue(
+        id="flat-state-mixed-up",
+        title="with flatten_optimizer_state_dict, ranks of FSDP's first version drop state that is on other ranks",
+        loses="a running training that goes back to a checkpoint gets moments of other parameters, in silence, "
+        "or an error of a collective",
+        training=Training((Mlp(2),), 2, Optimizer("Adam"), saved=Side(_TWO, 1), loaded=Side(_TWO, 1), flatten=True),
+        matches=_flattened,
+    ),
+)
