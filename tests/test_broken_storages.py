@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from campaign.cli import main
 from campaign.finding import read_finding
+from campaign.minimize import minimized
 from properties.check import check
 from properties.history_issues import check_history
 from properties.violations import BadStorageIndex, LostFailure, Violation, WrongBits
 from strategies import stored_histories, stored_scenarios
 from tests.shrinking import shrunk
-from worlds import ObjectEntry, Scenario, SimulatedWorld, TensorEntry
+from worlds import Scenario, SimulatedWorld, TensorEntry
 from worlds.broken import Acknowledging, Dropping, Keeping, Misnaming
 from worlds.histories import Load, Save
 
@@ -28,24 +29,39 @@ DROPPING, ACKNOWLEDGING, MISNAMING, KEEPING = (
 def _first(
     storage: str, failing: Literal["nothing", "save"], kind: type[Violation], world: SimulatedWorld
 ) -> tuple[str, Scenario]:
-    """What is said of the smallest scenario, of no more than a law draws on storages in the profile ``quick``."""
+    """What is said of the smallest scenario, of no more than a law draws on storages in the profile ``quick``.
+
+    Shrunk by Hypothesis and minimized, as a campaign does with what it finds.
+    """
     cases = stored_scenarios(names=st.just(storage), failing=failing)
-    violation, scenario = shrunk(cases, lambda case: check(case, world), kind, max_examples=4 * 15)
+    _, scenario = shrunk(cases, lambda case: check(case, world), kind, max_examples=4 * 15)
+
+    def breaks(case: Scenario) -> Violation | None:
+        try:
+            check(case, world)
+        except kind as violation:
+            return violation
+        except AssertionError:
+            return None  # another law's
+        return None
+
+    scenario = minimized(scenario, lambda case: breaks(case) is not None, seconds=600).case
     assert scenario.storage == storage
-    return str(violation), scenario
+    return str(breaks(scenario)), scenario
 
 
 def test_dropped_byte_is_found(world: SimulatedWorld) -> None:
     text, scenario = _first(DROPPING, "nothing", BadStorageIndex, world)
     assert re.search(r"metadata: 'a' is said to be at 0-\d+ of '0/0/0' of \d+ bytes\n", text), text
-    assert scenario in [Scenario((entry,), storage=DROPPING) for entry in (TensorEntry("a"), ObjectEntry("a"))]
+    assert scenario == Scenario((TensorEntry("a"),), storage=DROPPING)
 
 
 @pytest.mark.thorough
 def test_write_that_is_acknowledged_too_early_is_found(world: SimulatedWorld) -> None:
     text, scenario = _first(ACKNOWLEDGING, "nothing", BadStorageIndex, world)
-    assert re.search(r"metadata: 'a' is said to be at 0-\d+ of no file '0/1/0'\n", text), "what rank 1 was to write"
-    assert (len(scenario.entries), scenario.save.world_size) == (1, 2)
+    assert re.search(r"metadata: '[ab]' is said to be at 0-\d+ of no file '0/1/0'\n", text), "what rank 1 was to write"
+    assert scenario.save.world_size == 2
+    assert len(scenario.entries) <= 2, "one that rank 1 alone has, or a second one, which is then written by rank 1"
 
 
 @pytest.mark.thorough

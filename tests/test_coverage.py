@@ -164,7 +164,7 @@ def test_command_measures_what_laws_reach(tmp_path: Path) -> None:
     reached, of = said["modules"]["planner_helpers"]["statements"]
     assert 0 < reached < of
     assert "planner_helpers:create_read_items_for_chunk_list: never called" not in said["holes"]
-    assert "utils:_DistWrapper.broadcast: never called" in said["holes"]
+    assert "utils:_DistWrapper.barrier: never called" in said["holes"]
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert "examples" not in again.stderr, "what is there is not done again"
     assert again.stdout == done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def test_laws_run_with_them() -> None:
     assert done.returncode == 0, done.stdout
     assert f"storage memory, planners {RIGHT}, profile quick" in done.stdout
     assert f"the storage memory, the planners {RIGHT} =" in done.stdout
-    assert "not of storages, and so skipped: test_training" in done.stdout
+    assert re.search("not of storages, and so skipped: .*test_training", done.stdout), done.stdout
 
 
 @pytest.mark.slow

@@ -52,6 +52,7 @@ MODULE_ISSUES: tuple[TrainingIssue, ...] = (
         id="given-names-lost",
         title="set_model_state_dict() puts the names of DDP, or of torch.compile, into the state dict that it is given",
         loses="the second model that is given one state dict, as an average of it, raises: Missing key",
+        upstream="pytorch/pytorch#158519",  # where the names that are put in are taken for such as get has left
         training=Training(loaded=Side(whole="compiled")),
         matches=module_symptoms.given_names_lost,
     ),
