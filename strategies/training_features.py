@@ -76,7 +76,7 @@ TRAINING_FEATURES: dict[str, tuple[str, ...]] = {
     "training, at save": (*_OF_BOTH_SIDES, "2 steps", "save", "async_save"),
     "training, at load": (
         *_OF_BOTH_SIDES,
-        *("another parallelism", "strict=False", "meta device"),
+        *("another parallelism", "strict=False", "meta device", "load_sharded_optimizer_state_dict"),
         *("flatten_optimizer_state_dict", "ignore_frozen_params", "submodules", "submodules, at load alone"),
         *("keep_submodule_prefixes=False", "nested submodule", "dsd_fqn_modifiers"),
     ),
@@ -147,6 +147,7 @@ def _of_load(training: Training) -> Iterator[str]:
         "another parallelism": training.saved.parallelism != side.parallelism,
         "strict=False": not side.strict,
         "meta device": side.meta,
+        "load_sharded_optimizer_state_dict": side.unasked,
         "flatten_optimizer_state_dict": training.flatten,
         "ignore_frozen_params": training.ignore_frozen,
         "submodules": bool(training.saved.submodules),

@@ -233,6 +233,8 @@ def trainings(draw: DrawFn, *, max_world_size: int = 6, max_layers: int = 3) -> 
     new = meta and not ignore_frozen and which == "all"
     if loaded.full and new and not loaded.parallelism.flat:
         loaded = _on_meta(loaded)
+    if loaded.parallelism.flat and not loaded.full and not loaded.offload and optimizer is not None and not flatten:
+        loaded = replace(loaded, unasked=draw(st.booleans(), label="load_sharded_optimizer_state_dict"))
     if ignore_frozen or which != "all":
         loaded = replace(loaded, strict=False)
     if which != "all":

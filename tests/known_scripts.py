@@ -159,6 +159,8 @@ SAYS = {
     "flat-empty-groups-saved": ["optim.param_groups.0.lr: saved 0.25, loaded nothing"],
     "flat-empty-groups-loaded": ["RuntimeError: Missing key in checkpoint state_dict: optim.param_groups."],
     "flat-state-mixed-up": ["optim.state.0.0.weight.exp_avg: saved tensor([", "what was loaded is not what was saved"],
+    "flat-sharded-without-state": ["in _unflatten_optim_state_dict", "KeyError: 'param_groups.0.weight."],
+    "flat-sharded-beside-extra-state": ["in _get_state_dict_2d_layout", "object has no attribute 'size'"],
     "flat-empty-state": ["optim.state.0.weight: saved nothing, loaded []"],
 }
 """What the script of each known issue prints that says what broke."""

@@ -86,6 +86,14 @@ def test_options_bring_the_same_back(side: Side, world: SimulatedWorld) -> None:
         assert list(judge_training(training, run_training(world, training))) == []
 
 
+@pytest.mark.parametrize("saved", [TWO, EACH, *OTHERS], ids=repr)
+def test_state_of_optimizer_is_loaded_as_it_is_found(saved: Parallelism, world: SimulatedWorld) -> None:
+    layers = (Mlp(5, bias=True), Norm(), Embedding(4, tied=True))
+    for steps in (0, 1):
+        training = replace(EVERYTHING, layers=layers, saved=Side(saved, 2), loaded=Side(TWO, steps, unasked=True))
+        assert list(judge_training(training, run_training(world, training))) == []
+
+
 def test_ranks_hold_together_what_one_holds_alone(world: SimulatedWorld) -> None:
     alone = put_together(held_at_save(run_training(world, EVERYTHING)))
     for parallelism in (TWO, EACH):
@@ -137,6 +145,10 @@ def test_save_takes_a_step_where_a_rank_has_no_element_at_all(world: SimulatedWo
 @pytest.mark.parametrize(
     ("training", "id"),
     [
+        (
+            Training(optimizer=Optimizer("Adam"), saved=Side(Parallelism(data=3, flat=True), backward=True)),
+            "save-takes-a-step",
+        ),
         (Training((Mlp(3),), 2, Optimizer("Adam"), loaded=Side(TWO, 1), flatten=True), "flat-state-mixed-up"),
         (
             Training(

@@ -114,6 +114,9 @@ def test_corners_are_drawn() -> None:
         ({"saved": Side(full=True, calls="model first", meta=True)}, "cannot be saved"),
         ({"optimizer": Optimizer(groups="matrices first", apart=True)}, "without parameters"),
         ({"layers": (Norm(), Scale()), "saved": Side(FLAT)}, "torch cannot train"),
+        ({"saved": Side(FLAT, unasked=True)}, "cannot be saved"),
+        ({"loaded": Side(FLAT, unasked=True), "flatten": True}, "a nested optimizer state"),
+        ({"loaded": Side(FLAT, unasked=True), "optimizer": None}, "a nested optimizer state"),
         ({"layers": (Renamed(),), "loaded": Side(FLAT)}, "torch cannot train"),
         (
             {
@@ -373,6 +376,8 @@ def test_module_on_the_meta_device_is_loaded(
         ({"each": "checkpointed", "parallelism": FLAT}, "no other wrapper"),
         ({"meta": True, "full": True, "calls": "model first", "parallelism": FLAT}, "memory by itself"),
         ({"full": True, "offload": True, "parallelism": FLAT}, "cannot offload"),
+        ({"unasked": True}, "for shards of FSDP's first version"),
+        ({"unasked": True, "full": True, "parallelism": FLAT}, "for shards of FSDP's first version"),
     ],
 )
 def test_what_no_side_can_be_is_refused(fields: dict[str, Any], why: str) -> None:

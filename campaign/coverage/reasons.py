@@ -98,14 +98,18 @@ _REASONS: tuple[Reason, ...] = (
         _all("staging", "_ReplicationStager._persist_state_dict", "_ReplicationStager._get_persisted_path"),
     ),
     _reason(
-        "for FSDP's first version by way of its own state dicts, where all that is drawn comes of get_state_dict()",
-        _all("optimizer", "_gen_rank_device", "_create_colwise_spec", "_is_nested_tensor", "_alloc_tensor"),
-        _all("optimizer", "_get_state_dict_2d_layout", "load_sharded_optimizer_state_dict"),
-        _all("utils", "_normalize_device_info"),
+        "of FSDP's first version on top of tensor parallelism: before DTensor, a ShardedTensor in another one",
+        _all("optimizer", "_gen_rank_device", "_create_colwise_spec"),
+        _in("optimizer:_is_nested_tensor", "if type(val) is ShardedTensor:"),
+        _in("optimizer:_is_nested_tensor", 'raise ValueError("Cannot handle nested DTensor")'),
+        _in("optimizer:_get_state_dict_2d_layout", "if _is_nested_tensor(value):"),
+        _in("optimizer:load_sharded_optimizer_state_dict", "if dp_pg is None:", "elif dp_pg is None:"),
+        _in("_sharded_tensor_utils:_flatten_sharded_tensors.rewrite_dict", "if len(inner_st.local_shards()) != 1:"),
     ),
     _reason(
-        "of FSDP's first version on top of tensor parallelism, which is drawn of fully_shard alone",
-        _in("_sharded_tensor_utils:_flatten_sharded_tensors.rewrite_dict", "if len(inner_st.local_shards()) != 1:"),
+        "with an accelerator",
+        _in("optimizer:_alloc_tensor", 'if device_type == "cpu":'),
+        _in("utils:_normalize_device_info", 'return f"{device_type}:{device_id}"'),
     ),
     _reason(
         "of FSDP's first version without use_orig_params, with replicas, around parts of a module alone, or around "

@@ -93,6 +93,7 @@ _DISTRIBUTED = {
         "set_optimizer_state_dict",
         "set_state_dict",
     ),
+    "checkpoint.optimizer": ("load_sharded_optimizer_state_dict",),
     "checkpoint.state_dict_loader": ("_load_state_dict_from_keys",),
     "device_mesh": ("DeviceMesh", "init_device_mesh"),
     "fsdp": ("FullyShardedDataParallel", "fully_shard"),

@@ -11,10 +11,10 @@ from properties.violations import (
     WrongObject,
     WrongTensor,
 )
-from worlds.training import Mlp, Optimizer, Parallelism, Side, Training
+from worlds.training import Counter, Mlp, Norm, Optimizer, Parallelism, Side, Training
 
 from .breach import TrainingBreach
-from .facts import GROUPS, STATE, raised
+from .facts import GROUPS, STATE, STATE_DICT, raised, saved_names
 from .issue import TrainingIssue
 
 __all__ = ["FLAT_ISSUES"]
@@ -26,7 +26,11 @@ def _broadcast_at_save(breach: TrainingBreach) -> bool:
     if breach.side != "load" or not (side.parallelism.flat and side.broadcast) or breach.training.flatten:
         return False
     lost = breach.kind in (WrongKeys, WrongObject, WrongBits, NotLoaded) and breach.name.startswith(GROUPS)
-    return lost or raised(breach, "set", "ValueError", "There are param groups that have zero parameters")
+    refused = (
+        "There are param groups that have zero parameters",
+        "loaded state dict contains a parameter group that doesn't match the size",
+    )
+    return lost or any(raised(breach, "set", "ValueError", message) for message in refused)
 
 
 def _broadcast_at_load(breach: TrainingBreach) -> bool:
@@ -53,6 +57,20 @@ def _flattened(breach: TrainingBreach) -> bool:
     return other or breach.kind is Deadlock
 
 
+def _unasked_without_state(breach: TrainingBreach) -> bool:
+    """Whether an optimizer without any state was read, and taken for one that is flat."""
+    origin = f"{STATE_DICT}:_unflatten_optim_state_dict"
+    stateless = not any(name.startswith(STATE) for name in saved_names(breach))
+    return breach.training.loaded.unasked and stateless and raised(breach, "set", "KeyError", "'param_groups.", origin)
+
+
+def _unasked_beside_extra_state(breach: TrainingBreach) -> bool:
+    """Whether the size was asked for of an object in the model's state dict."""
+    origin = "torch/distributed/checkpoint/optimizer.py:_get_state_dict_2d_layout"
+    error = raised(breach, "load", "AttributeError", "object has no attribute 'size'", origin)
+    return breach.training.loaded.unasked and error
+
+
 _TWO = Parallelism(data=2, flat=True)
 
 FLAT_ISSUES: tuple[TrainingIssue, ...] = (
@@ -77,5 +95,19 @@ FLAT_ISSUES: tuple[TrainingIssue, ...] = (
         "or an error of a collective",
         training=Training((Mlp(2),), 2, Optimizer("Adam"), saved=Side(_TWO, 1), loaded=Side(_TWO, 1), flatten=True),
         matches=_flattened,
+    ),
+    TrainingIssue(
+        id="flat-sharded-without-state",
+        title="what load_sharded_optimizer_state_dict() reads of an optimizer that keeps no state cannot be set",
+        loses="a training with plain SGD cannot be resumed that way: KeyError",
+        training=Training(loaded=Side(_TWO, unasked=True)),
+        matches=_unasked_without_state,
+    ),
+    TrainingIssue(
+        id="flat-sharded-beside-extra-state",
+        title="load_sharded_optimizer_state_dict() asks everything in the model's state dict for its size",
+        loses="a training with a module that has extra state cannot be resumed that way: AttributeError",
+        training=Training((Norm(), Counter(extra=True)), optimizer=Optimizer("Adam"), loaded=Side(_TWO, unasked=True)),
+        matches=_unasked_beside_extra_state,
     ),
 )

@@ -1,8 +1,8 @@
-"""What FSDP's first version keeps for a process, and so for all ranks of a simulated world: each has its own here."""
+"""What FSDP's first version keeps for a process, and so for all ranks of a simulated world."""
 
 from __future__ import annotations
 
-import threading
+from contextlib import AbstractContextManager, nullcontext
 
 from torch.distributed.fsdp._debug_utils import SimpleProfiler
 
@@ -11,25 +11,11 @@ from ..patches import Patch
 __all__ = ["fsdp_patches"]
 
 
-class _OwnProfiling(threading.local):
-    """The kinds of what is being timed on this rank: FSDP asserts that none of them is already."""
-
-    def __init__(self) -> None:
-        self._kinds: set[str] = set()
-
-    def __contains__(self, kind: str) -> bool:
-        return kind in self._kinds
-
-    def add(self, kind: str) -> None:
-        self._kinds.add(kind)
-
-    def remove(self, kind: str) -> None:
-        self._kinds.discard(kind)
-
-    def clear(self) -> None:
-        self._kinds.clear()
+def _profile_nothing(_kind: str) -> AbstractContextManager[None]:
+    """Instead of a class-wide set of what is being timed, in which no rank may find what another one has begun."""
+    return nullcontext()
 
 
 def fsdp_patches() -> list[Patch]:
     """What a running world replaces."""
-    return [Patch(SimpleProfiler, "profiling", _OwnProfiling())]
+    return [Patch(SimpleProfiler, "profile", staticmethod(_profile_nothing))]

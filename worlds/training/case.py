@@ -223,6 +223,8 @@ class Side(Concise):
     places, are asked for of the model; of the optimizer all is, as torch documents it. With ``backward``, gradients are
     left of a backward pass that no step has followed; at load, only after steps, as torch documents it.
     ``whole`` and ``each`` are what DCP finds the module and its layers wrapped in; steps are taken before.
+    With ``unasked``, the optimizer's state is read as ``load_sharded_optimizer_state_dict`` finds it in the checkpoint,
+    and not into what ``get_state_dict`` gives; that is for FSDP's first version, at load.
     With ``meta``, what is loaded into has no memory before, and its optimizer is made when the model has been loaded.
     """
 
@@ -241,6 +243,7 @@ class Side(Concise):
     whole: WrappedWhole = "bare"
     each: WrappedLayers = "bare"
     meta: bool = False
+    unasked: bool = False
 
     def __post_init__(self) -> None:
         require(self.steps >= 0, f"a training cannot have taken {self.steps} steps")
@@ -259,6 +262,8 @@ class Side(Concise):
         require(self.calls == "model first" or not self.meta, "the optimizer is made after the model")
 
     def _check_flat(self) -> None:
+        plain = self.parallelism.flat and not self.full and not self.offload
+        require(plain or not self.unasked, "load_sharded_optimizer_state_dict() is for shards of FSDP's first version")
         if not self.parallelism.flat:
             return
         require(self.whole == self.each == "bare", "what FSDP's first version wraps has no other wrapper here")
@@ -303,6 +308,11 @@ class Training(Concise):
         uses = [layer.use for layer in leaves if not isinstance(layer, Counter)]
         require(self.width > 0, f"a width must be positive, not {self.width}")
         require("trained" in uses, "a training needs a layer that is trained")
+        require(not self.saved.unasked, "what is not asked for cannot be saved")
+        nested = self.optimizer is not None and not self.flatten
+        require(
+            nested or not self.loaded.unasked, "load_sharded_optimizer_state_dict() is for a nested optimizer state"
+        )
         require(not self.saved.meta, "what is on the meta device cannot be saved")
         require(not (self.loaded.meta and self.ignore_frozen), "what is ignored would be left on the meta device")
         alone = self.loaded.full and self.loaded.offload and not self.loaded.broadcast

@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.optimizer import load_sharded_optimizer_state_dict
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -70,12 +71,24 @@ def load_training(training: Training, path: str, rank: int) -> Loaded | Failed:
         poison_training(reader)  # the optimizer's state too, which may be new
         poison(state)
         before = hold(reader)
-        _call("load", path, lambda: dcp.load(state, checkpoint_id=path))
+        _call(
+            "load",
+            path,
+            lambda: _load_unasked(state, path) if live.side.unasked else dcp.load(state, checkpoint_id=path),
+        )
         given = list(state["model"])
         _call("set", path, lambda: _set_new(live, reader, state) if live.side.meta else _set(live, state))
     except _CallFailed as stop:
         return stop.failed
     return Loaded(before, hold(live), tuple(name for name in given if name not in state["model"]))
+
+
+def _load_unasked(state: dict[str, Any], path: str) -> None:
+    """Load the model's state, and then whatever there is of the optimizer's."""
+    model = {"model": state["model"]}
+    dcp.load(model, checkpoint_id=path)
+    found = load_sharded_optimizer_state_dict(state["model"], "optim", dcp.FileSystemReader(path))
+    state["optim"] = found["optim"]
 
 
 def _set_new(live: LiveTraining, reader: LiveTraining, state: dict[str, Any]) -> None:

@@ -87,8 +87,16 @@ def save_line(plan: TrainingPlan) -> str:
 
 
 def load_line(plan: TrainingPlan) -> str:
-    """The statement that loads into ``state``."""
+    """The statement, or the statements, that load into ``state``."""
+    if plan.training.loaded.unasked:
+        return _UNASKED
     return f"dcp.load({_where(plan, 'load')})"
+
+
+_UNASKED = """\
+dcp.load({"model": state["model"]}, checkpoint_id=path)
+reader = dcp.FileSystemReader(path)
+state["optim"] = load_sharded_optimizer_state_dict(state["model"], "optim", reader)["optim"]"""
 
 
 def _where(plan: TrainingPlan, name: SideName) -> str:

@@ -210,6 +210,8 @@ class TrainingPlan:
             raise CannotWrite("there is no script for groups of parameters in FSDP's first version yet")
         if any(side.submodules for side in self.sides):
             raise CannotWrite("there is no script for submodules in FSDP's first version yet")
+        if any(side.unasked and side.parallelism.world_size < self.ranks for side in self.sides):
+            raise CannotWrite("there is no script for load_sharded_optimizer_state_dict() by some of the ranks yet")
         alike = len({side.parallelism for side in self.sides}) == 1
         if self.is_left_out or (self.compared == "state" and not alike):
             raise CannotWrite("there is no script that compares what FSDP's first version shards otherwise yet")
