@@ -66,7 +66,7 @@ def _has_all_at_one_place(verdict: Verdict, breach: Breach) -> bool:
 
 
 def _overlap(one: StorageRecord, other: StorageRecord) -> bool:
-    """Whether one begins within the other, be it without a byte: behind an extension a tensor has a place of its own."""
+    """Whether one begins within the other, be it without a byte: behind an extension each tensor has its own place."""
     first, second = sorted((one, other), key=lambda record: (record.start, record.length))
     return one.file == other.file and second.start < first.start + first.length
 
