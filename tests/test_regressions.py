@@ -251,6 +251,11 @@ SCENARIOS = {
         save=Operation(8),
         load=Operation(8),
     ),
+    "an empty tensor begins within another one, behind an extension of the other format": Scenario(
+        entries=(TensorEntry("b", (3,)), Nested("a", entries=(TensorEntry("a", (0,)),))),
+        writer=WriterOptions(extensions=("deflated",)),
+        storage="file_system_safetensors",
+    ),
     "a checkpoint exception that nobody is told of, beside extensions that are undone in the wrong order": Scenario(
         entries=(TensorEntry("a"),),
         save=Operation(2, api="uncoordinated"),

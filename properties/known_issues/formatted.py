@@ -66,8 +66,9 @@ def _has_all_at_one_place(verdict: Verdict, breach: Breach) -> bool:
 
 
 def _overlap(one: StorageRecord, other: StorageRecord) -> bool:
-    end = min(one.start + one.length, other.start + other.length)
-    return one.file == other.file and max(one.start, other.start) < end
+    """Whether one begins within the other, be it without a byte: behind an extension each tensor has its own place."""
+    first, second = sorted((one, other), key=lambda record: (record.start, record.length))
+    return one.file == other.file and second.start < first.start + first.length
 
 
 ISSUES = (
