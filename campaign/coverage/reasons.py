@@ -195,11 +195,7 @@ _REASONS: tuple[Reason, ...] = (
     ),
     _reason(
         "a planner looks up what it has planned itself",
-        _in(
-            "utils:find_state_dict_object",
-            """raise ValueError(f"Could not find FQN: '{index.fqn}'")""",
-            "raise ValueError(",
-        ),
+        _in("utils:find_state_dict_object", "raise ValueError("),
         _in("utils:_find_shard", "raise ValueError("),
         _in("utils:find_tensor_shard", "raise ValueError("),
         _in(
