@@ -15,7 +15,8 @@ from campaign.coverage.collect import package
 from campaign.coverage.holes import judge
 from campaign.coverage.measured import Function, Measured, Module
 from campaign.coverage.places import Place
-from campaign.coverage.reasons import OUT_OF_SCOPE, REASONS, Reason
+from campaign.coverage.reason import Reason
+from campaign.coverage.reasons import OUT_OF_SCOPE, REASONS
 from campaign.coverage.table import lines
 
 ROOT = Path(__file__).parents[1]

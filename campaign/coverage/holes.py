@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .measured import Function, Jump, Measured, Module
 from .places import Missed, NotThere, missed_assertions, missed_at
-from .reasons import Reason
+from .reason import Reason
 
 __all__ = ["Hole", "Judged", "judge"]
 

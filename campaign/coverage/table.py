@@ -7,7 +7,7 @@ from typing import Any
 
 from .holes import Judged
 from .measured import Measured, Module
-from .reasons import Reason
+from .reason import Reason
 
 __all__ = ["data", "lines", "markdown"]
 
