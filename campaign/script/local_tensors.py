@@ -14,8 +14,9 @@ _LOCALLY = '''\
 def locally(tensor, places):
     """A CheckpointableTensor of this rank's parts of ``tensor``: rank, where, how large, and where in the local one."""
     mine = [place for rank, *place in places if rank == dist.get_rank()]
-    ends = [[start + size for start, size in zip(within, sizes, strict=True)] for _, sizes, within in mine]
-    local = tensor.new_empty([max(along) for along in zip(*ends, strict=True)] if mine else [0] * tensor.dim())
+    ends = [[a + b for a, b in zip(within, sizes, strict=True)] for _, sizes, within in mine]
+    shape = [max(along) for along in zip(*ends, strict=True)] if mine else [0] * tensor.dim()
+    local = tensor.new_empty(shape)
     for at, sizes, within in mine:
         part(local, within, sizes).copy_(part(tensor, at, sizes))
     local.global_shape = tuple(tensor.shape)
