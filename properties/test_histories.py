@@ -25,7 +25,7 @@ def test_histories(shard: int, world: ExampleWorld, history: History) -> None:
 @on_storages
 @only_in("simulated", "processes")
 @sharded
-@fewer(10)
+@fewer(5)
 @given(history=stored_histories())
 def test_histories_on_storages(shard: int, world: ExampleWorld, history: History) -> None:
     """On any storage, which may keep less of an earlier checkpoint apart than the file system does, or more."""

@@ -9,7 +9,6 @@ from properties.violations import (
     WrongBits,
     WrongKeys,
     WrongObject,
-    WrongTensor,
 )
 from worlds.training import Counter, Mlp, Norm, Optimizer, Parallelism, Side, Training
 
@@ -52,9 +51,8 @@ def _flattened(breach: TrainingBreach) -> bool:
     if breach.side != "load" or not (training.flatten and side.parallelism.flat and side.steps):
         return False
     if failed is not None:
-        return breach.kind is UnexpectedFailure and failed.call == "set"
-    other = breach.kind in (WrongBits, NotLoaded, WrongKeys, WrongTensor) and breach.name.startswith(STATE)
-    return other or breach.kind is Deadlock
+        return any(raised(breach, "set", "RuntimeError", message) for message in _OF_SHAPES)
+    return breach.kind is Deadlock or (breach.kind in (WrongBits, WrongKeys) and breach.name.startswith(STATE))
 
 
 def _unasked_without_state(breach: TrainingBreach) -> bool:
@@ -70,6 +68,9 @@ def _unasked_beside_extra_state(breach: TrainingBreach) -> bool:
     error = raised(breach, "load", "AttributeError", "object has no attribute 'size'", origin)
     return breach.training.loaded.unasked and error
 
+
+_OF_SHAPES = ("doesn't match the broadcast shape", "must match the size of tensor", "gloo/transport")
+"""What a collective says of ranks that give it tensors of other shapes than each other, the last on real ranks."""
 
 _TWO = Parallelism(data=2, flat=True)
 

@@ -164,9 +164,8 @@ def rank_0_broadcasts_alone(breach: TrainingBreach) -> bool:
     first, others = breach.outcome.loaded[:1], breach.outcome.loaded[1:]
     took = all(isinstance(other, Loaded) for other in others) and breach.kind is Deadlock
     nothing = raised(breach, "set", "RuntimeError", "optim_only is set to True", f"{STATE_DICT}:_verify_options")
-    alone = all(isinstance(rank, Deadlocked) for rank in first) and (
-        took or (nothing and breach.training.optimizer is None)
-    )
+    waits = bool(first) and isinstance(first[0], Deadlocked)
+    alone = waits and (took or (nothing and breach.training.optimizer is None))
     return alone and side.full and side.offload and side.broadcast
 
 
