@@ -51,7 +51,11 @@ def check_async_sequence(sequence: SaveSequence, world: ProcessWorld) -> None:
 
 def _features(sequence: SaveSequence, outcome: SequenceOutcome) -> Iterator[str]:
     for number, (step, _) in enumerate(zip(sequence.steps, outcome.steps, strict=False)):
-        yield "a later one" if number else "the first of its daemon"
+        yield "a later one" if number else "the first of a new daemon" if sequence.anew else "the first"
+        if number and sequence.in_place:
+            yield "in place" if step.writer.overwrite else "refused in place"
+        if step.planner.enable_plan_caching:
+            yield "enable_plan_caching=True"
         if step.save.stager in STAGING:
             yield STAGING[step.save.stager]
         if step.save.named_by != "both":
@@ -61,7 +65,7 @@ def _features(sequence: SaveSequence, outcome: SequenceOutcome) -> Iterator[str]
 def _blocking(sequence: SaveSequence) -> SaveSequence:
     """The same saves by ``save``."""
     steps = (replace(step, save=replace(step.save, api="current", stager="writer")) for step in sequence.steps)
-    return SaveSequence(tuple(steps))
+    return replace(sequence, steps=tuple(steps))
 
 
 def _known(breach: SequenceBreach) -> LedgerEntry | None:

@@ -42,8 +42,12 @@ JUDGED: dict[str, tuple[str, ...]] = {
     **REQUEST_FEATURES,
     **TRAINING_FEATURES,
     "async_save in a process": (
-        "the first of its daemon",
+        "the first",
+        "the first of a new daemon",
         "a later one",
+        "in place",
+        "refused in place",
+        "enable_plan_caching=True",
         *STAGING.values(),
         "by the path alone",
         "by the storage alone",

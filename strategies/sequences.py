@@ -52,9 +52,10 @@ def save_sequences(draw: DrawFn, *, max_world_size: int = 3, min_steps: int = 2,
 def async_save_sequences(draw: DrawFn, *, max_world_size: int = 2, max_steps: int = 4) -> SaveSequence:
     """As :func:`save_sequences`, by ``async_save``, each with any stager; nobody fails, and there is always a group.
 
-    Some name the checkpoint by its storage alone, or by its path, where DCP makes the stager, a ``"default"`` one.
-    Shrinks towards two saves of the same, with the storage writer as the stager. For the process executor, to whose
-    daemons a writer or a planner that fails could not be sent.
+    Some name the checkpoint by its storage alone, or by its path, where DCP makes the stager, a ``"default"`` one. Some
+    go to one path, where a writer that is not to overwrite is refused by its daemon. Shrinks towards two saves of the
+    same, with the storage writer as the stager. For the process executor, to whose daemons a writer or a planner that
+    fails could not be sent; what a planner remembers is there, so that it remembers in new ones alone.
     """
     sequence = draw(save_sequences(max_world_size=max_world_size, max_steps=max_steps), label="sequence")
     # In turn, since a run has few such sequences: so each has several stagers, or one alone.
@@ -65,7 +66,21 @@ def async_save_sequences(draw: DrawFn, *, max_world_size: int = 2, max_steps: in
     pairs = zip(sequence.steps, numbers, strict=True)
     steps = [_asynchronous(step, _STAGERS[number % len(_STAGERS)]) for step, number in pairs]
     named = (_by_path(step, first=not number) if by_path else step for number, step in enumerate(steps))
-    return SaveSequence(tuple(named))
+    # Seldom, since a daemon takes as long to begin as all else.
+    anew = draw(st.sampled_from(("kept",) * 4 + ("anew", "caching")), label="daemons")
+    where = draw(st.sampled_from(("apart", "apart", "in place", "refused in place")), label="where")
+    planned = (_caching(step) if anew == "caching" else step for step in named)
+    placed = (_not_over(step) if where == "refused in place" else step for step in planned)
+    return SaveSequence(tuple(placed), in_place=where != "apart", anew=anew != "kept")
+
+
+def _not_over(step: Scenario) -> Scenario:
+    """The step, not over what is there, where its writer can be told so."""
+    return step if step.save.by_path else replace(step, writer=replace(step.writer, overwrite=False))
+
+
+def _caching(step: Scenario) -> Scenario:
+    return replace(step, planner=replace(step.planner, enable_plan_caching=True))
 
 
 def _by_path(step: Scenario, *, first: bool) -> Scenario:

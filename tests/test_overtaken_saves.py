@@ -162,6 +162,20 @@ def test_save_that_is_staged_over_is_known_and_others_are_not(threads: int, worl
     assert find_history_issue(replace(breach, history=new)) is None
 
 
+def test_save_that_is_staged_over_is_known_behind_one_that_is_refused(world: SimulatedWorld) -> None:
+    """Found by a campaign: a save that is not to overwrite writes nothing, and the load sees the one before it."""
+    issue = HISTORY_ISSUES["staged-over-an-upload"]
+    one, other = issue.history.steps
+    steps = (one, replace(other, at="a"), Save(overwrite=False), Load("a"))
+    history = replace(issue.history, steps=steps, writer=WriterOptions(thread_count=2))
+    (breach,) = find_history_breaches(history, world)
+    assert breach.step == 3
+    assert find_history_issue(breach) is issue
+    overwriting = replace(history, steps=(*steps[:2], Save(), Load("a")))
+    assert find_history_breaches(overwriting, world) == ()
+    assert find_history_issue(replace(breach, history=overwriting)) is None
+
+
 def test_save_that_is_staged_over_is_known_where_another_rank_fails(world: SimulatedWorld) -> None:
     issue = HISTORY_ISSUES["staged-over-an-upload"]
     one, other = (

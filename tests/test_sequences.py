@@ -9,6 +9,7 @@ from typing import get_args
 
 import pytest
 from hypothesis import Phase, find, given, seed, settings
+from torch.distributed.checkpoint import _async_process_executor
 from torch.distributed.checkpoint.planner import SavePlanner
 
 from properties.check import KNOWN_HITS
@@ -20,7 +21,7 @@ from properties.sequence_issues import SEQUENCE_ISSUES, SequenceIssue, find_sequ
 from strategies import async_save_sequences, save_sequences
 from worlds import ChunkSharding, Fault, InvalidScenario, Operation, ProcessWorld, Scenario, TensorEntry
 from worlds.layouts import Plain
-from worlds.operations import NamedBy, Stager
+from worlds.operations import NamedBy, PlannerOptions, Stager, WriterOptions
 from worlds.outcome import Deadlocked, ErrorRecord, Raised
 from worlds.processes.asynchronous import run_async_sequence
 from worlds.processes.sequences import run_sequence
@@ -201,6 +202,36 @@ def test_saves_by_the_process_executor_are_of_the_state_at_the_call(processes: P
         assert str(breach.violation()).startswith("step 1 of 6: with async_save in a process ")
 
 
+def test_save_in_place_is_refused_by_a_daemon_whose_writer_does_not_overwrite(processes: ProcessWorld) -> None:
+    kept = by_async_save(replace(STEP, writer=WriterOptions(overwrite=False)))
+    outcome = run_async_sequence(processes, SaveSequence((kept, kept), in_place=True))
+    refused = outcome.steps[1].save.ranks[0]
+    assert outcome.steps[0].save.returned
+    assert isinstance(refused, Raised)
+    assert refused.failures
+    assert "self.overwrite=False" in refused.failures[0][1].message
+    check_async_sequence(SaveSequence((kept, by_async_save(STEP), kept), in_place=True), processes)
+
+
+def daemon_of(_: int) -> int:
+    daemon = _async_process_executor._CHECKPOINT_PROCESS
+    assert daemon is not None
+    assert daemon._save_process is not None
+    assert daemon._save_process.pid is not None
+    return daemon._save_process.pid
+
+
+def test_daemons_begin_anew_where_they_are_to(processes: ProcessWorld) -> None:
+    """Then nothing of an earlier example is there, as what a planner remembers."""
+    steps = (by_async_save(replace(STEP, planner=PlannerOptions(enable_plan_caching=True))),) * 2
+    check_async_sequence(SaveSequence(steps, anew=True), processes)
+    first = processes.launch(daemon_of, 2).ranks
+    check_async_sequence(SaveSequence(steps), processes)
+    assert processes.launch(daemon_of, 2).ranks == first
+    check_async_sequence(SaveSequence(steps, anew=True), processes)
+    assert not set(processes.launch(daemon_of, 2).ranks) & set(first)
+
+
 def test_staging_that_is_known_to_fail_is_no_news_of_the_process_executor(processes: ProcessWorld) -> None:
     """A blocking save of such a tensor is refused on every rank; the copy for the daemon fails on one alone."""
     entry = TensorEntry("a", (1,), "bits1x8", saved=ChunkSharding(0, (0, 1)))
@@ -240,14 +271,18 @@ def test_saves_for_a_daemon_have_any_stager_and_nobody_who_fails() -> None:
     smallest = find(async_save_sequences(), lambda _: True, settings=settings(database=None, max_examples=200))
     assert smallest == SaveSequence((Scenario((TensorEntry("a"),), Operation(api="async")),) * 2)
     drawn: list[Scenario] = []
+    sequences: list[SaveSequence] = []
 
     @seed(0)
     @settings(max_examples=60, database=None, phases=[Phase.generate])
     @given(sequence=async_save_sequences())
     def collect(sequence: SaveSequence) -> None:
+        sequences.append(sequence)
         drawn.extend(sequence.steps)
 
     collect()
     assert {step.save.stager for step in drawn} == set(get_args(Stager))
     assert {step.save.named_by for step in drawn} == set(get_args(NamedBy))
     assert all(step.save.distributed and not step.faults for step in drawn)
+    assert len({(one.in_place, one.anew) for one in sequences}) == 4
+    assert all(one.anew for one in sequences if one.steps[0].planner.enable_plan_caching)

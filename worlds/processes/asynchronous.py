@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
+from torch.distributed.checkpoint import _async_process_executor
 from torch.distributed.checkpoint.staging import AsyncStager
 from torch.distributed.checkpoint.state_dict_saver import AsyncCheckpointerType, AsyncSaveResponse, async_save
 
@@ -35,7 +36,8 @@ def run_async_sequence(world: ProcessWorld, sequence: SaveSequence) -> SequenceO
     outcomes: list[Outcome] = []
     try:
         for number, step in enumerate(sequence.steps):
-            outcomes.append(_run(world, step, f"{directory}/{number}"))
+            save = partial(_save, anew=sequence.anew and number == 0)
+            outcomes.append(_run(world, step, sequence.path(directory, number), save))
             if not world.keeps(step, "save"):
                 break
     finally:
@@ -43,13 +45,15 @@ def run_async_sequence(world: ProcessWorld, sequence: SaveSequence) -> SequenceO
     return SequenceOutcome(tuple(outcomes))
 
 
-def _run(world: ProcessWorld, step: Scenario, path: str) -> Outcome:
-    save = partial(world.operate, step, "save", path, job=_save)
+def _run(world: ProcessWorld, step: Scenario, path: str, job: Callable[..., RankOutcome]) -> Outcome:
+    save = partial(world.operate, step, "save", path, job=job)
     return round_trip(step, path, save, partial(world.operate, step, "load", path))
 
 
-def _save(scenario: Scenario, name: str, rank: int, path: str, *, fresh: bool) -> RankOutcome:
+def _save(scenario: Scenario, name: str, rank: int, path: str, *, fresh: bool, anew: bool) -> RankOutcome:
     """In a rank; what it holds afterwards is other values, so that nothing is said of them."""
+    if anew:
+        _async_process_executor._CHECKPOINT_PROCESS = None  # ends with the last reference to it
     os.environ["MASTER_ADDR"] = "127.0.0.1"  # where the daemons of the ranks meet
     state = StateDict(scenario, "save", rank)
     try:

@@ -25,7 +25,7 @@ def run_sequence(world: ProcessWorld, sequence: SaveSequence, *, caching: bool) 
     outcomes: list[Outcome] = []
     try:
         for number, step in enumerate(sequence.steps):
-            outcome = _run(world, step, f"{directory}/{number}", fresh=number == 0, caching=caching)
+            outcome = _run(world, step, sequence.path(directory, number), fresh=number == 0, caching=caching)
             outcomes.append(outcome)
             if not world.keeps(step, "save"):
                 break
