@@ -11,6 +11,7 @@ from properties.history_issues import HistoryIssue, check_history
 from properties.killed_issues import KilledIssue, check_killed
 from properties.known_issues import ForeignIssue, KnownIssue
 from properties.ledger import LedgerEntry, torch_release
+from properties.misuse_issues import MisuseIssue, check_misuse
 from properties.planning.check import check_plan
 from properties.planning.known_issues import PlanningIssue
 from properties.quantized_issues import QuantizedIssue, check_quantized
@@ -85,6 +86,8 @@ def _judge(entry: LedgerEntry, opened: OpenedWorlds) -> None:
             check_history(entry.history, opened.example_world)
         case RouteIssue():
             check_route(entry.route, opened.example_world)
+        case MisuseIssue():
+            check_misuse(entry.misuse, opened.example_world)
         case QuantizedIssue():
             check_quantized(entry.quantized, opened.example_world)
         case RebuildingIssue():

@@ -17,6 +17,7 @@ from .judged import JUDGED
 from .killed_issues import KILLED_ISSUES
 from .known_issues import FOREIGN_ISSUES, KNOWN_ISSUES
 from .ledger import LedgerEntry
+from .misuse_issues import MISUSE_ISSUES
 from .planning.known_issues import PLANNING_ISSUES
 from .quantized_issues import QUANTIZED_ISSUES
 from .rebuilding_issues import REBUILDING_ISSUES
@@ -37,6 +38,7 @@ ENTRIES: Mapping[str, LedgerEntry] = {
     **REBUILDING_ISSUES,
     **ROUTE_ISSUES,
     **QUANTIZED_ISSUES,
+    **MISUSE_ISSUES,
     **SIDE_BY_SIDE_ISSUES,
     **PLANNING_ISSUES,
     **FOREIGN_ISSUES,

@@ -25,6 +25,7 @@ __all__ = [
     "PassedFailure",
     "RankDied",
     "TouchedTarget",
+    "UnclearRefusal",
     "UnexpectedFailure",
     "UnprotectedFailure",
     "UnseenDamage",
@@ -36,6 +37,7 @@ __all__ = [
     "WrongPhase",
     "WrongRanks",
     "WrongTensor",
+    "WroteBeforeRefusal",
 ]
 
 Law = Literal["round trip", "blame", "no deadlock", "metadata", "refusal", "planning", "damage"]
@@ -163,6 +165,24 @@ class NotRefused(Violation):
 
 class TouchedTarget(Violation):
     """A load that failed before it read anything changed what it was to load into."""
+
+    law = "refusal"
+
+    def throw(self) -> NoReturn:
+        raise self
+
+
+class UnclearRefusal(Violation):
+    """What is wrong is refused by an error from within, which says nothing of it."""
+
+    law = "refusal"
+
+    def throw(self) -> NoReturn:
+        raise self
+
+
+class WroteBeforeRefusal(Violation):
+    """What is wrong was refused once files had been written."""
 
     law = "refusal"
 

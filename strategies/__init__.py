@@ -9,6 +9,7 @@ from .histories import histories
 from .kills import killed_scenarios, kills
 from .layouts import chunk_sharding_specs, enumerable_sharding_specs, layouts, memories, mesh_shardings, replicas
 from .mismatches import mismatched_entries
+from .misuses import misuses
 from .quantized import quantized_tensors
 from .rebuildings import rebuildings
 from .requests import failing_request_scenarios
@@ -46,6 +47,7 @@ __all__ = [
     "memories",
     "mesh_shardings",
     "mismatched_entries",
+    "misuses",
     "nested_entries",
     "object_entries",
     "object_values",

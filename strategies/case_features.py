@@ -6,12 +6,14 @@ import itertools
 import math
 from collections.abc import Iterator
 from functools import partial, singledispatch
+from typing import get_args
 
 from worlds.damage import Damage
 from worlds.entries import TensorEntry
 from worlds.histories import History, Load, Save, Step
 from worlds.killed import KilledScenario
 from worlds.layouts import ChunkSharding, EnumerableSharding, Layout, Plain
+from worlds.misuses import Kind, Misuse
 from worlds.quantized import BESIDE, Quantized
 from worlds.rebuilding import Rebuilding
 from worlds.routes import Route
@@ -31,6 +33,15 @@ _PLACES = {
     "file": "at an operation on files",
 }
 """Where a rank dies, by the first part of the place's name."""
+
+_WRONG_IN = {
+    ("save", "current"): "in save",
+    ("save", "legacy"): "in save_state_dict",
+    ("save", "async"): "in async_save",
+    ("load", "current"): "in load",
+    ("load", "legacy"): "in load_state_dict",
+}
+"""What has a wrong argument, by the operation and the API."""
 
 CASE_FEATURES: dict[str, tuple[str, ...]] = {
     "without a template": (
@@ -70,6 +81,12 @@ CASE_FEATURES: dict[str, tuple[str, ...]] = {
         "into shards",
         "partial load",
         "beside a name like its own",
+    ),
+    "wrong argument": (
+        *get_args(Kind),
+        *_WRONG_IN.values(),
+        "on every rank",
+        "on some ranks",
     ),
     "side by side": (
         "two groups",
@@ -249,6 +266,13 @@ def _is_within_block(case: Quantized, rank: int) -> bool:
     block = 2 * case.block if case.is_mxfp4 else case.block
     boxes = (box for part in case.loaded.parts(case.sizes, rank) for box, _ in part.boxes() if box)
     return any(offset % block for box in boxes for offset in box.offsets)
+
+
+@_features.register
+def _of_misuse(case: Misuse) -> Iterator[tuple[str, str]]:
+    yield "wrong argument", case.kind
+    yield "wrong argument", _WRONG_IN[case.name, case.operation.api]
+    yield "wrong argument", "on some ranks" if case.ranks else "on every rank"
 
 
 @_features.register

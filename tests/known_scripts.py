@@ -110,6 +110,16 @@ SAYS = {
     "consolidated-scalars": ["a[]: saved c2cd503c, loaded 00000000"],
     "consolidated-nothing": ["ValueError: max() "],
     "consolidated-beside-its-parts": ["AssertionError: req MetadataIndex(fqn='a'", "mismatch sizes"],
+    "refused-alone": ["[rank 1] save() raised RuntimeError('`checkpoint_id` must be", "[rank 0] still in save():"],
+    "types-unchecked": ["AttributeError", "what was raised does not say which argument is wrong"],
+    "save-planner-in-load": ["Incorrect input list size 2", "[rank 1] still in load():"],
+    "no-threads": ["ZeroDivisionError", "what was raised does not say which argument is wrong"],
+    "format-by-its-name": ["what was saved cannot be loaded", "EOFError"],
+    "returns-outside-the-group": [
+        "[rank 1] load_state_dict() returned",
+        "it is not in the group, and was not told so",
+    ],
+    "options-that-differ": ["[rank 0] still in save():", "[rank 1] still in save():"],
     "rebuilt-text-keys": [
         """expected {'a': "{0: 'None'}"}, and it is {'a': "{'0': 'None'}"}""",
     ],

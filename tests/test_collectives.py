@@ -276,3 +276,28 @@ def test_mesh_is_no_earlier_one_over_groups_of_other_names(world: SimulatedWorld
     first, _ = world.launch(partial(make, shape=(2, 1), names=("dp", "tp")), 2).ranks
     (second,) = world.launch(partial(make, shape=(1,), names=("tp",)), 1).ranks
     assert world.launch(lambda _: first == second, 1).ranks == (False,)
+
+
+def _wrong_root(rank: int) -> str:
+    with pytest.raises(RuntimeError) as caught:
+        dist.gather_object(rank, None, dst=2)
+    return str(caught.value)
+
+
+def _short_list(rank: int) -> str:
+    with pytest.raises(RuntimeError) as caught:
+        dist.scatter_object_list([None], [1, 2])
+    return str(caught.value)
+
+
+def _outside(rank: int) -> Any:
+    group = dist.new_group([0])
+    return dist.get_global_rank(group, 0), dist.get_world_size(group)
+
+
+@pytest.mark.parametrize(("body", "size"), [(_wrong_root, 2), (_short_list, 1), (_outside, 2)])
+def test_what_gloo_refuses_is_refused_in_its_words(
+    body: Callable[[int], Any], size: int, processes: ProcessWorld, world: SimulatedWorld
+) -> None:
+    """Where torch asks for nothing before; and of a group that a rank is not in, it knows the ranks."""
+    assert world.launch(body, size).ranks == processes.launch(body, size).ranks

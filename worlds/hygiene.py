@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch.distributed import c10d_logger
 from torch.distributed.checkpoint import _version
 from torch.distributed.checkpoint.planner import SavePlanner
@@ -80,8 +81,17 @@ def quiet() -> Iterator[None]:
         logging.disable(disabled)
 
 
-def _bare_message(func_name: str, *_: object, **__: object) -> dict[str, str]:
-    """c10d's part of a log record that nobody reads, as short as where no process group is; DCP's own part stays."""
+_message = c10d_logger._get_msg_dict
+
+
+def _bare_message(func_name: str, *args: object, **kwargs: Any) -> dict[str, Any]:
+    """c10d's part of a log record that nobody reads, as short as where no process group is; DCP's own part stays.
+
+    But what is no group is asked for its backend, which is how DCP comes to refuse it.
+    """
+    group = kwargs.get("group") or kwargs.get("process_group")
+    if group is not None and not isinstance(group, dist.ProcessGroup):
+        return _message(func_name, *args, **kwargs)
     return {"func_name": func_name}
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from properties.history_issues import HISTORY_ISSUES, HistoryIssue, find_history_breaches
 from properties.judge_killed import judge_killed
+from properties.judge_misuse import MisuseBreach, judge_misuse
 from properties.judge_quantized import judge_quantized
 from properties.judge_rebuilding import judge_rebuilding
 from properties.judge_route import judge_route
 from properties.judge_sequence import compare_caching
 from properties.judge_side_by_side import SideBySideBreach
 from properties.killed_issues import KILLED_ISSUES, KilledIssue
+from properties.misuse_issues import MISUSE_ISSUES, MisuseIssue, find_misuse_issue
 from properties.quantized_issues import QUANTIZED_ISSUES, QuantizedIssue
 from properties.rebuilding_issues import REBUILDING_ISSUES, RebuildingIssue
 from properties.route_entry import RouteIssue
@@ -24,12 +26,14 @@ from properties.training.breach import TrainingBreach
 from worlds import ProcessWorld, SimulatedWorld
 from worlds.histories import History
 from worlds.killed import KilledScenario
+from worlds.misuses import Misuse
 from worlds.processes.killed import run_killed
 from worlds.processes.sequences import run_sequence
 from worlds.quantized import Quantized
 from worlds.rebuild import run_rebuilding
 from worlds.rebuilding import Rebuilding
 from worlds.routes import Route
+from worlds.run_misuse import run_misuse
 from worlds.run_quantized import run_quantized
 from worlds.run_route import run_route
 from worlds.sequences import SaveSequence
@@ -39,6 +43,7 @@ from worlds.training import Training, run_training
 from .history import write_history_script
 from .killed import write_killed_script
 from .known import CannotWrite
+from .misuse import write_misuse_script
 from .quantized import write_quantized_script
 from .rebuilding import write_rebuilding_script
 from .route import write_route_script
@@ -55,6 +60,7 @@ RealIssue = (
     | RouteIssue
     | QuantizedIssue
     | RebuildingIssue
+    | MisuseIssue
     | SideBySideIssue
     | TrainingIssue
 )
@@ -67,12 +73,13 @@ REAL_ISSUES: dict[str, RealIssue] = {
     **ROUTE_ISSUES,
     **QUANTIZED_ISSUES,
     **REBUILDING_ISSUES,
+    **MISUSE_ISSUES,
     **SIDE_BY_SIDE_ISSUES,
     **TRAINING_ISSUES,
 }
 """The entries by their id."""
 
-RealCase = SaveSequence | KilledScenario | History | Route | Quantized | Rebuilding | SideBySide | Training
+RealCase = SaveSequence | KilledScenario | History | Route | Quantized | Rebuilding | Misuse | SideBySide | Training
 """What such an entry is about."""
 
 B = TypeVar("B")
@@ -80,7 +87,8 @@ B = TypeVar("B")
 
 def write_issue_script(issue: RealIssue, world: ProcessWorld) -> str:
     """The script of what ``issue`` is about; raises :class:`CannotWrite` where the installed torch does not show it."""
-    script = write_case_script(case_of(issue), world, issue.matches if isinstance(issue, TrainingIssue) else None)
+    matches = issue.matches if isinstance(issue, TrainingIssue | MisuseIssue) else None
+    script = write_case_script(case_of(issue), world, matches)
     if script is None:
         raise CannotWrite(f"the installed torch does not show {issue.id}")
     return script
@@ -99,6 +107,8 @@ def case_of(issue: RealIssue) -> RealCase:
             return issue.history
         case RebuildingIssue():
             return issue.rebuilding
+        case MisuseIssue():
+            return issue.misuse
         case SideBySideIssue():
             return issue.pair
         case TrainingIssue():
@@ -106,12 +116,11 @@ def case_of(issue: RealIssue) -> RealCase:
     return issue.sequence
 
 
-def write_case_script(
-    case: RealCase, world: ProcessWorld, matches: Callable[[TrainingBreach], bool] | None = None
-) -> str | None:
+def write_case_script(case: RealCase, world: ProcessWorld, matches: Callable[[Any], bool] | None = None) -> str | None:
     """The script of what is wrong in a case; ``None`` where nothing is.
 
-    Of a training, in which several things can be wrong, the first that ``matches``, or else the first that is new.
+    Of what several things can be wrong with, a training or a wrong argument, the first that ``matches``, or else the
+    first that is new.
     """
     match case:
         case KilledScenario():
@@ -124,6 +133,9 @@ def write_case_script(
             return _written(write_history_script, next(iter(find_history_breaches(case, world)), None))
         case Rebuilding():
             return _written(write_rebuilding_script, judge_rebuilding(case, run_rebuilding(world, case)))
+        case Misuse():
+            of_call = judge_misuse(case, run_misuse(world, case))
+            return _written(write_misuse_script, next(filter(matches or _is_news, of_call), None))
         case SideBySide():
             return _written(write_side_by_side_script, _find_breach_of_pair(case, world))
         case Training():
@@ -143,6 +155,10 @@ def _find_breach_of_pair(pair: SideBySide, world: ProcessWorld) -> SideBySideBre
 
 def _is_new(breach: TrainingBreach) -> bool:
     return find_training_issue(breach) is None
+
+
+def _is_news(breach: MisuseBreach) -> bool:
+    return find_misuse_issue(breach) is None
 
 
 def _written(write: Callable[[B], str], breach: B | None) -> str | None:

@@ -74,7 +74,8 @@ class RankContext:
 
     def _extent(self) -> tuple[int, ...]:
         state = self.state
-        return (id(state.default_pg), len(state.pg_map), len(state.tags_to_pg), state.group_count, len(state.comms))
+        counted = (state.pg_map, state.pg_group_ranks, state.tags_to_pg, state.comms)
+        return (id(state.default_pg), state.group_count, *map(len, counted))
 
 
 def rank_context() -> RankContext | None:
@@ -153,6 +154,9 @@ class SimulatedGroup(ProcessLocalGroup):
     def new_group(self, ranks: list[int], *, group_name: str, timeout: timedelta | None = None, **_: Any) -> Any:
         """The group of those global ranks, as ``torch.distributed.new_group`` asks its default group for it."""
         if self.rank() not in ranks:
+            # As of real groups, none of which is asked for a new one: then torch knows the ranks of what is no group.
+            known: Any = c10d._world.pg_group_ranks
+            known[dist.GroupMember.NON_GROUP_MEMBER] = {rank: index for index, rank in enumerate(ranks)}
             return None
         return SimulatedGroup(ranks.index(self.rank()), len(ranks))
 

@@ -21,6 +21,11 @@ from .groups import SimulatedGroup
 __all__ = ["object_collective_patches"]
 
 
+_WRONG_LIST = (
+    "ProcessGroupGloo::scatter: Incorrect input list size {given}. "
+    "Input list size should be {size}, same as size of the process group."
+)
+
 _torch_all_gather_object = c10d.all_gather_object
 _torch_gather_object = c10d.gather_object
 _torch_broadcast_object_list = c10d.broadcast_object_list
@@ -49,6 +54,8 @@ def _gather_object(
 ) -> None:
     simulated = _simulated(group)
     root = None if simulated is None else _root(simulated, dst, group_dst)
+    if dst is not None and root is None and simulated is dist.group.WORLD:  # of which torch asks for no rank's number
+        raise RuntimeError(f"ProcessGroupGloo::gather: invalid root rank: {dst}")
     if simulated is None or root is None or any(options.values()) or not _fits(simulated, root, object_gather_list):
         _torch_gather_object(obj, object_gather_list, dst, group, group_dst, **options)
         return
@@ -102,8 +109,10 @@ def _scatter_object_list(
         meeting = simulated.meet(kind, None).wait_for(root)
         scatter_object_output_list[0] = pickle.loads(meeting.brought[root][simulated.rank()])
         return
-    if scatter_object_input_list is None or len(scatter_object_input_list) != simulated.size():
+    if scatter_object_input_list is None:
         raise ValueError("Expected argument scatter_object_input_list to be a list of size equal to group size")
+    if len(scatter_object_input_list) != simulated.size():
+        raise RuntimeError(_WRONG_LIST.format(given=len(scatter_object_input_list), size=simulated.size()))
     pickled = _pickle_each(scatter_object_input_list)
     simulated.meet(kind, pickled)
     scatter_object_output_list[0] = pickle.loads(pickled[root])
