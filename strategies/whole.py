@@ -77,9 +77,6 @@ def scenarios(
     """
     check_bounds("world_size", min_world_size, max_world_size, at_least=1)
     check_bounds("entries", min_entries, max_entries)
-    # First what has always as many draws, last what has few or many: where Hypothesis repeats a part of one example in
-    # another, what is drawn behind it shifts and falls back to the simplest, which would be the first hook in half of
-    # all examples.
     some = partial(
         operations,
         min_world_size=min_world_size,
@@ -88,6 +85,32 @@ def scenarios(
         core=core,
         staged=staged,
     )
+    some_entries = partial(state_dicts, max_entries=max_entries, core=core, deep=deep, of_objects=staged)
+    scenario = _drawn(draw, some, some_entries, failing, min_entries, core=core, mismatched=mismatched, spared=spared)
+    if by_path:
+        scenario = by_the_path(scenario, draw(st.sampled_from(BY_PATH), label="found by the path"))
+    scenario = _on_storage(scenario)
+    tell(features(scenario))
+    return scenario
+
+
+def _drawn(
+    draw: DrawFn,
+    some: Callable[..., SearchStrategy[Operation]],
+    some_entries: Callable[..., SearchStrategy[tuple[Entry, ...]]],
+    failing: Failing,
+    min_entries: int,
+    *,
+    core: bool,
+    mismatched: bool,
+    spared: bool,
+) -> Scenario:
+    """A scenario on the file system.
+
+    First what has always as many draws, last what has few or many: where Hypothesis repeats a part of one example in
+    another, what is drawn behind it shifts and falls back to the simplest, which would be the first hook in half of all
+    examples.
+    """
     save, load = _both(draw, some)
     where = draw(st.sampled_from(_PLACES), label="failing") if failing == "anything" else failing
     drawn = draw(_faults(where, save, load), label="faults")
@@ -97,26 +120,17 @@ def scenarios(
     planner = PlannerOptions() if core else draw(planner_options(), label="planner")
     container = draw(st.sampled_from(("dict", "dict", "dict", "module")), label="container")
     some_entries = partial(
-        state_dicts,
+        some_entries,
         save_world=_group_size(save),
         load_world=_group_size(load),
         min_entries=max(min_entries, int(mismatched and not spare)),
-        max_entries=max_entries,
-        core=core,
-        deep=deep,
-        of_objects=staged,
     )
     fitting, entries = _entries(draw, some_entries, container, colliding=not core, mismatched=mismatched)
     entries = _legal(fitting if spare else entries, save, load, failures if container == "dict" else ())
     if not _is_plain_inside(entries):
         planner = replace(planner, flatten_state_dict=True)
     save, load = _scheduled(draw, save, "save"), _scheduled(draw, load, "load")
-    scenario = Scenario(entries, save, load, writer, planner, container, failures)  # type: ignore[arg-type]
-    if by_path:
-        scenario = by_the_path(scenario, draw(st.sampled_from(BY_PATH), label="found by the path"))
-    scenario = _on_storage(scenario)
-    tell(features(scenario))
-    return scenario
+    return Scenario(entries, save, load, writer, planner, container, failures)  # type: ignore[arg-type]
 
 
 def _both(draw: DrawFn, some: Callable[..., SearchStrategy[Operation]]) -> tuple[Operation, Operation]:
