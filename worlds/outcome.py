@@ -240,6 +240,11 @@ class OperationOutcome:
         """Whether the call returned on every rank."""
         return all(isinstance(rank, Returned) for rank in self.ranks)
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether every rank came to an end of it, and can make another call."""
+        return not any(isinstance(rank, Deadlocked | Died) for rank in self.ranks)
+
 
 @dataclass(frozen=True)
 class Outcome:

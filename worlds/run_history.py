@@ -10,7 +10,7 @@ from .example import ExampleWorld
 from .histories import History, HistoryOutcome, Save, SaveAlone, StepOutcome
 from .kept import forget_kept, load_with_kept, save_with_kept
 from .on_disk import contents, everything, on_disk
-from .outcome import Deadlocked, Died, OperationOutcome, Outcome
+from .outcome import Outcome
 from .overtaken import run_overtaken
 from .program import list_files, read_metadata
 from .storages import find_storage
@@ -27,7 +27,7 @@ def run_history(world: ExampleWorld, history: History) -> HistoryOutcome:
             while len(found) < len(history.steps):
                 run = run_overtaken if history.is_overtaken(len(found)) else _step
                 found.extend(run(world, history, len(found), f"{directory}/together"))
-                if not all(_goes_on(outcome.operation) for outcome in found):
+                if not all(outcome.operation.goes_on for outcome in found):
                     break
         for index, outcome in enumerate(found):
             if isinstance(history.steps[index], Save):
@@ -69,7 +69,3 @@ def _alone(world: ExampleWorld, history: History, index: int, path: str) -> Save
 
 def _itself(seen: StepOutcome) -> SaveAlone:
     return SaveAlone(Outcome(seen.operation, None, seen.metadata, seen.metadata_error, seen.files), seen.contents)
-
-
-def _goes_on(operation: OperationOutcome) -> bool:
-    return not any(isinstance(seen, Deadlocked | Died) for seen in operation.ranks)

@@ -18,7 +18,6 @@ from .example import ExampleWorld
 from .inject import Injection
 from .misuses import Misuse, MisuseOutcome
 from .operations import Api
-from .outcome import Deadlocked, Died, OperationOutcome
 from .program import GroupOf, round_trip
 from .scenario import Scenario
 from .state import StateDict
@@ -44,20 +43,16 @@ def run_misuse(world: ExampleWorld, misuse: Misuse) -> MisuseOutcome:
             call = world.operate(scenario, name, path, call=partial(_misuse, misuse, world.group_of))
             new = digests(directory)
             changed = tuple(sorted(file for file in old.keys() | new.keys() if old.get(file) != new.get(file)))
-            if not _goes_on(call):
+            if not call.goes_on:
                 return MisuseOutcome(before, call, changed)
             if name == "save" and call.returned:
                 loaded = world.operate(legal, "load", path)
-                if not _goes_on(loaded):
+                if not loaded.goes_on:
                     return MisuseOutcome(before, call, changed, loaded)
             save, load = (partial(world.operate, legal, each, then) for each in ("save", "load"))
             return MisuseOutcome(before, call, changed, loaded, round_trip(legal, then, save, load))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def _goes_on(operation: OperationOutcome) -> bool:
-    return not any(isinstance(seen, Deadlocked | Died) for seen in operation.ranks)
 
 
 def _misuse(
