@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from itertools import starmap
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -230,6 +231,7 @@ def test_daemons_begin_anew_where_they_are_to(processes: ProcessWorld) -> None:
     assert processes.launch(daemon_of, 2).ranks == first
     check_async_sequence(SaveSequence(steps, anew=True), processes)
     assert not set(processes.launch(daemon_of, 2).ranks) & set(first)
+    assert not any(Path(f"/proc/{daemon}").exists() for daemon in first), "those of before have ended"
 
 
 def test_staging_that_is_known_to_fail_is_no_news_of_the_process_executor(processes: ProcessWorld) -> None:

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 from torch.distributed.checkpoint import _async_process_executor
 from torch.distributed.checkpoint.staging import AsyncStager
@@ -53,7 +54,7 @@ def _run(world: ProcessWorld, step: Scenario, path: str, job: Callable[..., Rank
 def _save(scenario: Scenario, name: str, rank: int, path: str, *, fresh: bool, anew: bool) -> RankOutcome:
     """In a rank; what it holds afterwards is other values, so that nothing is said of them."""
     if anew:
-        _async_process_executor._CHECKPOINT_PROCESS = None  # ends with the last reference to it
+        _end_daemon()
     os.environ["MASTER_ADDR"] = "127.0.0.1"  # where the daemons of the ranks meet
     state = StateDict(scenario, "save", rank)
     try:
@@ -73,6 +74,18 @@ def _save(scenario: Scenario, name: str, rank: int, path: str, *, fresh: bool, a
     except BaseException as error:
         return raised(error, path, ())
     return Returned(())
+
+
+def _end_daemon() -> None:
+    """End the daemon of this rank, if it has one, so that the next save begins another.
+
+    It would end with the last reference to it, but what watches over ranks that hang keeps the frames that it has seen.
+    """
+    daemon, _async_process_executor._CHECKPOINT_PROCESS = _async_process_executor._CHECKPOINT_PROCESS, None
+    if daemon is not None:
+        process: Any = daemon._save_process
+        process.kill()
+        process.join()
 
 
 @contextmanager
