@@ -401,7 +401,7 @@ def test_each_kind_is_raised_from_a_line_of_its_own() -> None:
             kind("").throw()
         last = caught.traceback[-1]
         lines.add((last.path, last.lineno))
-    assert len(lines) == len(KINDS) == 25
+    assert len(lines) == len(KINDS) == 27
 
 
 def test_text_is_what_one_wants_to_read() -> None:
