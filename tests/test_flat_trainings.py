@@ -149,6 +149,14 @@ def test_save_takes_a_step_where_a_rank_has_no_element_at_all(world: SimulatedWo
             Training(optimizer=Optimizer("Adam"), saved=Side(Parallelism(data=3, flat=True), backward=True)),
             "save-takes-a-step",
         ),
+        (
+            Training((Norm(), Norm("unused")), optimizer=Optimizer(variant=True), saved=Side(EACH, 1)),
+            "save-takes-a-step",
+        ),
+        (
+            Training((Norm(), Norm("unused")), optimizer=Optimizer(variant=True), loaded=Side(EACH, 1)),
+            "save-takes-a-step",
+        ),
         (Training((Mlp(3),), 2, Optimizer("Adam"), loaded=Side(TWO, 1), flatten=True), "flat-state-mixed-up"),
         (
             Training(
@@ -156,6 +164,15 @@ def test_save_takes_a_step_where_a_rank_has_no_element_at_all(world: SimulatedWo
                 optimizer=Optimizer("Adadelta", groups="matrices first"),
                 saved=Side(TWO, 1, full=True, broadcast=True),
                 loaded=Side(TWO),
+            ),
+            "flat-empty-groups-saved",
+        ),
+        (
+            Training(
+                (Embedding(tied=True), Norm()),
+                optimizer=Optimizer(variant=True),
+                saved=Side(TWO, 1, full=True, broadcast=True),
+                loaded=Side(full=True),
             ),
             "flat-empty-groups-saved",
         ),

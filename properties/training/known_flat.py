@@ -9,8 +9,10 @@ from properties.violations import (
     WrongBits,
     WrongKeys,
     WrongObject,
+    WrongTensor,
 )
-from worlds.training import Counter, Mlp, Norm, Optimizer, Parallelism, Side, Training
+from worlds.training import Counter, Embedding, Mlp, Norm, Optimizer, Parallelism, Side, Training
+from worlds.training.case import leaf_layers
 
 from .breach import TrainingBreach
 from .facts import GROUPS, STATE, STATE_DICT, raised, saved_names
@@ -20,7 +22,11 @@ __all__ = ["FLAT_ISSUES"]
 
 
 def _broadcast_at_save(breach: TrainingBreach) -> bool:
-    """Whether hyperparameters are lost of which a rank other than 0 saved an empty list."""
+    """Whether hyperparameters are lost of which a rank other than 0 saved an empty list.
+
+    With them the names of the parameters are lost that state is matched by, for which those of the target stand: with
+    a name more for one that is tied, the state of each one goes to the next.
+    """
     side = breach.training.saved
     if breach.side != "load" or not (side.parallelism.flat and side.broadcast) or breach.training.flatten:
         return False
@@ -29,7 +35,9 @@ def _broadcast_at_save(breach: TrainingBreach) -> bool:
         "There are param groups that have zero parameters",
         "loaded state dict contains a parameter group that doesn't match the size",
     )
-    return lost or any(raised(breach, "set", "ValueError", message) for message in refused)
+    tied = any(isinstance(layer, Embedding) and layer.tied for layer in leaf_layers(breach.training.layers))
+    moved = breach.kind in (WrongKeys, WrongTensor, WrongBits) and breach.name.startswith(STATE) and tied
+    return lost or moved or any(raised(breach, "set", "ValueError", message) for message in refused)
 
 
 def _broadcast_at_load(breach: TrainingBreach) -> bool:

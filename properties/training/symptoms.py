@@ -64,10 +64,17 @@ def took_a_step(breach: TrainingBreach) -> bool:
 
 
 def _stepped_alone(breach: TrainingBreach) -> bool:
-    """Whether ranks of FSDP's first version took the first step for want of gradients, which others had."""
-    side = breach.training.saved
-    between = breach.side == "save" and side.parallelism.flat and side.backward and side.steps == 0
-    return between and raised(breach, "get", "AssertionError", "_sharded_numel_padded is incorrect")
+    """Whether ranks of FSDP's first version took a step alone, after which they have state that others have not.
+
+    The first one, for want of gradients that others had; or one for want of any state, as of a rank that holds padding
+    alone, which makes state of what is never used, too.
+    """
+    side = breach.training.saved if breach.side == "save" else breach.training.loaded
+    if not side.parallelism.flat or not raised(breach, "get", "AssertionError", "_sharded_numel_padded is incorrect"):
+        return False
+    leaves = leaf_layers(breach.training.layers)
+    unused = any(not isinstance(layer, Counter) and layer.use == "unused" for layer in leaves)
+    return (side.backward and side.steps == 0) or (unused and side.parallelism.wrapped and side.steps > 0)
 
 
 def _had_no_element(breach: TrainingBreach) -> bool:
@@ -156,7 +163,8 @@ def hidden_by_evaluation(breach: TrainingBreach) -> bool:
 def rank_0_broadcasts_alone(breach: TrainingBreach) -> bool:
     """Whether rank 0 waits for ranks that took nothing for there being no model to load.
 
-    Or that raise, since there is no optimizer either.
+    Or that raise, since there is no optimizer either; then rank 0 does not wait where all that it has is 0-d, which is
+    not broadcast.
     """
     side = breach.training.loaded
     if breach.side != "load" or side.calls != "together":
@@ -165,7 +173,7 @@ def rank_0_broadcasts_alone(breach: TrainingBreach) -> bool:
     took = all(isinstance(other, Loaded) for other in others) and breach.kind is Deadlock
     nothing = raised(breach, "set", "RuntimeError", "optim_only is set to True", f"{STATE_DICT}:_verify_options")
     waits = bool(first) and isinstance(first[0], Deadlocked)
-    alone = waits and (took or (nothing and breach.training.optimizer is None))
+    alone = (waits and took) or (breach.rank > 0 and nothing and breach.training.optimizer is None)
     return alone and side.full and side.offload and side.broadcast
 
 
