@@ -49,6 +49,7 @@ TRAINING_FEATURES: dict[str, tuple[str, ...]] = {
             "Counter",
             "block",
             "again",
+            "again, in a module of its own",
             "own parameter",
             "trained",
             "frozen",
@@ -114,7 +115,8 @@ def _of_module(training: Training) -> Iterator[str]:
     there = [*training.layers, *(layer for block in blocks for layer in block.layers)]
     names = {
         "block": bool(blocks),
-        "again": any(isinstance(layer, Again) for layer in there),
+        "again": any(isinstance(layer, Again) and not layer.inside for layer in there),
+        "again, in a module of its own": any(isinstance(layer, Again) and layer.inside for layer in there),
         "own parameter": training.own,
     }
     yield from (name for name, there in names.items() if there)

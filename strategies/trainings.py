@@ -94,10 +94,10 @@ def training_layers(*, max_layers: int = 3) -> SearchStrategy[tuple[Layer, ...]]
     buffers and objects: each has a way of its own through the state dict.
     """
     check_bounds("layers", 1, max_layers, at_least=1)
-    again: SearchStrategy[Layer] = st.builds(Again, st.integers(0, 1))
+    again: SearchStrategy[Layer] = st.builds(Again, st.integers(0, 1), st.booleans())
     leaves = weighted((15, _leaves), (1, again))
     blocks: SearchStrategy[Layer] = st.builds(Block, st.lists(leaves, min_size=1, max_size=2).map(_legal_again))
-    layers = st.lists(weighted((12, _leaves), (3, blocks), (1, again)), min_size=1, max_size=max_layers)
+    layers = st.lists(weighted((12, _leaves), (3, blocks), (2, again)), min_size=1, max_size=max_layers)
     return layers.map(_legal_again).filter(_is_trained)
 
 

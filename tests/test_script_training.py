@@ -141,6 +141,12 @@ def test_first_layer_of_a_block_is_asked_for() -> None:
     assert '{model[0][0]: state["model"]}' in script
 
 
+def test_module_in_two_others() -> None:
+    script = write_training_script(broken(Training((Norm(), Again(inside=True)))))
+    check_text(script)
+    assert "model = nn.Sequential(shared_0, nn.Sequential(shared_0))\n" in script, script
+
+
 def test_module_twice_beside_a_parameter_with_two_optimizers_or_none() -> None:
     layers = (Mlp(), Again(), Norm())
     optimizer = Optimizer("Adam", groups="matrices first", scheduled=True, apart=True)

@@ -449,12 +449,60 @@ def test_gradients_that_no_step_has_used_stay_as_they_are(world: SimulatedWorld)
             ),
             "shared-module-full",
         ),
+        (
+            Training(
+                (Scale(), Again()),
+                optimizer=None,
+                loaded=Side(Parallelism(tensor=2), calls="model first", full=True, offload=True, broadcast=True),
+            ),
+            "shared-module-full",
+        ),
+        (
+            Training(
+                (Norm(), Again(inside=True)),
+                optimizer=None,
+                loaded=Side(Parallelism(data=2), full=True, each="checkpointed"),
+            ),
+            "shared-module-full",
+        ),
+        (
+            Training(
+                (Block((Mlp(2),)), Again(inside=True)),
+                optimizer=None,
+                loaded=Side(Parallelism(tensor=2), full=True, strict=False, submodules=(1,), each="compiled"),
+            ),
+            "shared-module-wrapped",
+        ),
+        (
+            Training(
+                (Scale(),),
+                optimizer=Optimizer("Adam"),
+                loaded=Side(calls="model first", full=True, offload=True, strict=False, meta=True),
+            ),
+            "scalars-left-on-meta",
+        ),
     ],
     ids=repr,
 )
 def test_issue_shows_in_another_way(training: Training, id: str, world: SimulatedWorld) -> None:
     found = list(judge_training(training, run_training(world, training)))
     assert {find_training_issue(breach) for breach in found} == {TRAINING_ISSUES[id]}
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_rest_of_a_block_that_comes_again_is_not_asked_for(inside: bool, world: SimulatedWorld) -> None:
+    layers = (Block((Norm(), Norm())), Again(inside=inside))
+    side = Side(submodules=(0,), strict=False)
+    training = Training(layers, optimizer=None, saved=side, loaded=side, nested=True)
+    assert breaches(training, run_training(world, training)) == []
+
+
+def test_module_of_its_own_is_asked_for_by_its_name() -> None:
+    training = Training(
+        (Norm(), Again(inside=True), Norm()), saved=Side(submodules=(0, 1)), loaded=Side(submodules=(1,), strict=False)
+    )
+    with pytest.raises(InvalidScenario, match="is missing at load"):
+        replace(training, saved=replace(training.saved, submodules=(0,)))
 
 
 @pytest.mark.parametrize("kept", [True, False])

@@ -98,6 +98,6 @@ def _twice(layers: tuple[Layer, ...], prefix: str) -> Iterator[tuple[str, str]]:
     """How the names of a layer that comes again begin: where it is first, and where it comes again."""
     for place, layer in enumerate(layers):
         if isinstance(layer, Again):
-            yield f"{prefix}{layer.place}.", f"{prefix}{place}."
+            yield f"{prefix}{layer.place}.", f"{prefix}{place}.{'0.' if layer.inside else ''}"
         elif isinstance(layer, Block):
             yield from _twice(layer.layers, f"{prefix}{place}.")

@@ -6,7 +6,7 @@ import ast
 import re
 
 from properties.violations import ChangedInput, NotLoaded, WrongBits, WrongKeys, WrongObject, WrongTensor
-from worlds.training import Renamed, Side
+from worlds.training import Again, Renamed, Scale, Side
 from worlds.training.case import leaf_layers
 from worlds.training.wrapping import unwrapped_name
 
@@ -101,7 +101,8 @@ def frozen_and_renamed(breach: TrainingBreach) -> bool:
 def shared_module_full(breach: TrainingBreach) -> bool:
     """Whether a full tensor is copied into a shard, for a parameter that is in the model by two names.
 
-    Or takes its place, where that is on the meta device; or is not taken for one at all, where rank 0 alone has it.
+    Or takes its place, where that is on the meta device; or is not taken for one at all, where rank 0 alone has it, and
+    a rank lacks it then by its second name.
     """
     failed, side, layers = breach.failed, breach.training.loaded, breach.training.layers
     if breach.kind is WrongTensor and side.meta:
@@ -114,9 +115,12 @@ def shared_module_full(breach: TrainingBreach) -> bool:
         return has_again(layers)
     if side.broadcast and raised(breach, "set", "KeyError", "", f"{_UTILS}:_broadcast_state_dict"):
         return of_second_name(layers, error.message.strip("'"))
+    if side.broadcast and breach.rank > 0 and not _refused_names(breach, "Unexpected"):
+        lacking = set(map(unwrapped_name, _refused_names(breach, "Missing")))
+        return bool(lacking) and all(of_second_name(layers, name) for name in lacking)
     named = re.findall(r'the parameter named "(.+?)"', error.message)
     copied = raised(breach, "set", "RuntimeError", "aten.copy_", "torch/nn/modules/module.py:load_state_dict")
-    return copied and bool(named) and all(of_second_name(layers, name) for name in named)
+    return copied and bool(named) and all(of_second_name(layers, unwrapped_name(name)) for name in named)
 
 
 def optimizers_without_state(breach: TrainingBreach) -> bool:
@@ -147,13 +151,28 @@ def beside_what_is_broadcast(breach: TrainingBreach) -> bool:
 
 
 def shared_module_wrapped(breach: TrainingBreach) -> bool:
-    """Whether a module that is wrapped lacks, by its second name, a parameter of one that it has by two names."""
-    if breach.failed is None or not _is_wrapped(breach.training.loaded):
+    """Whether a module that is wrapped lacks, by its second name, a parameter of one that it has by two names.
+
+    On a rank that gets what rank 0 broadcasts, what it has been given itself is unexpected too. A load that is not
+    strict leaves out what has that name alone, as where the second parent is asked for.
+    """
+    if not _is_wrapped(breach.training.loaded):
         return False
+    if breach.failed is None:
+        return breach.kind is NotLoaded and _is_asked_for_by_second_name(breach)
     missing = _refused_names(breach, "Missing")
     unexpected = _refused_names(breach, "Unexpected")
     there = {unwrapped_name(name.removeprefix("module.").replace("_orig_mod.module.", "")) for name in missing}
+    if breach.training.loaded.broadcast and breach.rank > 0:
+        unexpected = set(filter(_has_wrapper, unexpected))
     return bool(missing) and all(of_second_name(breach.training.layers, name) for name in there | unexpected)
+
+
+def _is_asked_for_by_second_name(breach: TrainingBreach) -> bool:
+    layers, side = breach.training.layers, breach.training.loaded
+    parents = [layers[place] for place in side.submodules]
+    again = bool(parents) and all(isinstance(parent, Again) and parent.inside for parent in parents)
+    return again and not side.strict and bool(names_of_module(layers, breach.name))
 
 
 def _refused_names(breach: TrainingBreach, what: str) -> set[str]:
@@ -171,7 +190,16 @@ def _has_wrapper(name: str) -> bool:
 
 
 def left_on_meta(breach: TrainingBreach) -> bool:
-    """Whether what is 0-d stays on the meta device, as nothing of the model has a dim."""
+    """Whether what is 0-d stays on the meta device, as nothing of the model has a dim; from there it is to be copied.
+
+    That is with ``cpu_offload``, on the rank that broadcasts, or where its state is asked for.
+    """
+    if breach.failed is not None:
+        copied = raised(
+            breach, "set", "NotImplementedError", "Cannot copy out of meta tensor", f"{_UTILS}:_iterate_state_dict"
+        )
+        scalars = all(isinstance(layer, Scale) for layer in leaf_layers(breach.training.layers))
+        return copied and scalars and not breach.training.own and breach.training.loaded.meta
     scalar = breach.kind is WrongTensor and breach.seen.endswith("() on the meta device")
     names = [name for name in saved_names(breach) if name.startswith("model.")]
     target = breach.target()

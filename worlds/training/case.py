@@ -105,9 +105,14 @@ class Counter(Concise):
 
 @dataclass(frozen=True, repr=False)
 class Again(Concise):
-    """The layer at that place among those beside it, once more: one module by two names."""
+    """The layer at that place among those beside it, once more: one module by two names.
+
+    With ``inside``, in a module of its own, so that it has two parents: what lists the children of a module leaves out
+    one that the same parent has twice.
+    """
 
     place: int = 0
+    inside: bool = False
 
     def __post_init__(self) -> None:
         require(self.place >= 0, f"there is no layer {self.place}")
@@ -336,14 +341,24 @@ class Training(Concise):
         first = [layer.place if isinstance(layer, Again) else place for place, layer in enumerate(self.layers)]
         return frozenset(place for place in range(len(first)) if first[place] in {first[other] for other in asked})
 
+    def _modules_asked_for(self, side: Side) -> set[int]:
+        """The modules that a side asks for, each by the first of its places: with ``inside``, one is another."""
+        layers = {place: self.layers[place] for place in side.submodules or range(len(self.layers))}
+        return {
+            layer.place if isinstance(layer, Again) and not layer.inside else place for place, layer in layers.items()
+        }
+
     def is_asked_for(self, side: Side, path: tuple[int, ...]) -> bool:
         """Whether a side asks for what is at that path of places."""
         place, *within = path
         layer = self.layers[place]
+        if isinstance(layer, Again):
+            beside = within[1:] if layer.inside else within
+            return self.is_asked_for(side, (layer.place, *beside))
         if place not in self.asked_for(side) or not (self.nested and isinstance(layer, Block)):
             return place in self.asked_for(side)
         inner = layer.layers[within[0]]
-        return within[0] == 0 or inner == Again(0)
+        return within[0] == 0 or (isinstance(inner, Again) and inner.place == 0)
 
     def _check_submodules(self) -> None:
         saved, loaded = self.saved.submodules, self.loaded.submodules
@@ -351,7 +366,7 @@ class Training(Concise):
         require({*saved, *loaded} <= {*there}, f"there are {len(there)} layers, and not those of {saved}, {loaded}")
         require(not saved or bool(loaded), "what is not asked for at save is missing at load")
         require(
-            not saved or self.asked_for(self.loaded) <= self.asked_for(self.saved),
+            not saved or self._modules_asked_for(self.loaded) <= self._modules_asked_for(self.saved),
             "what is not asked for at save is missing at load",
         )
         require(not loaded or not self.loaded.strict, "a strict load takes all of the model")

@@ -11,7 +11,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.fsdp._runtime_utils import _reshard
 
-from .model import Layers
+from .model import Layers, Within
 
 __all__ = ["flat_runs", "flatten", "reshard_flat"]
 
@@ -19,9 +19,11 @@ __all__ = ["flat_runs", "flatten", "reshard_flat"]
 def flatten(model: Layers, mesh: DeviceMesh, *, each: bool) -> nn.Module:
     """The module in FSDP, and with ``each`` its layers too, in place, one that is there twice once."""
     if each:
-        with_parameters = [layer for layer in dict.fromkeys(model) if any(True for _ in layer.parameters())]
-        made = {layer: _sharded(layer, mesh) for layer in with_parameters}
+        layers = [layer for layer in dict.fromkeys(model) if not isinstance(layer, Within)]
+        made = {layer: _sharded(layer, mesh) for layer in layers if any(True for _ in layer.parameters())}
         for place, layer in enumerate(list(model)):
+            if isinstance(layer, Within):
+                layer[0] = made.get(layer[0], layer[0])
             model[place] = made.get(layer, layer)
     return _sharded(model, mesh)
 

@@ -140,14 +140,22 @@ class Layers(nn.Sequential):
     def __init__(self, layers: tuple[Layer, ...], width: int, modifiers: Modifiers) -> None:
         super().__init__()
         for layer in layers:
-            self.append(self[layer.place] if isinstance(layer, Again) else _make_layer(layer, width, modifiers))
+            self.append(self._again(layer) if isinstance(layer, Again) else _make_layer(layer, width, modifiers))
         firsts = [layers[layer.place] if isinstance(layer, Again) else layer for layer in layers]
         self.used = [getattr(layer, "use", "trained") != "unused" for layer in firsts]
+
+    def _again(self, layer: Again) -> nn.Module:
+        first = self[layer.place]
+        return Within(first) if layer.inside else first
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for module, used in zip(self, self.used, strict=True):
             x = module(x) if used else x
         return x
+
+
+class Within(nn.Sequential):
+    """Another parent of a module that the one beside it is, or has, too: see :class:`.case.Again`."""
 
 
 class LayersAndParameter(Layers):

@@ -165,7 +165,8 @@ def _layers(layers: tuple[Layer, ...], width: int) -> tuple[Code, ...]:
 
 def _layer(layer: Layer, width: int) -> Code:
     if isinstance(layer, Again):
-        return f"shared_{layer.place}"
+        shared = f"shared_{layer.place}"
+        return Items("nn.Sequential(", (shared,)) if layer.inside else shared
     frozen = ".requires_grad_(False)" if not isinstance(layer, Block | Counter) and layer.use == "frozen" else ""
     made: Items
     match layer:
