@@ -106,12 +106,13 @@ def _steal_work(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> Generator[None, int, int]:
-    """With ``-n auto`` one worker more than there are processors, unless the environment says how many.
+    """With ``-n auto`` two workers more than there are processors, unless the environment says how many.
 
-    Many tests of the tester wait for real ranks, which takes time and no processor: a quarter of what two have.
+    Many tests of the tester wait for real ranks, which takes time and no processor: of what two have, a fifth even with
+    three workers.
     """
     workers = yield
-    return workers if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else workers + 1
+    return workers if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else workers + 2
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
