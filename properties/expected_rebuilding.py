@@ -114,7 +114,7 @@ def expected_rebuilding(
 def paths_of_local_tensors(rebuilding: Rebuilding) -> tuple[Path, ...]:
     """Where tensors are of which only the local one may be in the checkpoint: the storage writer does the staging."""
     save = rebuilding.scenario.save
-    if save.api != "async" or save.stager != "writer":
+    if not save.uploads or save.stager != "writer":
         return ()
     return tuple(leaf.path for leaf in _leaves(rebuilding.scenario) if _is_local_tensor(leaf.entry))
 
@@ -252,7 +252,7 @@ class _Content:
         """What is saved of a tensor that is conjugated or negated lazily, and of a 0-d ``DTensor``."""
         save = self.scenario.save
         assert entry.saved is not None
-        if save.api != "async":
+        if not save.uploads:
             return bits
         if save.stager == "writer":
             if entry.shape or not isinstance(entry.saved, MeshSharding):

@@ -177,7 +177,7 @@ def _is_staged_over(history: History, index: int) -> bool:
     if not history.is_overtaken(index):
         return False
     following = history.steps[index + 1]
-    staged = isinstance(following, Save) and following.operation.api == "async"
+    staged = isinstance(following, Save) and following.operation.uploads
     return staged and {"stager", "tensors"} <= set(following.again)
 
 

@@ -57,7 +57,7 @@ def _told(step: Step, seen: StepOutcome, sight: Sight, *, begins: bool) -> str:
 
 def _how(step: Step, seen: StepOutcome) -> Iterator[str]:
     if step.operation.api != "current":
-        yield "by async_save" if step.operation.api == "async" else f"by {step.name}_state_dict"
+        yield "by async_save" if step.operation.uploads else f"by {step.name}_state_dict"
     if isinstance(step, Save) and not step.overwrite:
         yield "without overwriting"
     if isinstance(step, Save) and step.overtaken:

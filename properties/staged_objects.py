@@ -51,13 +51,13 @@ def _staged(entry: ObjectEntry, save: Operation) -> object:
 
 
 def _made_of(entry: ObjectEntry, save: Operation) -> tuple[str, Callable[[object], object]] | None:
-    if save.api != "async":
+    if not save.uploads:
         return None
     return (_BY_WRITER if _by_writer(save) else _BY_DEFAULT).get(entry.form)
 
 
 def _by_writer(save: Operation) -> bool:
-    return save.api == "async" and save.stager == "writer"
+    return save.uploads and save.stager == "writer"
 
 
 def _changed(made: object) -> object:

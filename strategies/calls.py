@@ -19,7 +19,16 @@ from .tensors import ranks, world_sizes
 __all__ = ["operations", "planner_options", "schedules", "writer_options"]
 
 # One API alone lets the coordinator be chosen.
-_SAVES: tuple[Api, ...] = ("current", "current", "legacy", "legacy", "async", "uncoordinated")
+_SAVES: tuple[Api, ...] = (
+    "current",
+    "current",
+    "legacy",
+    "legacy",
+    "async",
+    "async",
+    "uncoordinated",
+    "async uncoordinated",
+)
 _LOADS: tuple[Api, ...] = ("current", "legacy")
 _UPLOADS: tuple[Api, ...] = ("async",)
 _NAMED_BY: tuple[NamedBy, ...] = ("both", "both", "both", "storage")
@@ -79,7 +88,7 @@ def operations(
         members=_members(size, standing[:bystanders]) if bystanders > 0 and distributed and not core else (),
         no_dist=size == 1 and alone == "no_dist" and not core,
         rotated=rotated and not core,
-        stager=stager if api == "async" else "writer",
+        stager=stager if "async" in api else "writer",
         named_by="both" if api == "legacy" else named_by,
     )
 

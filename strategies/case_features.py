@@ -352,7 +352,7 @@ def _of_save(step: Save, before: list[Save], places: int) -> Iterator[str]:
         yield "save in which an operation on a file fails"
     if before and before[-1].file_faults:
         yield "save over what an operation on a file has broken"
-    if step.operation.api == "async":
+    if step.operation.uploads:
         yield "save by async_save"
     if step.without:
         yield "save without some entries"

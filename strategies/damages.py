@@ -91,7 +91,7 @@ def damaged_scenarios(draw: DrawFn, *, max_world_size: int = 8, max_entries: int
         label="scenario",
     )
     if not scenario.save.coordinated:
-        scenario = replace(scenario, save=replace(scenario.save, api="current"))
+        scenario = replace(scenario, save=scenario.save.with_collectives)
     scenario = replace(scenario, writer=replace(scenario.writer, extensions=()))
     if not limits_of(storage).metadata:
         options = replace(scenario.planner, flatten_state_dict=True)  # without it, a dict is an object

@@ -147,6 +147,7 @@ FEATURES: dict[str, tuple[str, ...]] = {
         "async_save",
         *(f"async_save, {name}" for name in STAGING.values()),
         "save without collectives",
+        "async_save without collectives",
         "load",
         "load_state_dict",
         "save by the path alone",
@@ -337,6 +338,7 @@ _APIS = {
     "legacy": "save_state_dict",
     "async": "async_save",
     "uncoordinated": "save without collectives",
+    "async uncoordinated": "async_save without collectives",
 }
 
 
@@ -346,7 +348,7 @@ def _of_calls(scenario: Scenario) -> Iterator[tuple[str, str]]:
         yield "api", f"async_save, {STAGING[scenario.save.stager]}"
     yield "api", "load" if scenario.load.api == "current" else "load_state_dict"
     if scenario.save.named_by != "both":
-        yield "api", f"{'async_save' if scenario.save.api == 'async' else 'save'} by the {scenario.save.named_by} alone"
+        yield "api", f"{'async_save' if scenario.save.uploads else 'save'} by the {scenario.save.named_by} alone"
     if scenario.load.named_by != "both":
         yield "api", f"load by the {scenario.load.named_by} alone"
     if scenario.storage != FILE_SYSTEM and "path" in (scenario.save.named_by, scenario.load.named_by):

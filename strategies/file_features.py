@@ -71,7 +71,7 @@ def _where(scenario: Scenario, fault: FileFault, thread: bool) -> Iterator[str]:
         yield f"over an earlier checkpoint, {how} collectives"
         if scenario.storage != FILE_SYSTEM:
             yield "over an earlier checkpoint of fsspec"
-    if fault.operation == "save" and scenario.save.api == "async":
+    if fault.operation == "save" and scenario.save.uploads:
         yield "in async_save"
     elif thread and scenario.writer.thread_count > 1:
         yield "in a thread of a writer with several"

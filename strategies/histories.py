@@ -112,7 +112,7 @@ def _is_of_same_job(one: Step, other: Step) -> bool:
 
 def _overtaking(before: Save, step: Step) -> Step:
     operation = replace(step.operation, schedule=before.operation.schedule)
-    if operation.api == "async":
+    if operation.uploads:
         operation = replace(operation, stager=before.operation.stager)
     again = tuple(kind for kind in step.again if kind not in ("planner", "writer"))
     step = replace(step, operation=operation, without=before.without, again=again, faults=(), file_faults=())
@@ -212,7 +212,7 @@ def _steps(draw: DrawFn, usual: _Usual, keys: tuple[Key, ...], name: Literal["sa
         step = Load(at, operation, option, without, tuple(kind for kind in again if kind in ("planner", "reader")))
     else:
         used = tuple(kind for kind in again if kind != "reader")
-        step = Save(at, operation, not option, without, used, overtaken=overtaken and operation.api == "async")
+        step = Save(at, operation, not option, without, used, overtaken=overtaken and operation.uploads)
         failing = failing and not option
     if failing and below:
         of_files = _file_faults(name, operation.world_size, operation.coordinator)

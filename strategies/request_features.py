@@ -52,5 +52,5 @@ def _where(scenario: Scenario, fault: RequestFault) -> Iterator[str]:
     yield "each from there on" if fault.lasting else "once"
     if fault.skip:
         yield "at a later request"
-    if fault.operation == "save" and scenario.save.api == "async":
+    if fault.operation == "save" and scenario.save.uploads:
         yield "in async_save"

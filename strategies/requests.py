@@ -61,7 +61,7 @@ def failing_request_scenarios(
         label="scenario",
     )
     if not scenario.save.coordinated:
-        scenario = replace(scenario, save=replace(scenario.save, api="current"))
+        scenario = replace(scenario, save=scenario.save.with_collectives)
     world_size = scenario.operation(name).world_size
     faults = {(fault.rank, fault.skip): fault for fault in (each.fault(name, world_size) for each in failing)}
     found = replace(fitted(scenario, within_storages(storage)), request_faults=tuple(faults.values()))

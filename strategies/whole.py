@@ -137,7 +137,7 @@ def _both(draw: DrawFn, some: Callable[..., SearchStrategy[Operation]]) -> tuple
     """A save and a load, in the same world or in two."""
     save = draw(some(), label="save")
     other = draw(some(load=True), label="load, if in another world")
-    same = not draw(st.sampled_from((False, True, True)), label="another world at load") or save.api == "uncoordinated"
+    same = not draw(st.sampled_from((False, True, True)), label="another world at load") or not save.coordinated
     return save, _as_load(save) if same else other
 
 
@@ -189,7 +189,7 @@ def by_the_path(scenario: Scenario, names: tuple[Named, ...]) -> Scenario:
     failing = {(fault.operation, fault.hook.partition(".")[0]) for fault in scenario.faults}
     save, load, found = scenario.save, scenario.load, find_storage(scenario.storage).found
     if "save" in names and "save" in found and save.api != "legacy" and ("save", "writer") not in failing:
-        save = replace(save, named_by="path", stager="default" if save.api == "async" else "writer")
+        save = replace(save, named_by="path", stager="default" if save.uploads else "writer")
         scenario = replace(scenario, save=save, writer=WriterOptions(sync_files=scenario.writer.sync_files))
     if "load" in names and "load" in found and load.api != "legacy" and ("load", "reader") not in failing:
         known = scenario.writer if scenario.writer.known_to_torch else replace(scenario.writer, extensions=())

@@ -78,6 +78,17 @@ def test_what_a_storage_does_not_support_is_no_scenario(scenario: Scenario, stor
         assert fitted(scenario, storage).storage == storage, "the nearest one is"
 
 
+@pytest.mark.parametrize(
+    ("save", "nearest"),
+    [
+        (Operation(api="uncoordinated"), Operation()),
+        (Operation(api="async uncoordinated", stager="shared"), Operation(api="async", stager="shared")),
+    ],
+)
+def test_save_that_takes_collectives_is_called_as_before(save: Operation, nearest: Operation) -> None:
+    assert fitted(Scenario(save=save), "safetensors").save == nearest
+
+
 @EACH
 def test_any_scenario_fits_a_storage_once(storage: str) -> None:
     @settings(max_examples=50, database=None)

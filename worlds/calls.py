@@ -66,14 +66,14 @@ def save(
         options = _legacy(operation, group)
         return _as_metadata(save_state_dict(state.entries, writer, planner=planner, **options))
     options = save_options(scenario, path, writer, planner, group)
-    if operation.api == "async":
+    if operation.uploads:
         stager = None if tools is None else tools.stager(operation.stager)
         with Upload(state, writer, operation.stager, options, lent=stager) as begun:
             if meanwhile is not None:
                 meanwhile()
             begun.let_go()
             return _as_metadata(begun.result())
-    return _as_metadata(dcp.save(state.entries, use_collectives=operation.coordinated, **options))
+    return _as_metadata(dcp.save(state.entries, **options))
 
 
 def _save_by_path(
@@ -87,7 +87,7 @@ def _save_by_path(
     """Save without a writer, and without the planner where nothing is to be said to it."""
     operation = scenario.save
     options = save_options(scenario, path, None, planner, group)
-    if operation.api == "async":
+    if operation.uploads:
         with Upload(state, planner, None, options) as begun:
             if meanwhile is not None:
                 meanwhile()
@@ -95,7 +95,7 @@ def _save_by_path(
             return _as_metadata(begun.result())
     if _is_mute(scenario, "save"):
         del options["planner"]
-    return _as_metadata(dcp.save(state.entries, use_collectives=operation.coordinated, **options))
+    return _as_metadata(dcp.save(state.entries, **options))
 
 
 def _is_mute(scenario: Scenario, name: Literal["save", "load"]) -> bool:
@@ -134,6 +134,7 @@ def save_options(
         "planner": planner,
         "process_group": group,
         "no_dist": scenario.save.no_dist,
+        "use_collectives": scenario.save.coordinated,
     }
 
 

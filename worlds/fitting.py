@@ -125,7 +125,7 @@ def _saved_by_one(scenario: Scenario) -> Scenario:
     entries = tuple(map(_held_by_one, scenario.entries))
     save = _of_one(scenario.save)
     if not save.coordinated:
-        save = replace(save, api="current")  # or each rank would load what it has saved itself
+        save = save.with_collectives  # or each rank would load what it has saved itself
     return replace(scenario, entries=entries, save=save, faults=faults)
 
 
@@ -151,8 +151,8 @@ def _with_storage(operation: Operation, name: Literal["save", "load"], storage: 
 
 def _save(save: Operation, limits: Limits) -> Operation:
     if not (limits.uncoordinated or save.coordinated):
-        save = replace(save, api="current")
-    is_stager = save.api == "async" and save.stager == "writer"
+        save = save.with_collectives
+    is_stager = save.uploads and save.stager == "writer"
     return replace(save, stager="default") if is_stager and not limits.stages else save
 
 

@@ -55,7 +55,7 @@ class Save(Concise):
     def __post_init__(self) -> None:
         _check_step(self, "reader")
         require(self.operation.coordinated, "a save of a history is by ranks that coordinate")
-        require(not self.overtaken or self.operation.api == "async", "only what async_save uploads is overtaken")
+        require(not self.overtaken or self.operation.uploads, "only what async_save uploads is overtaken")
         require(self.overwrite or not self.all_faults, "a save that is perhaps refused has no faults")
 
     @property
@@ -168,7 +168,7 @@ class History(Concise):
         require(not following.all_faults, "what overtakes a save has no faults")
         require(following.without == step.without, "what overtakes a save is of the same entries")
         require(by.schedule == of.schedule, "what overtakes a save is by ranks in the same order")
-        require(by.api != "async" or by.stager == of.stager, "what overtakes a save is staged in the same way")
+        require(not by.uploads or by.stager == of.stager, "what overtakes a save is staged in the same way")
         shared = set(following.again).intersection(("planner", "writer"))
         require(not shared, f"what overtakes a save does not use its {' or '.join(sorted(shared))} again")
 

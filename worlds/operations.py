@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, get_args
 
 from .concise import Concise
@@ -10,8 +10,9 @@ from .invalid import require
 
 __all__ = ["Api", "Extension", "NamedBy", "Operation", "PlannerOptions", "Schedule", "Stager", "WriterOptions"]
 
-Api = Literal["current", "legacy", "async", "uncoordinated"]
-"""``save``/``load``, ``save_state_dict``/``load_state_dict``, ``async_save``, ``save(use_collectives=False)``."""
+Api = Literal["current", "legacy", "async", "uncoordinated", "async uncoordinated"]
+"""``save``/``load``, ``save_state_dict``/``load_state_dict``, ``async_save``; the first and the last of them with
+``use_collectives=False``."""
 
 NamedBy = Literal["both", "path", "storage"]
 """What a call names the checkpoint by: the ``checkpoint_id`` and a storage; the ``checkpoint_id`` alone, for which DCP
@@ -70,15 +71,15 @@ class Operation(Concise):
     def __post_init__(self) -> None:
         require(self.world_size >= 1, f"a world needs a rank, not {self.world_size}")
         require(0 <= self.coordinator < self.world_size, f"coordinator {self.coordinator} is not in the world")
-        require(self.api in ("current", "legacy", "async", "uncoordinated"), f"unknown API: {self.api!r}")
+        require(self.api in get_args(Api), f"unknown API: {self.api!r}")
         require(self.coordinator == 0 or self.api == "legacy", "only the legacy API lets the coordinator be chosen")
         require(self.distributed or self.world_size == 1, "without torch.distributed there is one rank")
         require(all(0 <= rank < self.world_size for rank in self.schedule.order), "a schedule names a rank too many")
-        require(self.stager == "writer" or self.api == "async", "only async_save has a stager")
+        require(self.stager == "writer" or self.uploads, "only async_save has a stager")
         require(self.stager in get_args(Stager), f"unknown stager: {self.stager!r}")
         require(self.named_by in get_args(NamedBy), f"a checkpoint is named by no {self.named_by!r}")
         require(self.named_by == "both" or self.api != "legacy", "the legacy API takes a storage, and no id")
-        own = not self.by_path or self.api != "async" or self.stager == "default"
+        own = not self.by_path or not self.uploads or self.stager == "default"
         require(own, f"without a writer, async_save makes a default stager, and not one that is {self.stager!r}")
         require(not self.no_dist or self.world_size == 1, "no_dist is for one rank")
         self._check_members()
@@ -113,7 +114,19 @@ class Operation(Concise):
     @property
     def coordinated(self) -> bool:
         """Whether ranks tell each other who failed."""
-        return self.api != "uncoordinated"
+        return self.api not in ("uncoordinated", "async uncoordinated")
+
+    @property
+    def uploads(self) -> bool:
+        """Whether it is an ``async_save``."""
+        return self.api in ("async", "async uncoordinated")
+
+    @property
+    def with_collectives(self) -> Operation:
+        """The same by ranks that tell each other who failed."""
+        if self.coordinated:
+            return self
+        return replace(self, api="async" if self.uploads else "current")
 
 
 @dataclass(frozen=True, repr=False)

@@ -77,7 +77,7 @@ class Scenario(Concise):
         require(self.earlier in ("nothing", "coordinated", "uncoordinated"), f"unknown earlier save: {self.earlier!r}")
         over = self.earlier != "nothing"
         require(self.writer.overwrite or not over, "to save over an earlier checkpoint takes a writer that overwrites")
-        staged = self.save.api == "async" and self.save.stager == "writer"
+        staged = self.save.uploads and self.save.stager == "writer"
         require(not (staged and self.writer.cache_staged_state_dict), "to cache what is staged takes pinned memory")
 
     def operation(self, name: Name) -> Operation:
@@ -214,7 +214,7 @@ class Scenario(Concise):
         require(self.earlier == "nothing" or of_dcp, "an earlier save is one to DCP's own files, or to those of fsspec")
         require(limits.uncoordinated or self.save.coordinated, f"{name} takes ranks that coordinate")
         require(limits.by_many or self.save.world_size == 1, f"{name} is saved by one rank")
-        staged = self.save.api == "async" and self.save.stager == "writer"
+        staged = self.save.uploads and self.save.stager == "writer"
         require(limits.stages or not staged, f"the writer of {name} is no stager")
         for option in fields(self.writer):
             is_default = getattr(self.writer, option.name) == option.default

@@ -75,8 +75,8 @@ def block_helpers(plan: Plan) -> list[str]:
 def _dispatch(plan: Plan) -> str:
     """What torch can do with such a tensor, of what this script asks of it."""
     save = plan.scenario.save
-    operators = ["clone", "detach", "zeros_like"] if save.api == "async" else []
-    if save.api == "async" and save.stager != "writer":
+    operators = ["clone", "detach", "zeros_like"] if save.uploads else []
+    if save.uploads and save.stager != "writer":
         operators = ["clone", "detach", "new_empty"]
     elif plan.scenario.container == "module":
         operators = operators or ["detach"]

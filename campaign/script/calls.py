@@ -38,7 +38,7 @@ def call_code(plan: Plan, name: Name, *, head: str = "") -> str:
     if planner is not None:
         arguments.append(headed("planner=", planner))
     arguments += _where(plan, name, operation)
-    if operation.api == "async":
+    if operation.uploads:
         return "\n".join(_asynchronous(plan, arguments, head))
     return render(Items(f"{head}dcp.{function_name(operation, name)}(", tuple(arguments)))
 
@@ -80,7 +80,7 @@ def _in_flight(plan: Plan, arguments: list[Code]) -> list[str]:
 
 def function_name(operation: Operation, name: Name) -> str:
     """The function of DCP that is called."""
-    if operation.api == "async":
+    if operation.uploads:
         return "async_save"
     return f"{name}_state_dict" if operation.api == "legacy" else name
 
@@ -94,7 +94,7 @@ def _where(plan: Plan, name: Name, operation: Operation) -> list[str]:
     alone = operation.no_dist or not operation.distributed
     if alone and (plan.has_group or operation.api == "legacy"):
         arguments.append("no_dist=True")
-    if operation.api == "uncoordinated":
+    if not operation.coordinated:
         arguments.append("use_collectives=False")
     return arguments
 
@@ -136,7 +136,7 @@ def _storage(plan: Plan, name: Name) -> Code | None:
         options.append(f"thread_count_consolidation={threads}")
     failing = failing_class(plan, name, "writer" if name == "save" else "reader")
     # Where it is to stage as well, async_save must be given it: for a path alone, it takes a DefaultStager.
-    stages = name == "save" and plan.scenario.save.api == "async" and plan.scenario.save.stager == "writer"
+    stages = name == "save" and plan.scenario.save.uploads and plan.scenario.save.stager == "writer"
     failing = (late_writer(plan) if name == "save" else None) or failing
     files = file_faults(plan, name)
     if any(fault.call.endswith(".fsync") for fault in files) and not plan.scenario.writer.sync_files:

@@ -284,7 +284,7 @@ class Plan:
     @property
     def overwrites(self) -> bool:
         """Whether the caller of an asynchronous save goes on and changes the tensors, while it is written out."""
-        return self.scenario.save.api == "async" and self.compares_content and self.last == "load"
+        return self.scenario.save.uploads and self.compares_content and self.last == "load"
 
     @property
     def in_flight(self) -> bool:

@@ -129,7 +129,9 @@ class _Cause:
 
     def explains(self, scenario: Scenario, error: ErrorRecord) -> bool:
         """Whether the error is of this cause."""
-        here = scenario.save.api in self.apis and scenario.save.stager in self.stagers
+        save = scenario.save
+        of_apis = (save.uploads and "async" in self.apis) or (not save.coordinated and "uncoordinated" in self.apis)
+        here = of_apis and scenario.save.stager in self.stagers
         return here and self.text in error.message and any(map(self._is_suspect, scenario.leaves("save")))
 
     def _is_suspect(self, leaf: Leaf) -> bool:

@@ -29,7 +29,7 @@ __all__ = ["ISSUES"]
 
 
 def _stages(scenario: Scenario, stagers: Sequence[Stager]) -> bool:
-    return scenario.save.api == "async" and scenario.save.stager in stagers
+    return scenario.save.uploads and scenario.save.stager in stagers
 
 
 def _wrong_tensor(verdict: Verdict, breach: Breach) -> TensorEntry | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worlds import ChunkSharding, Operation, Plain, Scenario, TensorEntry
+from worlds import ChunkSharding, Fault, Operation, Plain, Scenario, TensorEntry
 
 from ..bug import Bug, Change, Witness
 
@@ -63,5 +63,25 @@ UNCOORDINATED = (
         "a barrier in the whole world, whatever the group",
         (Change("utils:_DistWrapper.barrier", "dist.barrier(group=self.group)", "dist.barrier()"),),
         Witness("round_trip", Scenario(save=Operation(api="uncoordinated", members=(1,)))),
+    ),
+    Bug(
+        "async-save-with-collectives-whatever-it-is-told",
+        "a save by async_save with collectives, whatever it is told",
+        (
+            Change(
+                "_async_thread_executor:_ThreadBasedAsyncCheckpointExecutor.execute_save",
+                "use_collectives=use_collectives",
+                "use_collectives=True",
+            ),
+        ),
+        Witness(
+            "blame_at_save",
+            Scenario(
+                save=Operation(2, api="async uncoordinated"),
+                load=Operation(2),
+                faults=(Fault("save", 1, "planner.create_global_plan"),),
+            ),
+            known="uncoordinated-unprotected",
+        ),
     ),
 )
