@@ -240,13 +240,16 @@ class _Content:
         bits = torch.full((*entry.shape, dtype.itemsize), unread(dtype), dtype=torch.uint8)
         for part in entry.saved.parts(entry.shape, self.own):
             for box, _ in part.boxes():
-                bits[_slices(box)] = expected_bits(name, entry, Part.of(box))
+                bits[_slices(box)] = self._saved(name, entry, box)
         return tensor_bytes(bits)
 
     def whole(self, name: str, entry: TensorEntry, box: Box) -> bytes:
         """All elements, which is what ``box`` is."""
+        return tensor_bytes(self._saved(name, entry, box))
+
+    def _saved(self, name: str, entry: TensorEntry, box: Box) -> torch.Tensor:
         bits = expected_bits(name, entry, Part.of(box))
-        return tensor_bytes(self._as_staged(entry, bits) if self.staged else bits)
+        return self._as_staged(entry, bits) if self.staged else bits
 
     def _as_staged(self, entry: TensorEntry, bits: torch.Tensor) -> torch.Tensor:
         """What is saved of a tensor that is conjugated or negated lazily, and of a 0-d ``DTensor``."""

@@ -76,7 +76,7 @@ def _hold_operation(scenario: Scenario, sides: Sequence[Side], outcomes: Operati
     options = scenario.operation(operation)
     members = options.members or range(options.world_size)
     coordinated = operation == "load" or options.coordinated
-    stages = operation == "save" and options.api == "async" and options.stager == "writer"
+    stages = operation == "save" and options.uploads and options.stager == "writer"
     by_rank = {members.index(side.rank) if not options.no_dist else 0: side for side in sides}
     assert len(by_rank) == len(sides) == options.world_size, "each rank has a writer or a reader of its own"
     for rank, side in by_rank.items():

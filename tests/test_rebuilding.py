@@ -22,10 +22,12 @@ from worlds import (
     Nested,
     ObjectEntry,
     Operation,
+    Plain,
     PlannerOptions,
     ProcessWorld,
     Replicate,
     Scenario,
+    Shard,
     SimulatedWorld,
     TensorEntry,
     Tile,
@@ -112,6 +114,20 @@ def test_memory_that_was_overwritten_is_negated_still(entry: TensorEntry | Neste
     breach = judge_rebuilding(rebuilding, run_rebuilding(world, rebuilding))
     assert breach is not None
     assert find_rebuilding_issue(breach) is not None, breach.violation()
+
+
+def test_own_part_of_what_was_wrongly_staged_is_known_of_both(world: SimulatedWorld) -> None:
+    """Saved by ``async_save`` without collectives; the part was once taken to be staged as it was."""
+    halves = MeshSharding((2,), (Shard(0),))
+    lazy = Plain(memory="negated")
+    entries = (TensorEntry("a", (2,), saved=halves, loaded=halves), TensorEntry("b", saved=lazy, loaded=lazy))
+    save = Operation(2, api="async uncoordinated", stager="default")
+    rebuilding = Rebuilding(Scenario(entries, save, Operation(2)))
+    breach = judge_rebuilding(rebuilding, run_rebuilding(world, rebuilding))
+    assert breach is not None
+    known = find_rebuilding_issue(breach)
+    assert known is not None, breach.violation()
+    assert breach.deviations == {"own part", "wrongly staged"}
 
 
 def test_ordered_dict_that_was_staged_as_a_dict_is_one(world: SimulatedWorld) -> None:
