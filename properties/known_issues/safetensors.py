@@ -20,7 +20,7 @@ from worlds.storages import FORMATTED, SAFETENSORS
 from ..verdict import Breach, Verdict
 from ..violations import BadStorageIndex, LostFailure, NotLoaded, NotRefused, UnexpectedFailure, WrongBits, WrongObject
 from .alone import IN_ONE_MEMORY, NOT_CONTIGUOUS, ends_alone, has_gaps
-from .entry import KnownIssue, blamed, is_due
+from .entry import KnownIssue, blamed, is_due, raised_alone
 
 __all__ = ["ISSUES", "says"]
 
@@ -167,10 +167,21 @@ def _is_unheard(verdict: Verdict, breach: Breach) -> bool:
         return says("write", "unpack requires a buffer of 8 bytes")(verdict, breach)
     if scenario.storage == FORMATTED:
         lacking = breach.kind is BadStorageIndex and breach.fact == "no entry"
-        return lacking or says("read", r"^MetadataIndex\(fqn=")(verdict, breach)
+        return lacking or says("read", r"^MetadataIndex\(fqn=")(verdict, breach) or _lacks_alone(verdict, breach)
     left_empty = any(file.size == 0 for file in verdict.outcome.files or ())
     unreadable = says("plan", "global metadata read failed: Error while deserializing header: header too small")
     return left_empty and unreadable(verdict, breach)
+
+
+def _lacks_alone(verdict: Verdict, breach: Breach) -> bool:
+    """Whether ranks fail for want of an index's entry that saved without collectives, and so load alone."""
+    load = verdict.outcome.load
+    if verdict.scenario.save.coordinated or breach.kind is not UnexpectedFailure or load is None:
+        return False
+    errors = raised_alone(load).values()
+    return bool(errors) and all(
+        error.type == "KeyError" and error.message.startswith("MetadataIndex(fqn=") for error in errors
+    )
 
 
 def _forgets_lazy_bits(verdict: Verdict, breach: Breach) -> bool:
