@@ -264,7 +264,7 @@ SCENARIOS = {
         faults=(Fault("load", 0, "planner.finish_plan", error="CheckpointException"),),
     ),
     "a thread that refuses a tensor unheard, in a save without collectives": Scenario(
-        entries=_REFUSED_BY_A_THREAD.entries,
+        entries=(TensorEntry("a", (2, 2), saved=Plain(memory="transposed"), loaded=Plain(memory="transposed")),),
         save=Operation(api="uncoordinated", schedule=Schedule(threads_first=True)),
         writer=WriterOptions(thread_count=2),
         storage="file_system_safetensors",
