@@ -186,12 +186,10 @@ _REASONS: tuple[Reason, ...] = (
         "as an older torch was called, or asked planners and storages",
         within("utils:_api_bc_check.inner_func", "warnings.warn("),
         within("default_planner:DefaultSavePlanner.__init__", "logger.warning("),
-        within("state_dict_saver:_save_state_dict.local_step", "warnings.warn("),
     ),
     because(
         "illegal on every rank, whatever is saved: there is nothing that it could be done with",
-        within("_storage_utils:_storage_setup", "raise RuntimeError("),
-        within("state_dict:_verify_options", "raise RuntimeError(", "raise ValueError("),
+        within("state_dict:_verify_options", "raise ValueError("),
         within("state_dict:_verify_state_dict", "raise RuntimeError("),
         within("state_dict:_get_fqns", 'raise RuntimeError("Expect `_extra_state` to be the last obj name")'),
     ),
@@ -200,8 +198,9 @@ _REASONS: tuple[Reason, ...] = (
         until((2, 15), within("_storage_utils:_storage_setup", "except Exception:")),
     ),
     because(
-        "the daemon of saves in a process dies, which no law does to it, or ends behind what is measured",
-        functions("_async_process_executor", "_AsyncCheckpointProcess.__del__"),
+        "the daemon of saves in a process dies while it is waited for, which no law does to it, or ends behind what is "
+        "measured",
+        within("_async_process_executor:_AsyncCheckpointProcess.__del__", "try:"),
         within(
             "_async_process_executor:_AsyncCheckpointProcess._wait_for_response",
             'logger.info("Checkpoint background process is dead calling join()...")',
@@ -215,8 +214,8 @@ _REASONS: tuple[Reason, ...] = (
         ),
     ),
     because(
-        "what DCP's own files do not take is text, and a URL that nobody knows is no place to save to",
-        within(f"{_FSSPEC}.validate_checkpoint_id", "if isinstance(checkpoint_id, Path):", "except ValueError:"),
+        "what DCP's own files do not take is text",
+        within(f"{_FSSPEC}.validate_checkpoint_id", "if isinstance(checkpoint_id, Path):"),
     ),
     because(
         'of a path above which nothing can be written, as of "." or on a disk that is read-only, which no law has',
