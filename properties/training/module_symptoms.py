@@ -190,16 +190,17 @@ def _has_wrapper(name: str) -> bool:
 
 
 def left_on_meta(breach: TrainingBreach) -> bool:
-    """Whether what is 0-d stays on the meta device, as nothing of the model has a dim; from there it is to be copied.
+    """Whether what is 0-d stays on the meta device, as nothing of the model has a dim.
 
-    That is with ``cpu_offload``, on the rank that broadcasts, or where its state is asked for.
+    Or it is to be copied from there, with ``cpu_offload``.
     """
     if breach.failed is not None:
         copied = raised(
             breach, "set", "NotImplementedError", "Cannot copy out of meta tensor", f"{_UTILS}:_iterate_state_dict"
         )
         scalars = all(isinstance(layer, Scale) for layer in leaf_layers(breach.training.layers))
-        return copied and scalars and not breach.training.own and breach.training.loaded.meta
+        side = breach.training.loaded
+        return copied and scalars and not breach.training.own and side.meta and side.offload
     scalar = breach.kind is WrongTensor and breach.seen.endswith("() on the meta device")
     names = [name for name in saved_names(breach) if name.startswith("model.")]
     target = breach.target()
