@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from worlds.training import Again, Block, Counter, Embedding, Mlp, Optimizer, Parallelism, Side, Training
-from worlds.training.case import leaf_layers
+from worlds.training.layers import leaf_layers
 
 __all__ = ["TRAINING_FEATURES", "training_features"]
 

@@ -23,18 +23,8 @@ from worlds.training import (
     Side,
     Training,
 )
-from worlds.training.case import (
-    Calls,
-    Kind,
-    Layer,
-    Modifiers,
-    Use,
-    WrappedLayers,
-    WrappedWhole,
-    can_train,
-    has_two_groups,
-    leaf_layers,
-)
+from worlds.training.case import Calls, Kind, Modifiers, WrappedLayers, WrappedWhole, can_train
+from worlds.training.layers import Layer, Use, has_two_groups, leaf_layers
 from worlds.training.program import HAS_SUBMODULES
 
 from ._bounds import check_bounds, within_limit

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from properties.violations import UnexpectedFailure
 from worlds.training import Again, Block, Saved
-from worlds.training.case import Layer
+from worlds.training.layers import Layer
 
 from .breach import TrainingBreach
 

@@ -12,7 +12,7 @@ from properties.violations import (
     WrongTensor,
 )
 from worlds.training import Counter, Embedding, Mlp, Norm, Optimizer, Parallelism, Side, Training
-from worlds.training.case import leaf_layers
+from worlds.training.layers import leaf_layers
 
 from .breach import TrainingBreach
 from .facts import GROUPS, STATE, STATE_DICT, raised, saved_names

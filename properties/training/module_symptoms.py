@@ -7,7 +7,7 @@ import re
 
 from properties.violations import ChangedInput, NotLoaded, WrongBits, WrongKeys, WrongObject, WrongTensor
 from worlds.training import Again, Renamed, Scale, Side
-from worlds.training.case import leaf_layers
+from worlds.training.layers import leaf_layers
 from worlds.training.wrapping import unwrapped_name
 
 from .breach import TrainingBreach

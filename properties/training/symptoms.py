@@ -17,7 +17,7 @@ from worlds.layouts import MeshSharding, Shard, StridedShard
 from worlds.outcome import Deadlocked
 from worlds.parts import Part, chunk_runs
 from worlds.training import Counter, Embedding, Loaded, Mlp, Parallelism, Saved, Training
-from worlds.training.case import leaf_layers
+from worlds.training.layers import leaf_layers
 
 from .breach import TrainingBreach
 from .facts import (

@@ -1,19 +1,7 @@
 """A training as plain data, saved and loaded by way of ``get_state_dict`` and ``set_state_dict``, in any world."""
 
-from .case import (
-    Again,
-    Block,
-    Counter,
-    Embedding,
-    Mlp,
-    Norm,
-    Optimizer,
-    Parallelism,
-    Renamed,
-    Scale,
-    Side,
-    Training,
-)
+from .case import Optimizer, Parallelism, Side, Training
+from .layers import Again, Block, Counter, Embedding, Mlp, Norm, Renamed, Scale
 from .outcome import FLAT, Failed, Held, HeldTensor, Loaded, Saved, TrainingOutcome
 from .run import run_training
 

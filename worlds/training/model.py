@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .case import Again, Block, Counter, Embedding, Layer, Mlp, Modifiers, Norm, Renamed, Scale, Training
+from .case import Modifiers, Training
+from .layers import Again, Block, Counter, Embedding, Layer, Mlp, Norm, Renamed, Scale
 
 __all__ = [
     "BATCH",

@@ -22,8 +22,9 @@ from torch.distributed.checkpoint.state_dict import (
 from ..abandoned import Abandoned
 from ..calls import hold_upload
 from ..program import raised
-from .case import Block, Training
+from .case import Training
 from .held import hold, poison, poison_training
+from .layers import Block
 from .live import LiveTraining
 from .outcome import Failed, Held, Loaded, Saved
 

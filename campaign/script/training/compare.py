@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worlds.training import Counter
-from worlds.training.case import leaf_layers
+from worlds.training.layers import leaf_layers
 
 from .plan import TrainingPlan
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from worlds.training import Again, Block, Counter, Embedding, Mlp, Norm, Renamed, Scale, Training
-from worlds.training.case import Layer, leaf_layers
+from worlds.training.layers import Layer, leaf_layers
 
 from ..known import CannotWrite
 from ..text import Code, Items, headed, render

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from worlds.training import Again, Block, Counter, Embedding, Mlp, Optimizer, Side
-from worlds.training.case import Layer, leaf_layers
 from worlds.training.hyperparameters import learning_rate, own_options, variant_options, weight_decay
+from worlds.training.layers import Layer, leaf_layers
 
 from ..text import Code, Items, indented, render
 from .model import batch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worlds.training import Again, Block, Counter, Embedding, Mlp, Parallelism, Scale, Training
-from worlds.training.case import Layer, leaf_layers
+from worlds.training.layers import Layer, leaf_layers
 
 from ..text import Code, Items, headed, quoted, render
 from .model import layer_places

@@ -18,7 +18,7 @@ from properties.violations import (
     WrongTensor,
 )
 from worlds.training import Again, Counter, Mlp, Saved, Side, Training
-from worlds.training.case import leaf_layers
+from worlds.training.layers import leaf_layers
 
 from ..known import CannotWrite
 
