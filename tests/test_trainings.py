@@ -416,6 +416,26 @@ def test_gradients_that_no_step_has_used_stay_as_they_are(world: SimulatedWorld)
             Training(optimizer=None, loaded=Side(Parallelism(data=2), full=True, offload=True, broadcast=True)),
             "rank-0-broadcasts-alone",
         ),
+        (
+            Training(
+                (Scale(), Norm()),
+                optimizer=None,
+                saved=Side(submodules=(0,)),
+                loaded=Side(
+                    Parallelism(2), full=True, offload=True, broadcast=True, strict=False, submodules=(0,), whole="DDP"
+                ),
+                keep_prefixes=False,
+            ),
+            "rank-0-broadcasts-alone",
+        ),
+        (
+            Training(
+                (Norm(), Again(inside=True)),
+                optimizer=None,
+                loaded=Side(Parallelism(2), calls="model first", full=True, broadcast=True, each="compiled"),
+            ),
+            "shared-module-wrapped",
+        ),
         (Training((Norm(), Again()), loaded=Side(whole="DDP compiled")), "shared-module-wrapped"),
         (
             Training(

@@ -40,6 +40,12 @@ def saved_names(breach: TrainingBreach) -> set[str]:
     return {name for rank in breach.outcome.saved if isinstance(rank, Saved) for name, _ in rank.after.tensors}
 
 
+def saved_scalars(breach: TrainingBreach) -> set[str]:
+    """Those of which the tensors are 0-d."""
+    ranks = [rank for rank in breach.outcome.saved if isinstance(rank, Saved)]
+    return {name for rank in ranks for name, tensor in rank.after.tensors if not tensor.shape}
+
+
 def empty_groups(breach: TrainingBreach) -> list[int]:
     values = saved_values(breach)
     groups = [name for name in values if name.startswith(GROUPS) and name.endswith(".params")]

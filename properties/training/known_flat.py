@@ -24,8 +24,8 @@ __all__ = ["FLAT_ISSUES"]
 def _broadcast_at_save(breach: TrainingBreach) -> bool:
     """Whether hyperparameters are lost of which a rank other than 0 saved an empty list.
 
-    With them the names of the parameters are lost that state is matched by, for which those of the target stand: with
-    a name more for one that is tied, the state of each one goes to the next.
+    With them the names of the parameters are lost that full state is matched by, for which those of the target stand:
+    where a parameter is tied, and has two, state goes to another one.
     """
     side = breach.training.saved
     if breach.side != "load" or not (side.parallelism.flat and side.broadcast) or breach.training.flatten:
@@ -36,7 +36,8 @@ def _broadcast_at_save(breach: TrainingBreach) -> bool:
         "loaded state dict contains a parameter group that doesn't match the size",
     )
     tied = any(isinstance(layer, Embedding) and layer.tied for layer in leaf_layers(breach.training.layers))
-    moved = breach.kind in (WrongKeys, WrongTensor, WrongBits) and breach.name.startswith(STATE) and tied
+    full = breach.training.loaded.full and not breach.training.loaded.parallelism.flat
+    moved = breach.kind in (WrongKeys, WrongTensor) and breach.name.startswith(STATE) and tied and full
     return lost or moved or any(raised(breach, "set", "ValueError", message) for message in refused)
 
 

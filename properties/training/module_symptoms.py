@@ -21,6 +21,7 @@ from .facts import (
     raised,
     refused_parameters,
     saved_names,
+    saved_scalars,
     saved_values,
 )
 
@@ -101,8 +102,8 @@ def frozen_and_renamed(breach: TrainingBreach) -> bool:
 def shared_module_full(breach: TrainingBreach) -> bool:
     """Whether a full tensor is copied into a shard, for a parameter that is in the model by two names.
 
-    Or takes its place, where that is on the meta device; or is not taken for one at all, where rank 0 alone has it, and
-    a rank lacks it then by its second name.
+    Or takes its place, where that is on the meta device; or is not taken for one at all, where rank 0 alone has it; or
+    is not sent, where it is 0-d, and other ranks lack it.
     """
     failed, side, layers = breach.failed, breach.training.loaded, breach.training.layers
     if breach.kind is WrongTensor and side.meta:
@@ -115,12 +116,19 @@ def shared_module_full(breach: TrainingBreach) -> bool:
         return has_again(layers)
     if side.broadcast and raised(breach, "set", "KeyError", "", f"{_UTILS}:_broadcast_state_dict"):
         return of_second_name(layers, error.message.strip("'"))
-    if side.broadcast and breach.rank > 0 and not _refused_names(breach, "Unexpected"):
-        lacking = set(map(unwrapped_name, _refused_names(breach, "Missing")))
-        return bool(lacking) and all(of_second_name(layers, name) for name in lacking)
+    if _lacks_scalars_by_second_names(breach):
+        return True
     named = re.findall(r'the parameter named "(.+?)"', error.message)
     copied = raised(breach, "set", "RuntimeError", "aten.copy_", "torch/nn/modules/module.py:load_state_dict")
     return copied and bool(named) and all(of_second_name(layers, unwrapped_name(name)) for name in named)
+
+
+def _lacks_scalars_by_second_names(breach: TrainingBreach) -> bool:
+    side, names = breach.training.loaded, set(map(unwrapped_name, _refused_names(breach, "Missing")))
+    if not (side.broadcast and side.offload and breach.rank > 0) or _refused_names(breach, "Unexpected"):
+        return False
+    seconds = bool(names) and all(of_second_name(breach.training.layers, name) for name in names)
+    return seconds and {f"model.{name}" for name in names} <= saved_scalars(breach)
 
 
 def optimizers_without_state(breach: TrainingBreach) -> bool:

@@ -74,7 +74,8 @@ def _stepped_alone(breach: TrainingBreach) -> bool:
         return False
     leaves = leaf_layers(breach.training.layers)
     unused = any(not isinstance(layer, Counter) and layer.use == "unused" for layer in leaves)
-    return (side.backward and side.steps == 0) or (unused and side.parallelism.wrapped and side.steps > 0)
+    first = breach.side == "save" and side.backward and side.steps == 0
+    return first or (unused and side.parallelism.wrapped and side.steps > 0)
 
 
 def _had_no_element(breach: TrainingBreach) -> bool:
@@ -173,7 +174,9 @@ def rank_0_broadcasts_alone(breach: TrainingBreach) -> bool:
     took = all(isinstance(other, Loaded) for other in others) and breach.kind is Deadlock
     nothing = raised(breach, "set", "RuntimeError", "optim_only is set to True", f"{STATE_DICT}:_verify_options")
     waits = bool(first) and isinstance(first[0], Deadlocked)
-    alone = (waits and took) or (breach.rank > 0 and nothing and breach.training.optimizer is None)
+    sends_none = bool(first) and isinstance(first[0], Loaded)
+    refused = nothing and breach.training.optimizer is None and (waits or sends_none)
+    alone = (waits and took) or refused
     return alone and side.full and side.offload and side.broadcast
 
 
