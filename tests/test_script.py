@@ -141,7 +141,7 @@ def _scripts_of_files(world: SimulatedWorld) -> Iterator[tuple[str, str]]:
     for number, scenario in enumerate((*failing, *FAIL.values())):
         yield f"files-{number}", write_script(verdict_of(scenario, world))
     for number, history in enumerate(MIXED.values()):
-        yield f"history-{number}", write_history_script(find_history_breaches(history, world)[-1])
+        yield f"history-{number}", write_history_script(find_history_breaches(history, world)[-1], world)
 
 
 @pytest.mark.thorough

@@ -13,11 +13,13 @@ from properties.judge_killed import MixedCheckpoint
 from properties.oracle import expected
 from properties.verdict import Verdict
 from worlds.entries import Nested, TensorEntry
+from worlds.example import ExampleWorld
 from worlds.histories import Load, Save, Step
 from worlds.outcome import OperationOutcome, Outcome
 from worlds.scenario import Scenario
 from worlds.storages import limits_of
 
+from .alone import of_no_step, verdict_alone
 from .calls import call_code
 from .earlier import earlier_plan
 from .faults import fault_blocks
@@ -32,7 +34,7 @@ from .state import state_block, state_helpers
 from .steps import can_count, found_of, target_of
 from .stored_history import write_stored_history_script
 from .text import Items, docstring, headed, indented, joined, render
-from .write import may_fail, write_plan
+from .write import may_fail, write_plan, write_script
 
 __all__ = ["write_history_script"]
 
@@ -46,12 +48,16 @@ if steps != {1.0}:
     sys.exit("what was loaded was saved under another name, at a step that has not saved it")"""
 
 
-def write_history_script(breach: HistoryBreach) -> str:
+def write_history_script(breach: HistoryBreach, world: ExampleWorld) -> str:
     """A Python file that needs torch alone and shows what came of the steps of a history.
 
-    Raises :class:`CannotWrite`, with one line, for all but a save that breaks a law after others of its job, and a load
-    by one rank that mixes two saves, or two names.
+    What the ``world`` shows of the last step by itself too is written as a scenario. Raises :class:`CannotWrite`, with
+    one line, for all else but a save that breaks a law after others of its job, and a load by one rank that mixes two
+    saves, or two names.
     """
+    alone = verdict_alone(breach, world)
+    if alone is not None:
+        return write_script(alone)
     mixes = breach.kind in (MixedCheckpoint, UnderAnotherName)
     if breach.history.is_overtaken(breach.step):
         return write_overtaken_script(breach)
@@ -77,18 +83,12 @@ def _plan_of_save(breach: HistoryBreach) -> Plan:
     verdict = judge_save(history.scenario(last), outcome) if isinstance(history.steps[last], Save) else None
     if not all(isinstance(step, Save) for step in history.steps[first:last]) or verdict is None or verdict:
         raise CannotWrite("there is no script yet for a step of a history that is no save, or breaks no law by itself")
-    before = tuple(_of_no_step(history.scenario(index)) for index in range(first, last))
-    bare = replace(verdict, scenario=_of_no_step(verdict.scenario))
+    before = tuple(of_no_step(history.scenario(index)) for index in range(first, last))
+    bare = replace(verdict, scenario=of_no_step(verdict.scenario))
     is_over = any(step.at == history.steps[last].at for step in history.steps[first:last])
     if bare.scenario.earlier != "nothing" and not is_over:  # but over a save of another job
         before = (*earlier_plan(bare).before, *before)
     return Plan(bare, find_history_issue(breach), before)
-
-
-def _of_no_step(scenario: Scenario) -> Scenario:
-    """The scenario with the values that a tensor has without a history, where it does not matter what they are."""
-    entries = (replace(entry, step=0) if isinstance(entry, TensorEntry) else entry for entry in scenario.entries)
-    return replace(scenario, entries=tuple(entries))
 
 
 def _write_mixture(breach: HistoryBreach) -> str:
@@ -145,7 +145,7 @@ def _step(scenario: Scenario, number: int, ranks: int) -> SavedStep:
 
 
 def _bare(scenario: Scenario) -> Verdict:
-    bare = _of_no_step(scenario)
+    bare = of_no_step(scenario)
     check_known(bare)
     for entry in bare.entries:
         if isinstance(entry, Nested) or (isinstance(entry, TensorEntry) and not can_count(entry.dtype)):

@@ -94,7 +94,8 @@ def _check(breach: HistoryBreach, saves: list[int]) -> None:
     later = [step for index, step in enumerate(steps) if index not in (*saves, last)]
     sizes = {step.operation.world_size for step in steps if isinstance(step, Save)}
     called = {step.operation for step in steps if isinstance(step, Save)}
-    plain = {replace(operation, world_size=1, named_by="both") for operation in called} <= {Operation()}
+    usual = {Operation(operation.world_size, schedule=operation.schedule) for operation in called}
+    plain = {replace(operation, named_by="both") for operation in called} <= usual
     load = steps[last]
     by_one = isinstance(load, Save) or not (load.faults or load.again)
     again = {kind for step in steps for kind in step.again}
