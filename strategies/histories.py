@@ -28,7 +28,7 @@ from .layouts import chunk_sharding_specs
 from .states import fqns, object_values
 from .tensors import dtypes, tensor_shapes
 
-__all__ = ["histories"]
+__all__ = ["histories", "with_operation"]
 
 _PLACES = ("a", "a", "a", "b")
 _HALFWAY = ("writer.write_data", "planner.resolve_data", "planner.finish_plan")
@@ -186,10 +186,18 @@ def _moves(draw: DrawFn, usual: _Usual, keys: tuple[Key, ...]) -> tuple[Step, ..
     followed = draw(st.booleans(), label="and a load")
     if isinstance(step, Save) and step.overtaken and draw(st.booleans(), label="by an upload"):
         upload = draw(_steps(usual, keys, "save"), label="upload")
-        steps = step, replace(upload, operation=step.operation)
+        steps = step, with_operation(upload, step.operation)
     if not followed:
         return steps
     return *steps, replace(draw(_steps(usual, keys, "load"), label="load"), at=step.at)
+
+
+def with_operation(step: Step, operation: Operation) -> Step:
+    """The step, by the ranks of that operation: of those that fail, the ones that are among them."""
+    ranks = range(operation.world_size)
+    faults = tuple(fault for fault in step.faults if fault.rank in ranks)
+    file_faults = tuple(fault for fault in step.file_faults if fault.rank in ranks)
+    return replace(step, operation=operation, faults=faults, file_faults=file_faults)
 
 
 @reused

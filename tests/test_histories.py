@@ -20,6 +20,7 @@ from properties.ledger import torch_release
 from properties.sequence_issues import find_sequence_issue
 from properties.violations import NotRefused, UnexpectedFailure, Violation
 from strategies import histories
+from strategies.histories import with_operation
 from worlds import (
     ChunkSharding,
     Fault,
@@ -140,6 +141,17 @@ def test_load_over_what_was_broken_is_drawn_in_few_steps() -> None:
         return any(steps[start : start + 3] == story for start in range(len(steps)))
 
     assert len(find(histories(), broken, settings=settings(FEW, max_examples=2000)).steps) == 3
+
+
+def test_step_that_goes_to_fewer_ranks_fails_on_those_that_are_there() -> None:
+    """Found as many were drawn: one in some thousands was no history."""
+    at_hooks = tuple(Fault("save", rank, "writer.write_data") for rank in range(3))
+    of_files = tuple(FileFault("save", rank, "data.open") for rank in range(3))
+    fails = with_operation(Save(operation=Operation(3), faults=at_hooks), TWO)
+    assert fails == Save(operation=TWO, faults=at_hooks[:2])
+    below = with_operation(Save(operation=Operation(3), file_faults=of_files), TWO)
+    assert below == Save(operation=TWO, file_faults=of_files[:2])
+    assert History(ENTRIES, (fails, below)).steps == (fails, below)
 
 
 def test_model_knows_what_may_be_seen() -> None:
