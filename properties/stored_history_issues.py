@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from worlds.entries import TensorEntry
 from worlds.faults import Fault
 from worlds.histories import History, Load, Save
 from worlds.layouts import ChunkSharding
 from worlds.operations import Operation
-from worlds.outcome import OperationOutcome, Raised
+from worlds.outcome import ErrorRecord, Raised
 from worlds.safetensors_files import SUFFIX
+from worlds.state import POISON_OBJECT
 from worlds.storages import SAFETENSORS
 
 from .history_entry import HistoryIssue
 from .history_states import saves_seen
 from .judge_history import HistoryBreach, MemoryShows
 from .judge_killed import EarlierChanged, NeitherOldNorNew
+from .oracle import names_fault
 from .violations import LostFailure, NotLoaded, NotRefused, UnexpectedFailure, WrongBits, WrongObject
 
 __all__ = ["STORED_HISTORY_ISSUES"]
@@ -63,27 +65,68 @@ def _shows_what_was_left(breach: HistoryBreach) -> bool:
     left = _left_over(breach) if breach.history.storage in SAFETENSORS else {}
     if not left:
         return False
-    makes_one = breach.history.storage == "consolidated"
-    seen = breach.outcome.steps[breach.step].operation
     if isinstance(breach.history.steps[breach.step], Save):
         # A part that a failed save has left has no end, or no header.
-        unreadable = _fails(seen, "write", r"unpack requires a buffer|MemoryError")
-        return breach.kind is MemoryShows and makes_one and (seen.returned or unreadable)
-    if breach.kind is UnexpectedFailure and _fails(seen, "plan", "Error while deserializing header"):
-        return any(_is_unreadable(breach, save) for save in left.values())
-    if makes_one and breach.kind is UnexpectedFailure:
-        return _fails(seen, "read", "mismatch sizes ")
-    return breach.kind in (WrongBits, NotRefused) and _is_all_of_some_save(breach)
+        unreadable = _fails(breach, "write", r"unpack requires a buffer|MemoryError")
+        made_one = breach.outcome.steps[breach.step].operation.returned or unreadable
+        return breach.kind is MemoryShows and breach.history.storage == "consolidated" and made_one
+    if breach.kind in (WrongBits, NotRefused):
+        return _is_all_of_some_save(breach)
+    fails = breach.kind is UnexpectedFailure or breach.kind.law == "blame"
+    return fails and _fails_on_what_was_left(breach, set(left.values()))
 
 
-def _fails(seen: OperationOutcome, phase: str, says: str) -> bool:
-    """Whether every rank says that some failed in that phase, each of them so."""
-    return all(
-        isinstance(rank, Raised)
-        and rank.phase == phase
-        and all(re.search(says, f"{error.type}: {error.message}") for _, error in rank.failures or ())
-        for rank in seen.ranks
-    )
+def _fails_on_what_was_left(breach: HistoryBreach, saves: set[int]) -> bool:
+    """Whether a load fails on a file that those saves have left: unreadable, of a part of what is there, or not there.
+
+    A part that is left of a tensor ends before the tensor does, or begins where the whole of it does, in another file.
+    A load that is of what is there alone then has something to read, at which a rank of it fails that was to fail.
+    """
+    header = "Error while deserializing header"
+    if any(_is_unreadable(breach, save) for save in saves) and _fails(breach, "plan", header):
+        return True
+    units = {unit.fqn for save in saves for unit in breach.history.scenario(save).units("save")}
+    names, written = ("|".join(re.escape(form(name)) for name in units) for form in (str, repr))
+    if _fails(breach, "plan", rf"^ValueError: Size mismatch between saved .* for ({names})$"):
+        return True
+    if _fails(breach, "read", rf"^AssertionError: req MetadataIndex\(fqn=({written}), .* mismatch sizes "):
+        return True
+    step = breach.history.steps[breach.step]
+    return isinstance(step, Load) and step.partial and _fails_as_made(breach)
+
+
+def _blamed(breach: HistoryBreach) -> dict[str, dict[int, ErrorRecord]]:
+    """Whom ranks blame in which phase, if each rank of the step blames some."""
+    found: dict[str, dict[int, ErrorRecord]] = {}
+    for rank in breach.outcome.steps[breach.step].operation.ranks:
+        if not isinstance(rank, Raised) or rank.phase is None or not rank.failures:
+            return {}
+        found.setdefault(rank.phase, {}).update(rank.failures)
+    return found
+
+
+def _not_made(breach: HistoryBreach, named: Mapping[int, ErrorRecord]) -> list[ErrorRecord]:
+    """Those of the errors that no rank was made to raise."""
+    scenario = breach.history.scenario(breach.step)
+    faults = list(enumerate(scenario.all_faults))
+    return [
+        error
+        for rank, error in named.items()
+        if not any(fault.rank == rank and names_fault(scenario, index, error) for index, fault in faults)
+    ]
+
+
+def _fails(breach: HistoryBreach, phase: str, says: str) -> bool:
+    """Whether every rank says that some failed in that phase, each of them so but for those that were made to."""
+    named = _blamed(breach)
+    errors = _not_made(breach, named[phase]) if set(named) == {phase} else []
+    return bool(errors) and all(re.search(says, f"{error.type}: {error.message}", re.DOTALL) for error in errors)
+
+
+def _fails_as_made(breach: HistoryBreach) -> bool:
+    """Whether every rank blames ranks that were made to fail, and those alone."""
+    named = _blamed(breach)
+    return bool(named) and not any(_not_made(breach, errors) for errors in named.values())
 
 
 def _takes_for_a_checkpoint(breach: HistoryBreach) -> bool:
@@ -96,26 +139,28 @@ def _takes_for_a_checkpoint(breach: HistoryBreach) -> bool:
     seen = breach.outcome.steps[breach.step]
     # Of several saves that have failed it may be any that is seen in part.
     kinds = {breach.kind, *(verdict.breach.kind for verdict in breach.others if verdict.breach is not None)}
-    if NotLoaded in kinds or (breach.kind is LostFailure and not seen.operation.hits):
+    if NotLoaded in kinds or (breach.kind is LostFailure and not seen.operation.hits) or _lacks_object(breach):
         return True
     nothing = not any(name.endswith(SUFFIX) and "/" not in name for name, _ in seen.contents)
     return nothing and breach.kind in (NeitherOldNorNew, WrongObject)
 
 
+def _lacks_object(breach: HistoryBreach) -> bool:
+    """Whether an object is as it was before a load of what is there alone."""
+    step, wrong = breach.history.steps[breach.step], None if breach.verdict is None else breach.verdict.breach
+    partial = isinstance(step, Load) and step.partial and breach.kind is WrongObject
+    return partial and wrong is not None and any(POISON_OBJECT in line for line in wrong.detail)
+
+
 def _takes_its_whole_for_a_part(breach: HistoryBreach) -> bool:
     """Whether the coordinator fails to make one file, since one that was made before lies beside the parts."""
-    step, seen = breach.history.steps[breach.step], breach.outcome.steps[breach.step]
+    step = breach.history.steps[breach.step]
     if breach.history.storage != "consolidated" or isinstance(step, Load) or not list(_saves_there(breach)):
         return False
     if not any(used.operation.tells_path for used in _uses_of_writer(breach.history, breach.step)):
         return False
-    coordinator = step.operation.coordinator
-    alone = all(
-        {who for who, _ in rank.failures or ()} == {coordinator}
-        for rank in seen.operation.ranks
-        if isinstance(rank, Raised)
-    )
-    return alone and _fails(seen.operation, "write", "^ValueError: No DCP custom metadata found")
+    alone = set(_blamed(breach).get("write", {})) == {step.operation.coordinator}
+    return alone and _fails(breach, "write", "^ValueError: No DCP custom metadata found")
 
 
 def _is_put_elsewhere(breach: HistoryBreach) -> bool:

@@ -260,3 +260,43 @@ def test_empty_file_that_a_failed_save_has_left_is_known(lost: bool, world: Simu
     history = History((TensorEntry("layers.0.weight"), TensorEntry("a")), steps, storage="safetensors")
     history = replace(history, writer=WriterOptions(thread_count=1 + lost))
     assert "safetensors-left-over" in _known(history, world)
+
+
+_HALVES = TensorEntry("w", (2,), saved=ChunkSharding(0, (0, 1)))
+_FAILS_LATE = Save(operation=TWO, faults=(Fault("save", 1, "writer.write_data"),))
+_FAILS_EARLY = Save(operation=TWO, faults=(Fault("save", 1, "planner.resolve_data"),))
+
+
+@pytest.mark.parametrize(
+    ("entries", "steps"),
+    [
+        ((_HALVES, TensorEntry("y")), (_FAILS_LATE, Save(without=("w", "y")), Load(partial=True))),
+        (
+            (replace(_HALVES, saved=ChunkSharding(0, (1, 0))),),
+            (Save(operation=Operation(2, coordinator=1, api="legacy")), Save(), Load()),
+        ),
+        (
+            (TensorEntry("w"),),
+            (Save(), Save(without=("w",)), Load(partial=True, faults=(Fault("load", 0, "planner.resolve_tensor"),))),
+        ),
+        (
+            (TensorEntry("w", (0,), saved=ChunkSharding(0, (1,))),),
+            (_FAILS_EARLY, Save(), Load(operation=TWO, faults=(Fault("load", 0, "reader.read_metadata"),))),
+        ),
+    ],
+    ids=["plans for a part", "a part beside the whole", "has something to read", "beside a fault of its own"],
+)
+def test_loads_fail_on_what_was_left_over(
+    entries: tuple[TensorEntry, ...], steps: tuple[Save | Load, ...], world: SimulatedWorld
+) -> None:
+    """Found by campaigns; without the save before, each load comes to what it is to."""
+    history = History(entries, steps, storage="safetensors")
+    assert _known(history, world)[-1] == "safetensors-left-over"
+    assert _known(replace(history, steps=steps[1:]), world) == []
+
+
+def test_object_that_a_failed_save_has_not_written_is_not_loaded(world: SimulatedWorld) -> None:
+    history = History((TensorEntry("a"), ObjectEntry("b")), (_FAILS_LATE, Load(partial=True)), storage="safetensors")
+    assert _known(history, world) == ["safetensors-unfinished"]
+    (breach,) = find_history_breaches(history, world)
+    assert find_history_issue(replace(breach, history=replace(history, steps=(_FAILS_LATE, Load())))) is None
