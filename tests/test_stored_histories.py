@@ -300,3 +300,10 @@ def test_object_that_a_failed_save_has_not_written_is_not_loaded(world: Simulate
     assert _known(history, world) == ["safetensors-unfinished"]
     (breach,) = find_history_breaches(history, world)
     assert find_history_issue(replace(breach, history=replace(history, steps=(_FAILS_LATE, Load())))) is None
+
+
+def test_what_is_not_loaded_is_not_under_another_name(world: SimulatedWorld) -> None:
+    """Found by a campaign: of bool, what was not written is the other value, which is at another place."""
+    fails = Save(faults=(Fault("save", 0, "writer.write_data"),))
+    history = History((TensorEntry("a", (2,), "bool"),), (fails, Load(partial=True)), storage="safetensors")
+    assert _known(history, world) == ["safetensors-unfinished"]
