@@ -13,6 +13,7 @@ from worlds.operations import Operation
 from worlds.outcome import ErrorRecord, Raised
 from worlds.safetensors_files import SUFFIX
 from worlds.state import POISON_OBJECT
+from worlds.state_tree import path_text
 from worlds.storages import SAFETENSORS
 
 from .history_entry import HistoryIssue
@@ -54,10 +55,12 @@ def _is_unreadable(breach: HistoryBreach, save: int) -> bool:
 
 
 def _is_all_of_some_save(breach: HistoryBreach) -> bool:
-    """Whether each element that was loaded was saved there by some save."""
+    """Whether each element of what is wrong, or of all if that is not said, was saved there by some save."""
     candidates = {save: breach.history.read_of(breach.step, save) for save in _saves_there(breach)}
     found = saves_seen(candidates, breach.outcome.steps[breach.step].operation)
-    return all(frozenset() not in counted for counted in found.values())
+    wrong = None if breach.verdict is None else breach.verdict.breach
+    name = path_text(wrong.path) if wrong is not None and wrong.path else None
+    return all(frozenset() not in counted for (there, _), counted in found.items() if name in (None, there))
 
 
 def _shows_what_was_left(breach: HistoryBreach) -> bool:
@@ -197,14 +200,15 @@ def _uses_of_writer(history: History, number: int) -> Iterator[Save]:
 def _is_not_put_below(breach: HistoryBreach) -> bool:
     """Whether all is as it is alone, but for the directory below the path, of a save by a writer that is used again."""
     step, seen = breach.history.steps[breach.step], breach.outcome.steps[breach.step]
-    if breach.history.storage != "whole_consolidated" or breach.kind is not MemoryShows or seen.alone is None:
+    if breach.history.storage not in _MAKE_ONE or breach.kind is not MemoryShows or seen.alone is None:
         return False
-    below = dict(seen.alone.contents)
-    here = {name: digest for name, digest in seen.contents if not name.startswith(_BELOW)}
-    moved = all(name.startswith(_BELOW) and here.get(name[len(_BELOW) :]) == below[name] for name in below)
-    return bool(below) and moved and "writer" in step.again
+    alone, here = dict(seen.alone.contents), dict(seen.contents)
+    below = any(name.startswith(_BELOW) for name in alone)
+    moved = all(here.get(name.removeprefix(_BELOW)) == digest for name, digest in alone.items())
+    return below and moved and "writer" in step.again
 
 
+_MAKE_ONE = ("consolidated", "whole_consolidated")
 _BELOW = "sharded/"
 _HALVES = ChunkSharding(0, (0, 1))
 STORED_HISTORY_ISSUES = (
@@ -242,8 +246,8 @@ STORED_HISTORY_ISSUES = (
     ),
     HistoryIssue(
         id="consolidated-below-until-told",
-        title="with enable_consolidation and without save_distributed, a writer that was given a checkpoint_id once no "
-        "longer writes to a directory below its path",
+        title="with enable_consolidation, a writer that was given a checkpoint_id once no longer writes to a directory "
+        "below its path",
         loses="where a checkpoint lies depends on the calls that its writer was used in before",
         history=History(
             (TensorEntry("a"),),

@@ -263,6 +263,7 @@ def test_empty_file_that_a_failed_save_has_left_is_known(lost: bool, world: Simu
 
 
 _HALVES = TensorEntry("w", (2,), saved=ChunkSharding(0, (0, 1)))
+_LEGACY = Operation(api="legacy")
 _FAILS_LATE = Save(operation=TWO, faults=(Fault("save", 1, "writer.write_data"),))
 _FAILS_EARLY = Save(operation=TWO, faults=(Fault("save", 1, "planner.resolve_data"),))
 
@@ -307,3 +308,18 @@ def test_what_is_not_loaded_is_not_under_another_name(world: SimulatedWorld) -> 
     fails = Save(faults=(Fault("save", 0, "writer.write_data"),))
     history = History((TensorEntry("a", (2,), "bool"),), (fails, Load(partial=True)), storage="safetensors")
     assert _known(history, world) == ["safetensors-unfinished"]
+
+
+def test_writer_that_was_told_a_path_writes_no_more_below_its_own(world: SimulatedWorld) -> None:
+    """Found by a campaign, of parts too: an empty file of the save that fails is beside those of the one before."""
+    fails = Save(operation=_LEGACY, again=("writer",), faults=(Fault("save", 0, "planner.resolve_data"),))
+    history = History((TensorEntry("a"),), (Save(), fails), storage="consolidated")
+    assert _known(history, world) == ["consolidated-below-until-told"]
+    assert _known(replace(history, steps=(Save(), replace(fails, again=()))), world) == []
+
+
+def test_what_was_left_over_is_known_beside_what_else_is_wrong(world: SimulatedWorld) -> None:
+    """Found by a campaign: a tensor with several shards on a rank is not loaded, whatever was left over of another."""
+    entries = (TensorEntry("a"), TensorEntry("w", (1,), saved=ChunkSharding(0, (0, 0))))
+    history = History(entries, (Save(), Save(operation=_LEGACY), Load()), storage="consolidated")
+    assert _known(history, world)[-1] == "safetensors-left-over"
