@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import Literal
 
 from worlds.entries import TensorEntry
 from worlds.faults import Fault
@@ -73,10 +74,20 @@ def _shows_what_was_left(breach: HistoryBreach) -> bool:
         unreadable = _fails(breach, "write", r"unpack requires a buffer|MemoryError")
         made_one = breach.outcome.steps[breach.step].operation.returned or unreadable
         return breach.kind is MemoryShows and breach.history.storage == "consolidated" and made_one
-    if breach.kind in (WrongBits, NotRefused):
+    saves = set(left.values())
+    if breach.kind is WrongBits:
         return _is_all_of_some_save(breach)
+    if breach.kind is NotRefused:
+        *_, last = _saves_there(breach)
+        lacking = _names(breach.history, "load", breach.step) - _names(breach.history, "save", last)
+        return bool(lacking) and lacking <= {name for save in saves for name in _names(breach.history, "save", save)}
     fails = breach.kind is UnexpectedFailure or breach.kind.law == "blame"
-    return fails and _fails_on_what_was_left(breach, set(left.values()))
+    return fails and _fails_on_what_was_left(breach, saves)
+
+
+def _names(history: History, name: Literal["save", "load"], step: int) -> set[str]:
+    """The names of what is saved, or asked for, at that step."""
+    return {leaf.fqn for leaf in history.scenario(step).leaves(name)}
 
 
 def _fails_on_what_was_left(breach: HistoryBreach, saves: set[int]) -> bool:
@@ -88,8 +99,8 @@ def _fails_on_what_was_left(breach: HistoryBreach, saves: set[int]) -> bool:
     header = "Error while deserializing header"
     if any(_is_unreadable(breach, save) for save in saves) and _fails(breach, "plan", header):
         return True
-    units = {unit.fqn for save in saves for unit in breach.history.scenario(save).units("save")}
-    names, written = ("|".join(re.escape(form(name)) for name in units) for form in (str, repr))
+    there = {name for save in saves for name in _names(breach.history, "save", save)}
+    names, written = ("|".join(re.escape(form(name)) for name in there) for form in (str, repr))
     if _fails(breach, "plan", rf"^ValueError: Size mismatch between saved .* for ({names})$"):
         return True
     if _fails(breach, "read", rf"^AssertionError: req MetadataIndex\(fqn=({written}), .* mismatch sizes "):

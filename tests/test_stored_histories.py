@@ -323,3 +323,31 @@ def test_what_was_left_over_is_known_beside_what_else_is_wrong(world: SimulatedW
     entries = (TensorEntry("a"), TensorEntry("w", (1,), saved=ChunkSharding(0, (0, 0))))
     history = History(entries, (Save(), Save(operation=_LEGACY), Load()), storage="consolidated")
     assert _known(history, world)[-1] == "safetensors-left-over"
+
+
+@pytest.mark.parametrize(
+    ("entries", "steps", "storage"),
+    [
+        (
+            (TensorEntry("v", (1,), saved=ChunkSharding(0, (0, 0))), TensorEntry("a")),
+            (Save(operation=TWO), Save(without=("a",)), Load()),
+            "safetensors",
+        ),
+        (
+            (TensorEntry("a"), TensorEntry("b")),
+            (Save(without=("b",)), Save(without=("a",)), Load()),
+            "consolidated",
+        ),
+    ],
+    ids=["of several shards", "zero"],
+)
+def test_what_is_to_be_missing_is_there_from_a_save_before(
+    entries: tuple[TensorEntry, ...], steps: tuple[Save | Load, ...], storage: str, world: SimulatedWorld
+) -> None:
+    """Found by campaigns: it is not refused, whatever else is wrong with what is loaded."""
+    history = History(entries, steps, storage=storage)
+    assert _known(history, world)[-1] == "safetensors-left-over"
+    *_, breach = find_history_breaches(history, world)
+    saved = list(history.steps)
+    saved[0] = replace(saved[0], without=("a", "b")[: len(history.entries)] if storage == "consolidated" else ("a",))
+    assert find_history_issue(replace(breach, history=replace(history, steps=tuple(saved)))) is None
