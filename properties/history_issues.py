@@ -191,14 +191,9 @@ def _has_what_was_staged_later(breach: HistoryBreach) -> bool:
         return breach.kind is MemoryShows and as_made and _is_staged_over(history, breach.step)
     ended = history.order[: history.order.index(breach.step)]
     saves = [index for index in ended if isinstance(history.steps[index], Save) and history.steps[index].at == step.at]
-    wrote = [index for index in saves if not _is_refused(breach, index)]
+    # What was refused, as not to overwrite, or failed before that, left what was there before it.
+    wrote = [index for index in saves if not breach.outcome.steps[index].failed_in_plan]
     return breach.kind is WrongBits and bool(wrote) and _is_staged_over(history, wrote[-1])
-
-
-def _is_refused(breach: HistoryBreach, index: int) -> bool:
-    """Whether that save was not to overwrite, and did not: then what was there before it is what is seen."""
-    step = breach.history.steps[index]
-    return isinstance(step, Save) and not step.overwrite and not breach.outcome.steps[index].operation.returned
 
 
 def _mixes_saves_at_one_path(breach: HistoryBreach) -> bool:

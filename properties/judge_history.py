@@ -20,7 +20,7 @@ from .judge_killed import EarlierChanged, MixedCheckpoint, NeitherOldNorNew, Unn
 from .judge_sequence import without_places
 from .judge_side_by_side import differing_ranks
 from .verdict import Verdict, place_of
-from .violations import NotRefused, Violation
+from .violations import NotLoaded, NotRefused, Violation
 
 __all__ = ["HistoryBreach", "MemoryShows", "UnderAnotherName", "judge_history"]
 
@@ -202,7 +202,11 @@ class _Judge:
         if frozenset() not in several:
             steps = " and ".join(str(save + 1) for save in sorted(verdicts))
             return self._breach(index, MixedCheckpoint, f"the load succeeds, and mixes steps {steps}", detail)
-        held = names_that_hold_others(scenarios, seen.operation)
+        # What was not written at all may by chance be of another place, as with a dtype of two values.
+        written = all(
+            verdict.breach is not None and verdict.breach.kind is not NotLoaded for verdict in verdicts.values()
+        )
+        held = names_that_hold_others(scenarios, seen.operation) if written else []
         if held:
             told = f"the load succeeds, and holds under {', '.join(held)} what was saved under another name"
             return self._breach(index, UnderAnotherName, told, detail)

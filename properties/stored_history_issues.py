@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Literal
 
 from worlds.entries import TensorEntry
 from worlds.faults import Fault
 from worlds.histories import History, Load, Save
 from worlds.layouts import ChunkSharding
 from worlds.operations import Operation
-from worlds.outcome import OperationOutcome, Raised
+from worlds.outcome import ErrorRecord, Raised
 from worlds.safetensors_files import SUFFIX
+from worlds.state import POISON_OBJECT
+from worlds.state_tree import path_text
 from worlds.storages import SAFETENSORS
 
 from .history_entry import HistoryIssue
 from .history_states import saves_seen
 from .judge_history import HistoryBreach, MemoryShows
 from .judge_killed import EarlierChanged, NeitherOldNorNew
+from .oracle import names_fault
 from .violations import LostFailure, NotLoaded, NotRefused, UnexpectedFailure, WrongBits, WrongObject
 
 __all__ = ["STORED_HISTORY_ISSUES"]
@@ -52,10 +56,12 @@ def _is_unreadable(breach: HistoryBreach, save: int) -> bool:
 
 
 def _is_all_of_some_save(breach: HistoryBreach) -> bool:
-    """Whether each element that was loaded was saved there by some save."""
+    """Whether each element of what is wrong, or of all if that is not said, was saved there by some save."""
     candidates = {save: breach.history.read_of(breach.step, save) for save in _saves_there(breach)}
     found = saves_seen(candidates, breach.outcome.steps[breach.step].operation)
-    return all(frozenset() not in counted for counted in found.values())
+    wrong = None if breach.verdict is None else breach.verdict.breach
+    name = path_text(wrong.path) if wrong is not None and wrong.path else None
+    return all(frozenset() not in counted for (there, _), counted in found.items() if name in (None, there))
 
 
 def _shows_what_was_left(breach: HistoryBreach) -> bool:
@@ -63,27 +69,78 @@ def _shows_what_was_left(breach: HistoryBreach) -> bool:
     left = _left_over(breach) if breach.history.storage in SAFETENSORS else {}
     if not left:
         return False
-    makes_one = breach.history.storage == "consolidated"
-    seen = breach.outcome.steps[breach.step].operation
     if isinstance(breach.history.steps[breach.step], Save):
         # A part that a failed save has left has no end, or no header.
-        unreadable = _fails(seen, "write", r"unpack requires a buffer|MemoryError")
-        return breach.kind is MemoryShows and makes_one and (seen.returned or unreadable)
-    if breach.kind is UnexpectedFailure and _fails(seen, "plan", "Error while deserializing header"):
-        return any(_is_unreadable(breach, save) for save in left.values())
-    if makes_one and breach.kind is UnexpectedFailure:
-        return _fails(seen, "read", "mismatch sizes ")
-    return breach.kind in (WrongBits, NotRefused) and _is_all_of_some_save(breach)
+        unreadable = _fails(breach, "write", r"unpack requires a buffer|MemoryError")
+        made_one = breach.outcome.steps[breach.step].operation.returned or unreadable
+        return breach.kind is MemoryShows and breach.history.storage == "consolidated" and made_one
+    saves = set(left.values())
+    if breach.kind is WrongBits:
+        return _is_all_of_some_save(breach)
+    if breach.kind is NotRefused:
+        *_, last = _saves_there(breach)
+        lacking = _names(breach.history, "load", breach.step) - _names(breach.history, "save", last)
+        return bool(lacking) and lacking <= {name for save in saves for name in _names(breach.history, "save", save)}
+    fails = breach.kind is UnexpectedFailure or breach.kind.law == "blame"
+    return fails and _fails_on_what_was_left(breach, saves)
 
 
-def _fails(seen: OperationOutcome, phase: str, says: str) -> bool:
-    """Whether every rank says that some failed in that phase, each of them so."""
-    return all(
-        isinstance(rank, Raised)
-        and rank.phase == phase
-        and all(re.search(says, f"{error.type}: {error.message}") for _, error in rank.failures or ())
-        for rank in seen.ranks
-    )
+def _names(history: History, name: Literal["save", "load"], step: int) -> set[str]:
+    """The names of what is saved, or asked for, at that step."""
+    return {leaf.fqn for leaf in history.scenario(step).leaves(name)}
+
+
+def _fails_on_what_was_left(breach: HistoryBreach, saves: set[int]) -> bool:
+    """Whether a load fails on a file that those saves have left: unreadable, of a part of what is there, or not there.
+
+    A part that is left of a tensor ends before the tensor does, or begins where the whole of it does, in another file.
+    A load that is of what is there alone then has something to read, at which a rank of it fails that was to fail.
+    """
+    header = "Error while deserializing header"
+    if any(_is_unreadable(breach, save) for save in saves) and _fails(breach, "plan", header):
+        return True
+    there = {name for save in saves for name in _names(breach.history, "save", save)}
+    names, written = ("|".join(re.escape(form(name)) for name in there) for form in (str, repr))
+    if _fails(breach, "plan", rf"^ValueError: Size mismatch between saved .* for ({names})$"):
+        return True
+    if _fails(breach, "read", rf"^AssertionError: req MetadataIndex\(fqn=({written}), .* mismatch sizes "):
+        return True
+    step = breach.history.steps[breach.step]
+    return isinstance(step, Load) and step.partial and _fails_as_made(breach)
+
+
+def _blamed(breach: HistoryBreach) -> dict[str, dict[int, ErrorRecord]]:
+    """Whom ranks blame in which phase, if each rank of the step blames some."""
+    found: dict[str, dict[int, ErrorRecord]] = {}
+    for rank in breach.outcome.steps[breach.step].operation.ranks:
+        if not isinstance(rank, Raised) or rank.phase is None or not rank.failures:
+            return {}
+        found.setdefault(rank.phase, {}).update(rank.failures)
+    return found
+
+
+def _not_made(breach: HistoryBreach, named: Mapping[int, ErrorRecord]) -> list[ErrorRecord]:
+    """Those of the errors that no rank was made to raise."""
+    scenario = breach.history.scenario(breach.step)
+    faults = list(enumerate(scenario.all_faults))
+    return [
+        error
+        for rank, error in named.items()
+        if not any(fault.rank == rank and names_fault(scenario, index, error) for index, fault in faults)
+    ]
+
+
+def _fails(breach: HistoryBreach, phase: str, says: str) -> bool:
+    """Whether every rank says that some failed in that phase, each of them so but for those that were made to."""
+    named = _blamed(breach)
+    errors = _not_made(breach, named[phase]) if set(named) == {phase} else []
+    return bool(errors) and all(re.search(says, f"{error.type}: {error.message}", re.DOTALL) for error in errors)
+
+
+def _fails_as_made(breach: HistoryBreach) -> bool:
+    """Whether every rank blames ranks that were made to fail, and those alone."""
+    named = _blamed(breach)
+    return bool(named) and not any(_not_made(breach, errors) for errors in named.values())
 
 
 def _takes_for_a_checkpoint(breach: HistoryBreach) -> bool:
@@ -96,26 +153,28 @@ def _takes_for_a_checkpoint(breach: HistoryBreach) -> bool:
     seen = breach.outcome.steps[breach.step]
     # Of several saves that have failed it may be any that is seen in part.
     kinds = {breach.kind, *(verdict.breach.kind for verdict in breach.others if verdict.breach is not None)}
-    if NotLoaded in kinds or (breach.kind is LostFailure and not seen.operation.hits):
+    if NotLoaded in kinds or (breach.kind is LostFailure and not seen.operation.hits) or _lacks_object(breach):
         return True
     nothing = not any(name.endswith(SUFFIX) and "/" not in name for name, _ in seen.contents)
     return nothing and breach.kind in (NeitherOldNorNew, WrongObject)
 
 
+def _lacks_object(breach: HistoryBreach) -> bool:
+    """Whether an object is as it was before a load of what is there alone."""
+    step, wrong = breach.history.steps[breach.step], None if breach.verdict is None else breach.verdict.breach
+    partial = isinstance(step, Load) and step.partial and breach.kind is WrongObject
+    return partial and wrong is not None and any(POISON_OBJECT in line for line in wrong.detail)
+
+
 def _takes_its_whole_for_a_part(breach: HistoryBreach) -> bool:
     """Whether the coordinator fails to make one file, since one that was made before lies beside the parts."""
-    step, seen = breach.history.steps[breach.step], breach.outcome.steps[breach.step]
+    step = breach.history.steps[breach.step]
     if breach.history.storage != "consolidated" or isinstance(step, Load) or not list(_saves_there(breach)):
         return False
     if not any(used.operation.tells_path for used in _uses_of_writer(breach.history, breach.step)):
         return False
-    coordinator = step.operation.coordinator
-    alone = all(
-        {who for who, _ in rank.failures or ()} == {coordinator}
-        for rank in seen.operation.ranks
-        if isinstance(rank, Raised)
-    )
-    return alone and _fails(seen.operation, "write", "^ValueError: No DCP custom metadata found")
+    alone = set(_blamed(breach).get("write", {})) == {step.operation.coordinator}
+    return alone and _fails(breach, "write", "^ValueError: No DCP custom metadata found")
 
 
 def _is_put_elsewhere(breach: HistoryBreach) -> bool:
@@ -152,14 +211,15 @@ def _uses_of_writer(history: History, number: int) -> Iterator[Save]:
 def _is_not_put_below(breach: HistoryBreach) -> bool:
     """Whether all is as it is alone, but for the directory below the path, of a save by a writer that is used again."""
     step, seen = breach.history.steps[breach.step], breach.outcome.steps[breach.step]
-    if breach.history.storage != "whole_consolidated" or breach.kind is not MemoryShows or seen.alone is None:
+    if breach.history.storage not in _MAKE_ONE or breach.kind is not MemoryShows or seen.alone is None:
         return False
-    below = dict(seen.alone.contents)
-    here = {name: digest for name, digest in seen.contents if not name.startswith(_BELOW)}
-    moved = all(name.startswith(_BELOW) and here.get(name[len(_BELOW) :]) == below[name] for name in below)
-    return bool(below) and moved and "writer" in step.again
+    alone, here = dict(seen.alone.contents), dict(seen.contents)
+    below = any(name.startswith(_BELOW) for name in alone)
+    moved = all(here.get(name.removeprefix(_BELOW)) == digest for name, digest in alone.items())
+    return below and moved and "writer" in step.again
 
 
+_MAKE_ONE = ("consolidated", "whole_consolidated")
 _BELOW = "sharded/"
 _HALVES = ChunkSharding(0, (0, 1))
 STORED_HISTORY_ISSUES = (
@@ -197,8 +257,8 @@ STORED_HISTORY_ISSUES = (
     ),
     HistoryIssue(
         id="consolidated-below-until-told",
-        title="with enable_consolidation and without save_distributed, a writer that was given a checkpoint_id once no "
-        "longer writes to a directory below its path",
+        title="with enable_consolidation, a writer that was given a checkpoint_id once no longer writes to a directory "
+        "below its path",
         loses="where a checkpoint lies depends on the calls that its writer was used in before",
         history=History(
             (TensorEntry("a"),),

@@ -176,6 +176,14 @@ def test_save_takes_a_step_where_a_rank_has_no_element_at_all(world: SimulatedWo
             ),
             "flat-empty-groups-saved",
         ),
+        (
+            Training(
+                (Norm(), Counter(extra=True)),
+                optimizer=Optimizer(variant=True),
+                saved=Side(TWO, 1, full=True, broadcast=True),
+            ),
+            "flat-empty-groups-saved",
+        ),
     ],
     ids=repr,
 )

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+import torch
 import torch.distributed as dist
+from torch.distributed._functional_collectives import all_reduce, wait_tensor
 from torch.distributed.checkpoint import _version
 from torch.distributed.checkpoint.planner import SavePlanner
 
@@ -160,6 +162,38 @@ def test_rank_that_returns_early_leaves_the_others_waiting(processes: ProcessWor
     ranks = processes.launch(leave, 3).ranks
     assert ranks[1] is None
     assert [str(ranks[rank].waiting) for rank in (0, 2)] == ["barrier (collective 0 of group [0, 1, 2])"] * 2  # type: ignore[union-attr]
+
+
+def gather_alone(rank: int) -> None:
+    if rank == 0:
+        dist.all_gather_single(torch.zeros(2), torch.zeros(1))
+
+
+def scatter_alone(rank: int) -> None:
+    if rank == 0:
+        dist.reduce_scatter_single(torch.zeros(1), torch.zeros(2))
+
+
+def reduce_alone(rank: int) -> None:
+    if rank == 0:
+        wait_tensor(all_reduce(torch.zeros(1), "sum", [0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        (gather_alone, "all_gather_single"),
+        (scatter_alone, "reduce_scatter_single"),
+        (reduce_alone, "wait_tensor"),
+    ],
+)
+def test_hang_is_found_in_collectives_of_tensors(
+    body: Callable[[int], None], name: str, processes: ProcessWorld
+) -> None:
+    waits, returned = processes.launch(body, 2).ranks
+    assert isinstance(waits, Deadlocked)
+    assert waits.waiting.what == name, "found by what the ranks do, and not by the time that they take"
+    assert returned is None
 
 
 def come_late(rank: int) -> int:

@@ -430,6 +430,17 @@ def test_gradients_that_no_step_has_used_stay_as_they_are(world: SimulatedWorld)
         ),
         (
             Training(
+                (Scale(),),
+                optimizer=Optimizer(variant=True),
+                loaded=Side(
+                    Parallelism(data=2), full=True, offload=True, broadcast=True, strict=False, submodules=(0,)
+                ),
+                own=True,
+            ),
+            "rank-0-broadcasts-alone",
+        ),
+        (
+            Training(
                 (Norm(), Again(inside=True)),
                 optimizer=None,
                 loaded=Side(Parallelism(2), calls="model first", full=True, broadcast=True, each="compiled"),

@@ -161,6 +161,7 @@ class _Kept:
         @wraps(reset)
         def told(*args: Any, **kwargs: Any) -> None:
             reset(*args, **kwargs)
-            self._things.paths[key] = path
+            if self._things.made[key] is thing:  # and not what a step that has overtaken this one has made
+                self._things.paths[key] = path
 
         vars(thing)["reset"] = told

@@ -22,6 +22,7 @@ __all__ = [
     "raised",
     "refused_parameters",
     "saved_names",
+    "saved_scalars",
     "saved_values",
 ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from properties.violations import (
     Deadlock,
     NotLoaded,
@@ -38,7 +40,23 @@ def _broadcast_at_save(breach: TrainingBreach) -> bool:
     tied = any(isinstance(layer, Embedding) and layer.tied for layer in leaf_layers(breach.training.layers))
     full = breach.training.loaded.full and not breach.training.loaded.parallelism.flat
     moved = breach.kind in (WrongKeys, WrongTensor) and breach.name.startswith(STATE) and tied and full
-    return lost or moved or any(raised(breach, "set", "ValueError", message) for message in refused)
+    refuses = any(raised(breach, "set", "ValueError", message) for message in refused)
+    return lost or moved or refuses or _is_taken_for_older(breach)
+
+
+def _is_taken_for_older(breach: TrainingBreach) -> bool:
+    """Whether every rank that loads misses objects of modules alone.
+
+    A list of which there is more in the checkpoint than what is in it is what torch before 2.4 would have saved, and so
+    each object is looked for under the name that it had then.
+    """
+    failed = breach.failed
+    if failed is None or failed.call != "load" or breach.kind is not UnexpectedFailure:
+        return False
+    extra = any(isinstance(layer, Counter) and layer.extra for layer in leaf_layers(breach.training.layers))
+    missing = re.compile(r"Missing key in checkpoint state_dict: model\.([\w.]+\.)?_extra_state\.")
+    errors = [error.message for _, error in failed.raised.failures or ()]
+    return extra and bool(errors) and all(missing.fullmatch(message) for message in errors)
 
 
 def _broadcast_at_load(breach: TrainingBreach) -> bool:

@@ -30,6 +30,7 @@ from .facts import (
     raised,
     refused_parameters,
     saved_names,
+    saved_scalars,
 )
 from .whole import is_elsewhere, places, put_together
 
@@ -164,8 +165,8 @@ def hidden_by_evaluation(breach: TrainingBreach) -> bool:
 def rank_0_broadcasts_alone(breach: TrainingBreach) -> bool:
     """Whether rank 0 waits for ranks that took nothing for there being no model to load.
 
-    Or that raise, since there is no optimizer either; then rank 0 does not wait where all that it has is 0-d, which is
-    not broadcast.
+    Or that raise, since there is no optimizer either. Rank 0 does not wait where all that it has is 0-d, which is not
+    broadcast; then either they raise, or they have not loaded it.
     """
     side = breach.training.loaded
     if breach.side != "load" or side.calls != "together":
@@ -176,7 +177,9 @@ def rank_0_broadcasts_alone(breach: TrainingBreach) -> bool:
     waits = bool(first) and isinstance(first[0], Deadlocked)
     sends_none = bool(first) and isinstance(first[0], Loaded)
     refused = nothing and breach.training.optimizer is None and (waits or sends_none)
-    alone = (waits and took) or refused
+    of_model = breach.kind is NotLoaded and breach.name.startswith("model.") and breach.rank != 0
+    unsent = of_model and breach.name in saved_scalars(breach)
+    alone = (waits and took) or refused or (sends_none and unsent)
     return alone and side.full and side.offload and side.broadcast
 
 

@@ -6,6 +6,8 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from functools import wraps
+from pathlib import PurePath
+from types import FunctionType
 from typing import Any
 
 import torch.distributed as dist
@@ -13,27 +15,23 @@ from torch.distributed import distributed_c10d as c10d
 
 __all__ = ["count_collectives", "count_of", "forget_counts", "group_of", "is_rendezvous"]
 
-_NAMES = (
-    "all_gather",
-    "all_gather_into_tensor",
-    "all_gather_object",
-    "all_reduce",
-    "all_to_all",
-    "all_to_all_single",
-    "barrier",
-    "broadcast",
-    "broadcast_object_list",
-    "gather",
-    "gather_object",
-    "recv",
-    "reduce",
-    "reduce_scatter",
-    "reduce_scatter_tensor",
-    "scatter",
-    "scatter_object_list",
-    "send",
-)
-_WAITS = (*_NAMES, "wait_tensor", "new_group", "init_process_group", "split_group")
+_GROUPS = ("init_process_group", "new_group", "shrink_group", "split_group")
+"""What all ranks of a group wait in for each other that is no collective of it."""
+
+
+def _collectives() -> tuple[str, ...]:
+    """What torch logs as such, since it gives them other names from release to release."""
+    logged = (name for name in c10d.__all__ if _is_logged(getattr(c10d, name)))
+    return tuple(sorted(name for name in logged if name not in _GROUPS))
+
+
+def _is_logged(function: object) -> bool:
+    # By type(), since isinstance() looks into what is deprecated, which warns.
+    return type(function) is FunctionType and PurePath(function.__code__.co_filename).name == "c10d_logger.py"
+
+
+_NAMES = _collectives()
+_WAITS = (*_NAMES, *_GROUPS, "wait_tensor", "wait_tensors")
 
 _lock = threading.Lock()
 _counts: Counter[str] = Counter()
