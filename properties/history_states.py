@@ -6,11 +6,14 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+import torch
+
 from worlds.dtypes import DTYPES
 from worlds.outcome import ChunkState, EntryState, ObjectState, OperationOutcome, Returned, TensorState
 from worlds.parts import Box
 from worlds.scenario import Scenario
 from worlds.state_tree import path_text
+from worlds.values import tensor_bytes
 
 from .expected_state import ExpectedState, ExpectedTensor, expected_state
 
@@ -18,9 +21,6 @@ __all__ = ["count_saves", "names_that_hold_others", "saves_seen"]
 
 Counted = Counter[frozenset[int]]
 """How many elements, or objects, could be of which saves; those of none have the empty set."""
-
-_Content = tuple[str, str | bytes]
-"""The dtype and the bytes of an element, or the type and the text of an object."""
 
 
 def saves_seen(candidates: Mapping[int, Scenario], load: OperationOutcome) -> dict[tuple[str, int], Counted]:
@@ -41,37 +41,65 @@ def saves_seen(candidates: Mapping[int, Scenario], load: OperationOutcome) -> di
 def names_that_hold_others(candidates: Mapping[int, Scenario], load: OperationOutcome) -> list[str]:
     """The names under which a rank holds what none of the ``candidates`` has saved there; nothing if any is of nowhere.
 
-    That is, unless each element and each object of that kind is what one of them has saved under some name, with that
-    dtype or type.
+    That is, unless each element and each object of that kind is what one of them has saved under some name: with that
+    type, or with any dtype and copied into that one, as a load does.
     """
-    saved = {content for scenario in candidates.values() for content in _all_saved(scenario)}
+    contents = _Contents([state for scenario in candidates.values() for state in _all_saved(scenario)])
     seen = saves_seen(candidates, load)
     found: dict[str, bool] = {}
     for rank, outcome in enumerate(load.ranks):
         for state in outcome.state if isinstance(outcome, Returned) else ():
             name = path_text(state.path)
             if frozenset() in seen[name, rank]:
-                found[name] = found.get(name, True) and all(one in saved for one in _held(state))
+                found[name] = found.get(name, True) and contents.have(state)
     return list(found) if all(found.values()) else []
 
 
-def _all_saved(scenario: Scenario) -> Iterator[_Content]:
+def _all_saved(scenario: Scenario) -> Iterator[ExpectedState]:
     for rank in range(scenario.save.world_size):
-        for state in expected_state(scenario, "save", rank):
-            if isinstance(state, ObjectState):
-                yield state.type, state.text
-            elif isinstance(state, ExpectedTensor):
-                entry = state.entry
-                whole = state.bytes_of(Box((0,) * len(entry.shape), entry.shape))
-                yield from ((entry.dtype, element) for element in _elements(entry.dtype, whole))
+        yield from expected_state(scenario, "save", rank)
 
 
-def _held(state: EntryState) -> Iterator[_Content]:
-    if isinstance(state, ObjectState):
-        yield state.type, state.text
-    elif isinstance(state, TensorState):
-        for chunk in state.chunks:
-            yield from ((state.dtype, element) for element in _elements(state.dtype, chunk.data))
+class _Contents:
+    """The objects and the elements of all that was saved, whatever their names."""
+
+    def __init__(self, saved: list[ExpectedState]) -> None:
+        self._objects = {(state.type, state.text) for state in saved if isinstance(state, ObjectState)}
+        tensors = [state for state in saved if isinstance(state, ExpectedTensor)]
+        self._tensors = {(one.entry.dtype, _whole(one)) for one in tensors}
+        self._elements: dict[str, set[bytes]] = {}
+
+    def have(self, state: EntryState) -> bool:
+        """Whether all that is held there is among them."""
+        if isinstance(state, ObjectState):
+            return (state.type, state.text) in self._objects
+        if not isinstance(state, TensorState):
+            return True
+        elements = self._of_dtype(state.dtype)
+        return all(element in elements for chunk in state.chunks for element in _elements(state.dtype, chunk.data))
+
+    def _of_dtype(self, dtype: str) -> set[bytes]:
+        if dtype not in self._elements:
+            copied = (_copied(saved, data, dtype) for saved, data in self._tensors)
+            self._elements[dtype] = {element for data in copied for element in _elements(dtype, data)}
+        return self._elements[dtype]
+
+
+def _whole(tensor: ExpectedTensor) -> bytes:
+    shape = tensor.entry.shape
+    return tensor.bytes_of(Box((0,) * len(shape), shape))
+
+
+def _copied(saved: str, data: bytes, dtype: str) -> bytes:
+    """The bytes that elements of the one dtype are copied to in a tensor of another; none if they cannot be."""
+    if saved == dtype or not data:
+        return data
+    target = torch.empty(len(data) // DTYPES[saved].itemsize, dtype=DTYPES[dtype])
+    try:
+        target.copy_(torch.frombuffer(bytearray(data), dtype=DTYPES[saved]))
+    except (RuntimeError, ValueError):  # as for bits, which are of no number
+        return b""
+    return tensor_bytes(target)
 
 
 def _elements(dtype: str, data: bytes) -> Iterator[bytes]:

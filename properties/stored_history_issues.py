@@ -122,7 +122,8 @@ def _blamed(breach: HistoryBreach) -> dict[str, dict[int, ErrorRecord]]:
 def _not_made(breach: HistoryBreach, named: Mapping[int, ErrorRecord]) -> list[ErrorRecord]:
     """Those of the errors that no rank was made to raise."""
     scenario = breach.history.scenario(breach.step)
-    faults = list(enumerate(scenario.all_faults))
+    hits = breach.outcome.steps[breach.step].operation.hits
+    faults = [(index, scenario.all_faults[index]) for index in {hit.index for hit in hits}]
     return [
         error
         for rank, error in named.items()

@@ -51,6 +51,7 @@ TRAINING_FEATURES: dict[str, tuple[str, ...]] = {
             "again",
             "again, in a module of its own",
             "own parameter",
+            "bfloat16",
             "trained",
             "frozen",
             "unused",
@@ -118,6 +119,7 @@ def _of_module(training: Training) -> Iterator[str]:
         "again": any(isinstance(layer, Again) and not layer.inside for layer in there),
         "again, in a module of its own": any(isinstance(layer, Again) and layer.inside for layer in there),
         "own parameter": training.own,
+        training.dtype: training.dtype != "float32",
     }
     yield from (name for name, there in names.items() if there)
 

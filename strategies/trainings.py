@@ -23,7 +23,7 @@ from worlds.training import (
     Side,
     Training,
 )
-from worlds.training.case import Calls, Kind, Modifiers, WrappedLayers, WrappedWhole, can_train
+from worlds.training.case import Calls, Dtype, Kind, Modifiers, WrappedLayers, WrappedWhole, can_train
 from worlds.training.layers import Layer, Use, has_two_groups, leaf_layers
 from worlds.training.program import HAS_SUBMODULES
 
@@ -59,6 +59,7 @@ _SUBMODULES = st.sampled_from(("all",) * 9 + ("some", "some at load", "one by it
 """Of which layers the model's state is asked for, and whether it has the names that it has in the whole."""
 
 
+_DTYPES: tuple[Dtype, ...] = ("float32",) * 5 + ("bfloat16",)
 _MODIFIERS: tuple[Modifiers, ...] = ("_fqn_modifiers",) * 4 + ("names_in_state_dict",)
 
 
@@ -215,6 +216,7 @@ def trainings(draw: DrawFn, *, max_world_size: int = 6, max_layers: int = 3) -> 
     nested = draw(st.booleans(), label="the first layer of a block alone")
     more = draw(st.tuples(*[st.booleans()] * max_layers), label="those at save alone")
     layers = draw(training_layers(max_layers=max_layers), label="layers")
+    dtype = draw(st.sampled_from(_DTYPES), label="dtype")
     if any(isinstance(layer, Scale | Renamed) for layer in leaf_layers(layers)) or (optimizer and optimizer.apart):
         saved, loaded = (replace(side, parallelism=replace(side.parallelism, flat=False)) for side in (saved, loaded))
     layers = tuple(_widened(layer, (saved.parallelism, loaded.parallelism)) for layer in layers)
@@ -246,6 +248,7 @@ def trainings(draw: DrawFn, *, max_world_size: int = 6, max_layers: int = 3) -> 
         keep_prefixes=which != "one by itself",
         modifiers=modifiers,
         own=own,
+        dtype=dtype,
         nested=nested and _can_be_nested([layers[place] for place in places], saved, loaded),
     )
     tell(training_features(training))

@@ -155,6 +155,11 @@ SAYS = {
     "flat-and-full": ["in _unflatten_state_dict", "KeyError: 'param_groups"],
     "full-without-state": ["AssertionError: Expected device to be set"],
     "betas-become-list": ["optim.param_groups.0.betas: saved (0.5, 0.75), loaded [0.5, 0.75]"],
+    "state-in-another-dtype": [
+        "optim.state.0.weight.mu_product: saved tensor(",
+        ", torch.float32), loaded tensor(",
+        ", torch.bfloat16)",
+    ],
     "state-never-made": ["RuntimeError: Missing key in checkpoint state_dict: optim.state.1.weight.step."],
     "state-not-asked-for": ["RuntimeError: Missing optimizer state for parameter '1.weight' in checkpoint."],
     "frozen-state-dropped": ["optim.state.1.weight.sum: saved tensor(0.0), loaded nothing"],
@@ -299,6 +304,12 @@ REPAIRS = {
         "_load_optim_state_dict",
         "for pg in optim_state_dict[_PG]:",
         'for pg in optim_state_dict[_PG]:\n                pg["betas"] = tuple(pg["betas"])',
+    ),
+    "state-in-another-dtype": Plant(
+        "torch.optim.optimizer:Optimizer",
+        "_process_value_according_to_param_policy",
+        'if key == "step":',
+        'if key in ("step", "mu_product"):',
     ),
     "frozen-state-dropped": Plant(
         _STATE_DICT,

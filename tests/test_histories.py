@@ -392,6 +392,16 @@ def test_tensor_in_the_place_of_another_is_told_by_its_name(world: SimulatedWorl
     assert breach.headline == "the load succeeds, and holds under 'a' what was saved under another name"
 
 
+def test_tensor_in_the_place_of_one_of_another_dtype_is_told_by_its_name(world: SimulatedWorld) -> None:
+    """Found by a campaign: a load copies it into the dtype that is there."""
+    fails = Save(without=("b",), file_faults=(FileFault("save", 0, "metadata.write"),))
+    entries = (TensorEntry("b", (1,), "complex128"), TensorEntry("a", (1,)))
+    history = History(entries, (Save(), fails, Load()), writer=WriterOptions(single_file_per_rank=False))
+    (breach,) = find_history_breaches(history, world)
+    assert breach.kind is UnderAnotherName
+    assert find_history_issue(breach) is HISTORY_ISSUES["names-mixed-after-failure"]
+
+
 def test_element_that_is_of_no_name_is_not_one_of_another(world: SimulatedWorld) -> None:
     history = HISTORY_ISSUES["names-mixed-after-failure"].history
     outcome = run_history(world, history)

@@ -284,8 +284,12 @@ _FAILS_EARLY = Save(operation=TWO, faults=(Fault("save", 1, "planner.resolve_dat
             (TensorEntry("w", (0,), saved=ChunkSharding(0, (1,))),),
             (_FAILS_EARLY, Save(), Load(operation=TWO, faults=(Fault("load", 0, "reader.read_metadata"),))),
         ),
+        (
+            (TensorEntry("w", (0,), saved=ChunkSharding(0, (1,))),),
+            (_FAILS_EARLY, Save(), Load(faults=(Fault("load", 0, "planner.commit_tensor", "Ununpicklable"),))),
+        ),
     ],
-    ids=["plans for a part", "a part beside the whole", "has something to read", "beside a fault of its own"],
+    ids=["plans for a part", "a part beside the whole", "has something to read", "beside a fault", "before a fault"],
 )
 def test_loads_fail_on_what_was_left_over(
     entries: tuple[TensorEntry, ...], steps: tuple[Save | Load, ...], world: SimulatedWorld

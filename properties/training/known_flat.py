@@ -27,7 +27,7 @@ def _broadcast_at_save(breach: TrainingBreach) -> bool:
     """Whether hyperparameters are lost of which a rank other than 0 saved an empty list.
 
     With them the names of the parameters are lost that full state is matched by, for which those of the target stand:
-    where a parameter is tied, and has two, state goes to another one.
+    where a parameter is tied, and has two, state goes to another one, or to none.
     """
     side = breach.training.saved
     if breach.side != "load" or not (side.parallelism.flat and side.broadcast) or breach.training.flatten:
@@ -39,7 +39,7 @@ def _broadcast_at_save(breach: TrainingBreach) -> bool:
     )
     tied = any(isinstance(layer, Embedding) and layer.tied for layer in leaf_layers(breach.training.layers))
     full = breach.training.loaded.full and not breach.training.loaded.parallelism.flat
-    moved = breach.kind in (WrongKeys, WrongTensor) and breach.name.startswith(STATE) and tied and full
+    moved = breach.kind in (WrongKeys, WrongTensor, NotLoaded) and breach.name.startswith(STATE) and tied and full
     refuses = any(raised(breach, "set", "ValueError", message) for message in refused)
     return lost or moved or refuses or _is_taken_for_older(breach)
 

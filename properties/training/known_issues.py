@@ -167,6 +167,14 @@ _ISSUES: tuple[TrainingIssue, ...] = (
         training=Training(flatten=True),
         matches=symptoms.empty_state_made,
     ),
+    TrainingIssue(
+        id="state-in-another-dtype",
+        title="a load makes numbers that an optimizer keeps in float32 beside bfloat16 parameters bfloat16",
+        upstream="pytorch/pytorch#75224",  # of torch.optim's load_state_dict(), which set_state_dict() calls
+        loses="a training in bfloat16 goes on after a resume with other step sizes of NAdam or ASGD, in silence",
+        training=Training(optimizer=Optimizer("NAdam"), dtype="bfloat16"),
+        matches=symptoms.state_in_another_dtype,
+    ),
 )
 
 TRAINING_ISSUES: dict[str, TrainingIssue] = {issue.id: issue for issue in (*_ISSUES, *MODULE_ISSUES, *FLAT_ISSUES)}

@@ -12,6 +12,7 @@ from properties.violations import (
     WrongBits,
     WrongKeys,
     WrongObject,
+    WrongTensor,
 )
 from worlds.layouts import MeshSharding, Shard, StridedShard
 from worlds.outcome import Deadlocked
@@ -48,6 +49,7 @@ __all__ = [
     "hidden_by_evaluation",
     "marker_for_extra_state",
     "rank_0_broadcasts_alone",
+    "state_in_another_dtype",
     "state_never_made",
     "state_not_asked_for",
     "strictly_refused",
@@ -181,6 +183,13 @@ def rank_0_broadcasts_alone(breach: TrainingBreach) -> bool:
     unsent = of_model and breach.name in saved_scalars(breach)
     alone = (waits and took) or refused or (sends_none and unsent)
     return alone and side.full and side.offload and side.broadcast
+
+
+def state_in_another_dtype(breach: TrainingBreach) -> bool:
+    """Whether a 0-d state of an optimizer has the parameters' dtype, and not float32."""
+    dtype, number = breach.training.dtype, breach.name.rpartition(".")[2] in ("eta", "mu", "mu_product")
+    cast = (breach.expected, breach.seen) == ("float32 () Tensor", f"{dtype} () Tensor")
+    return number and cast and breach.kind is WrongTensor and dtype != "float32"
 
 
 def strided_shards_uneven(breach: TrainingBreach) -> bool:

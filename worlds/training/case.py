@@ -24,6 +24,7 @@ from .layers import (
 
 __all__ = [
     "Calls",
+    "Dtype",
     "Kind",
     "Modifiers",
     "Optimizer",
@@ -38,6 +39,7 @@ __all__ = [
 Modifiers = Literal["_fqn_modifiers", "names_in_state_dict"]
 """The method of a module that tells how its state dict's names are other than where it has its parameters."""
 
+Dtype = Literal["float32", "bfloat16"]
 Kind = Literal["SGD", "Adam", "AdamW", "Adagrad", "NAdam", "RMSprop", "Adadelta", "Adamax", "ASGD", "RAdam"]
 
 
@@ -176,8 +178,9 @@ class Training(Concise):
     which else would not speak of the same keys; so is ``keep_prefixes``, without which the one submodule has the names
     of its own, and is given back by itself. ``modifiers`` is ``dsd_fqn_modifiers``, the name of a method of layers.
     With ``nested``, the submodule of a block is the first layer in it.
-    With ``own``, the module has a parameter of its own, beside the layers. Without an ``optimizer`` there is no state
-    but the model's, and a step changes no more than buffers.
+    With ``own``, the module has a parameter of its own, beside the layers. ``dtype`` is that of every parameter and
+    buffer; an optimizer keeps some of its state in ``float32`` whatever that is. Without an ``optimizer`` there is no
+    state but the model's, and a step changes no more than buffers.
     """
 
     _positional = 1
@@ -194,6 +197,7 @@ class Training(Concise):
     modifiers: Modifiers = "_fqn_modifiers"
     own: bool = False
     nested: bool = False
+    dtype: Dtype = "float32"
 
     def __post_init__(self) -> None:
         leaves = list(leaf_layers(self.layers))

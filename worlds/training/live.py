@@ -104,7 +104,8 @@ class LiveTraining:
 
     def _batch(self) -> torch.Tensor:
         # The same on each rank, so that replicas stay equal without anybody's help.
-        return torch.linspace(-1, 1, BATCH * self.training.width).reshape(BATCH, self.training.width)
+        batch = torch.linspace(-1, 1, BATCH * self.training.width).reshape(BATCH, self.training.width)
+        return batch.to(getattr(torch, self.training.dtype))
 
 
 def _parallelize(model: Layers, parallelism: Parallelism) -> nn.Module:

@@ -177,7 +177,7 @@ def make_model(training: Training) -> Layers:
     with torch.no_grad():
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             tensor.copy_(value_of(name, tuple(tensor.shape)))
-    return model
+    return model.to(getattr(torch, training.dtype))
 
 
 def value_of(name: str, shape: tuple[int, ...]) -> torch.Tensor:

@@ -260,6 +260,26 @@ STATES = (
         ),
     ),
     Bug(
+        "what-rank-0-broadcasts-taken-for-float32",
+        "what rank 0 broadcasts received as if it were float32",
+        (
+            Change(
+                "torch.distributed._state_dict_utils:_broadcast_tensors",
+                "dtype=tensor_info.dtype",
+                "dtype=torch.float32",
+            ),
+        ),
+        Witness(
+            "training_state",
+            Training(
+                width=2,
+                optimizer=Optimizer(variant=True),
+                loaded=Side(parallelism=Parallelism(data=2), full=True, broadcast=True),
+                dtype="bfloat16",
+            ),
+        ),
+    ),
+    Bug(
         "two-names-that-meet-and-one-of-them-lost",
         "two names that meet, and one of them lost",
         (

@@ -12,7 +12,7 @@ __all__ = ["compare_helpers", "comparison", "fill_lines", "held_call", "lost_lin
 _TEXT = '''\
 def text(value):
     """``value`` as text; a tensor with all its elements."""
-{whole}    return f"tensor({{value.tolist()}})" if isinstance(value, torch.Tensor) else repr(value)'''
+{whole}    return f"tensor({{value.tolist()}}{dtype})" if isinstance(value, torch.Tensor) else repr(value)'''
 _WHOLE = """\
     if isinstance(value, DTensor):
         value = value.full_tensor()
@@ -69,7 +69,8 @@ if wrong:
 def compare_helpers(plan: TrainingPlan) -> list[str]:
     """The functions that say what a training holds of the part that is compared."""
     shards = any(plan.has_mesh(name) for name in plan.names)
-    text = _TEXT.format(whole=_WHOLE if shards else "")
+    of_dtype = "" if plan.training.dtype == "float32" else ", {value.dtype}"
+    text = _TEXT.format(whole=_WHOLE if shards else "", dtype=of_dtype)
     match plan.compared:
         case None:
             return []

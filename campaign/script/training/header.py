@@ -71,9 +71,8 @@ def _seen(plan: TrainingPlan) -> list[str]:
     if plan.compared is not None or plan.loses or plan.stays_on_meta:
         seen = [breach.headline.split(": ", 1)[1]]
         # Other values than those of hyperparameters are not the same in the script.
-        seen += (
-            [f"expected {breach.expected}, seen {breach.seen}"] if plan.compared == "groups" and breach.expected else []
-        )
+        told = (plan.compared == "groups" and breach.expected) or plan.is_cast
+        seen += [f"expected {breach.expected}, seen {breach.seen}"] if told else []
     else:
         ranks = breach.outcome.saved if breach.side == "save" else breach.outcome.loaded
         seen = [f"{which} {text}" for which, text in describe_ranks(tuple(map(_rank, ranks)), said)]

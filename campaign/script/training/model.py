@@ -136,7 +136,8 @@ def model_lines(training: Training, *, first: bool) -> list[str]:
     if training.own:
         layers.append(f"width={training.width}")
     head = "model = Shifted(" if training.own else "model = nn.Sequential("
-    return [*seed, *shared, render(Items(head, tuple(layers)))]
+    cast = [] if training.dtype == "float32" else [f"model = model.to(torch.{training.dtype})"]
+    return [*seed, *shared, render(Items(head, tuple(layers))), *cast]
 
 
 def _check_again(training: Training) -> None:
@@ -156,7 +157,8 @@ def layer_places(layers: tuple[Layer, ...], path: tuple[int, ...] = ()) -> Itera
 
 def batch(training: Training) -> str:
     """Two samples for the model, which are the same on each rank."""
-    return f"torch.linspace(-1, 1, {2 * training.width}).reshape(2, {training.width})"
+    cast = "" if training.dtype == "float32" else f".to(torch.{training.dtype})"
+    return f"torch.linspace(-1, 1, {2 * training.width}).reshape(2, {training.width}){cast}"
 
 
 def _layers(layers: tuple[Layer, ...], width: int) -> tuple[Code, ...]:

@@ -64,11 +64,17 @@ class TrainingPlan:
     @property
     def compared(self) -> Part | None:
         """What the script compares of a training, if it compares anything: the part that ``breach.name`` is of."""
-        if self.breach.kind not in _CONTENT or self.loses:
+        if (self.breach.kind not in _CONTENT and not self.is_cast) or self.loses:
             return None
         if self.breach.name.startswith("model."):
             return "model"
         return "groups" if self.breach.name.startswith("optim.param_groups.") else "state"
+
+    @property
+    def is_cast(self) -> bool:
+        """Whether it is about a tensor that has another dtype, and is the same in all else."""
+        was, now = self.breach.expected.split(" "), self.breach.seen.split(" ")
+        return self.breach.kind is WrongTensor and was[0] != now[0] and was[1:] == now[1:]
 
     @property
     def changes(self) -> bool:
@@ -181,7 +187,7 @@ class TrainingPlan:
         if self.stays_on_meta:
             self._check_ranks()
             return
-        if self.breach.kind not in (UnexpectedFailure, Deadlock, *_CONTENT):
+        if self.breach.kind not in (UnexpectedFailure, Deadlock, *_CONTENT) and not self.is_cast:
             raise CannotWrite(f"there is no script for a training that ends in {self.breach.kind.__name__} yet")
         self._check_ranks()
         self._check_layers()
