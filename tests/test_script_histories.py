@@ -157,6 +157,32 @@ def test_load_shows_what_was_staged_over(world: SimulatedWorld, tmp_path: Path) 
     check_runs(script_of(history, world), tmp_path, [REPAIRS["staged-over-an-upload"]], says)
 
 
+CACHING = PlannerOptions(enable_plan_caching=True)
+FIRST = Save("a", faults=(Fault("save", 0, "writer.prepare_global_plan"),))
+CACHED: dict[str, tuple[Save | Load, ...]] = {
+    "that overtakes another": (
+        FIRST,
+        Save("b", Operation(api="async"), overtaken=True),
+        Save("a", again=("stager",)),
+    ),
+    "that is overtaken": (FIRST, Save("b", Operation(api="async"), overtaken=True), Load("b")),
+    "that is to fail elsewhere, with what was used before": (
+        FIRST,
+        Save("b", again=("writer", "planner"), faults=HALF),
+    ),
+}
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", CACHED)
+def test_script_shows_what_caching_makes_of_a_save(name: str, world: SimulatedWorld, tmp_path: Path) -> None:
+    history = History((A,), CACHED[name], planner=CACHING)
+    breach = find_history_breaches(history, world)[0]
+    script = write_history_script(breach, world)
+    check_text(script)
+    check_runs(script, tmp_path, [REPAIRS["cached-plans-after-failure"]], "KeyError")
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("bug", OF_CATALOGUE, ids=lambda bug: bug.id)
 def test_script_shows_a_planted_bug(bug: planting.Bug, world: SimulatedWorld, tmp_path: Path) -> None:

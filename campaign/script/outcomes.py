@@ -109,7 +109,7 @@ def compared_call(plan: Plan, state: list[str]) -> list[str]:
         call.append("threading.Thread(target=watchdog, daemon=True).start()")
     if plan.last == "save":
         call += thread_order(plan)
-    lines += on_its_ranks(plan, plan.last, [*call, *_attempt(plan)])
+    lines += on_its_ranks(plan, plan.last, [*call, *_attempt(plan), *plan.afterwards])
     lines += _together(plan)
     message = 'sys.exit(f"{prefix}expected: {{expected}}")'.format(prefix="[rank {rank}] " if plan.ranks > 1 else "")
     condition = "seen != expected" if everywhere else "seen not in (None, expected)"
@@ -132,7 +132,8 @@ def _broken(line: str) -> str:
 def _attempt(plan: Plan) -> list[str]:
     """The call in a ``try`` that takes down how it ended."""
     phase = " in {error.args[0]!r}" if plan.stage is not None and plan.stage.phase is not None else ""
-    lines = ["try:", *indented([call_code(plan, plan.last), 'seen = "returned"'])]
+    call = plan.attempted or [call_code(plan, plan.last)]
+    lines = ["try:", *indented([*call, 'seen = "returned"'])]
     caught = []
     if plan.stage is not None and plan.stage.one_of and not plan.failing:
         caught = [f'seen = f"raised CheckpointException{phase}"']

@@ -195,6 +195,16 @@ class Plan:
         return False
 
     @property
+    def attempted(self) -> list[str]:
+        """The statements whose outcome it is, where the last call was made before."""
+        return []
+
+    @property
+    def afterwards(self) -> list[str]:
+        """What is done when the last call has ended, before anything is compared."""
+        return []
+
+    @property
     def ranks(self) -> int:
         """How many ranks the script needs."""
         return max(self.scenario.operation(name).whole_world for name in self.names)

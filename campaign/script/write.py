@@ -118,13 +118,15 @@ def operation_lines(plan: Plan, name: Name) -> list[str]:
         done = [] if plan.in_all_ranks(name) else ["dist.barrier()"]
         call = [*state_block(plan, name), *thread_order(plan), call_code(plan, name)]
         return [*lines, *on_its_ranks(plan, name, call), *done, *power_lines(plan), *damage_lines(plan)]
+    state = [] if plan.attempted else state_block(plan, name)
     if plan.compares_outcome and not checks_metadata(plan):
-        return [*lines, *compared_call(plan, state_block(plan, name))]
+        return [*lines, *compared_call(plan, state)]
     threads = thread_order(plan) if name == "save" else []
     head = "returned = " if checks_metadata(plan) and plan.kind is Disagreement else ""
     checks = [*power_lines(plan), *metadata_checks(plan)] if checks_metadata(plan) else after_call(plan)
-    ends = unless_it_raises(plan, call_code(plan, name, head=head), checks)
-    call = [*state_block(plan, name), *before_call(plan), *threads, *ends]
+    attempted = "\n".join(plan.attempted) or call_code(plan, name, head=head)
+    ends = unless_it_raises(plan, attempted, checks)
+    call = [*state, *before_call(plan), *threads, *ends, *plan.afterwards]
     return [*lines, *on_its_ranks(plan, name, call)]
 
 

@@ -17,7 +17,7 @@ from ..tensors import mesh_lines
 from ..text import indented
 from .step import StepPlan
 
-__all__ = ["Body"]
+__all__ = ["Body", "may_fail"]
 
 _NEW_JOB = """\
 # Another job: its processes are new, and no plans are in their caches.
@@ -50,7 +50,7 @@ class Body:
                 variable = line.partition(" = ")[0]
                 self._there = {other for other in self._there if other.partition(" = ")[0] != variable} | {line}
                 lines.append(line)
-        return [*lines, *self._counted(plan)]
+        return [*lines, *self.counted(plan)]
 
     def step(self, plan: StepPlan) -> list[str]:
         """A step, which ends; one that is overtaken has only been called then."""
@@ -64,9 +64,10 @@ class Body:
     def ended(self, plan: StepPlan) -> list[str]:
         """The end of a step that was overtaken."""
         end = ["ended.set()", *may_fail(plan, result_lines(plan)), *_mended(plan)]
-        return [*self._counted(plan), *on_its_ranks(plan, plan.name, end), *_all_together(plan)]
+        return [*self.counted(plan), *on_its_ranks(plan, plan.name, end), *_all_together(plan)]
 
-    def _counted(self, plan: StepPlan) -> list[str]:
+    def counted(self, plan: StepPlan) -> list[str]:
+        """The statement that says which step it is, where that matters."""
         return [f"step = {plan.number}"] if self._counts else []
 
 

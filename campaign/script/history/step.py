@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from properties.ledger import LedgerEntry
 from properties.oracle import expected
@@ -40,6 +41,8 @@ class StepPlan(Plan):
     fails_in: frozenset[str] = frozenset()
     again: frozenset[Key] = frozenset()
     overtaken: bool = False
+    result: tuple[str, ...] = ()
+    then: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[Name, ...]:
@@ -87,6 +90,16 @@ class StepPlan(Plan):
         return self.overtaken
 
     @property
+    def attempted(self) -> list[str]:
+        """The end of its upload, where it was overtaken."""
+        return list(self.result)
+
+    @property
+    def afterwards(self) -> list[str]:
+        """The end of the upload that it has overtaken."""
+        return list(self.then)
+
+    @property
     def ranks(self) -> int:
         """Those of the script."""
         return self.job[0]
@@ -112,11 +125,21 @@ class StepPlan(Plan):
         return self.seen.returned
 
 
-def plans_of(history: History, outcome: HistoryOutcome, steps: list[int], *, below: bool) -> list[StepPlan]:
-    """The plans of those steps, in the order in which they begin; with checkpoints ``below`` the script's own path."""
+def plans_of(
+    history: History,
+    outcome: HistoryOutcome,
+    steps: list[int],
+    *,
+    below: bool,
+    must: Mapping[int, set[str]] = MappingProxyType({}),
+) -> list[StepPlan]:
+    """The plans of those steps, in the order in which they begin; with checkpoints ``below`` the script's own path.
+
+    ``must`` says of a step what must fail in it, beside what did.
+    """
     uses, held = uses_of(history, outcome, steps), tensors_again(history, steps)
     shared = shared_steps(history, outcome, steps)
-    reached = {index: _reached(history, outcome, index) for index in steps}
+    reached = {index: _reached(history, outcome, index) | must.get(index, set()) for index in steps}
     job = _job(history, steps)
     places = {history.steps[index].at for index in steps}
     plans = []

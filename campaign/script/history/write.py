@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from properties.history_issues import find_history_issue
 from properties.history_story import sight_before
@@ -15,6 +15,7 @@ from worlds.example import ExampleWorld
 from worlds.histories import Save
 from worlds.outcome import Outcome
 
+from ..calls import result_lines
 from ..extensions import extension_blocks
 from ..faults import fault_blocks
 from ..files import file_blocks, new_directory
@@ -30,10 +31,10 @@ from ..state import state_helpers
 from ..text import joined
 from ..write import operation_lines, write_script
 from .alone import verdict_alone
-from .body import Body
+from .body import Body, may_fail
 from .ending import ending_blocks, ending_lines
 from .header import header_of
-from .step import StepPlan, ends_late, of_verdict, plans_of
+from .step import StepPlan, of_verdict, plans_of
 
 __all__ = ["write_history_script"]
 
@@ -64,17 +65,25 @@ class _Job:
 def _write(breach: HistoryBreach) -> str:
     history, last = breach.history, breach.step
     if history.is_overtaken(last) and len(breach.outcome.steps) == last + 1:
-        raise CannotWrite("there is no script yet for a save that is overtaken, but by what it writes")
-    if last and ends_late(history, breach.outcome, last - 1):
-        raise CannotWrite("there is no script yet for a step that goes wrong while it overtakes a save")
+        raise CannotWrite("there is no script yet for a save that is overtaken, and never ends")
     places = sorted({*history.order[: history.order.index(last) + 1], *range(last)})
-    plans = plans_of(history, breach.outcome, places, below=breach.kind is MemoryShows)
-    end, sight = plans[last], sight_before(history, breach.outcome, last)
+    below = breach.kind is MemoryShows
+    plans = plans_of(history, breach.outcome, places, below=below)
     judged = _judged(breach, plans)
+    if judged is not None:
+        must = {fault.hook.partition(".")[0] for fault in judged.faults(judged.name)}
+        plans = plans_of(history, breach.outcome, places, below=below, must={last: must})
+        judged = _judged(breach, plans)
+    end, sight = plans[last], sight_before(history, breach.outcome, last)
     body = Body(history, plans)
     statements = [*_before(body, plans[:last])]
     if judged is None:
+        if last and plans[last - 1].is_overtaken:
+            raise CannotWrite("there is no script yet for what a step writes, or loads, that overtakes a save")
         statements.append(ending_lines(breach, body, end, plans[last + 1 :], sight))
+    elif end.is_overtaken:
+        overtaking = (line for plan in plans[last + 1 :] for line in body.step(plan))
+        statements += [[*body.step(end), *overtaking], [*body.counted(end), *operation_lines(judged, judged.name)]]
     else:
         statements.append([*body.before(judged), *operation_lines(judged, judged.name)])
     job = _job(plans, judged)
@@ -112,8 +121,13 @@ def _judged(breach: HistoryBreach, plans: Sequence[StepPlan]) -> StepPlan | None
     judged = of_verdict(end, verdict, find_history_issue(breach), before)
     if not (judged.compares_outcome or judged.kind is UnexpectedFailure or checks_metadata(judged)):
         return None
+    overtaken = plans[breach.step - 1] if breach.step else end
+    if (end.is_overtaken or overtaken.is_overtaken) and checks_metadata(judged):
+        raise CannotWrite("there is no script yet for the metadata of a save that is overtaken, or overtakes another")
     if end.is_overtaken:
-        raise CannotWrite("there is no script yet for a save that is overtaken, but by what it writes")
+        return replace(judged, result=("ended.set()", *result_lines(end)))
+    if overtaken.is_overtaken:
+        return replace(judged, then=("ended.set()", *may_fail(overtaken, result_lines(overtaken))))
     return judged
 
 
