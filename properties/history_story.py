@@ -11,17 +11,16 @@ from worlds.histories import History, HistoryOutcome, Load, Save, Step, StepOutc
 from .history_model import Sight, sight_text, walk
 from .verdict import describe_ranks, rank_text, ranks_text
 
-__all__ = ["story"]
+__all__ = ["sight_before", "story"]
 
 
 def story(history: History, outcome: HistoryOutcome, last: int) -> Iterator[str]:
     """The history as Python, and then its steps until the ``last`` one ends, each with what its ranks saw."""
     yield from f"history = {pretty(history)}".splitlines()
     yield ""
-    steps = list(zip(history.steps, outcome.steps, strict=False))
-    sights = dict(walk(history, {index: _returned(*pair) for index, pair in enumerate(steps)}))
+    sights = _sights(history, outcome)
     ended = history.order[: history.order.index(last) + 1]
-    for index, (step, seen) in enumerate(steps):
+    for index, (step, seen) in enumerate(zip(history.steps, outcome.steps, strict=False)):
         if index in ended:
             begins = history.begins_job(index) and index > 0
             yield f"step {index + 1}: {_told(step, seen, sights[index], begins=begins)}"
@@ -29,6 +28,16 @@ def story(history: History, outcome: HistoryOutcome, last: int) -> Iterator[str]
                 yield f"        {ranks}: {text}"
             if index == last:
                 yield from _alone(seen)
+
+
+def sight_before(history: History, outcome: HistoryOutcome, index: int) -> Sight:
+    """What may be seen before that step, at its own checkpoint."""
+    return _sights(history, outcome)[index]
+
+
+def _sights(history: History, outcome: HistoryOutcome) -> dict[int, Sight]:
+    steps = zip(history.steps, outcome.steps, strict=False)
+    return dict(walk(history, {index: _returned(*pair) for index, pair in enumerate(steps)}))
 
 
 def _alone(seen: StepOutcome) -> Iterator[str]:

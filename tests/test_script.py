@@ -32,7 +32,7 @@ from properties.ledger import torch_release
 from properties.planning.known_issues import PLANNING_ISSUES
 from properties.verdict import Breach, Verdict
 from properties.violations import Violation
-from strategies import scenarios, tensor_entries
+from strategies import histories, scenarios, stored_histories, tensor_entries
 from tests.script_bugs import BUGS, Bug, planted_here
 from tests.script_files import CALLS, FAIL, MIXED, ONE, PARTLY
 from tests.script_runs import command_of
@@ -50,6 +50,7 @@ from worlds import (
 )
 from worlds.errors import ERRORS
 from worlds.file_faults import file_errors
+from worlds.histories import History
 from worlds.outcome import MetadataRecord
 from worlds.parts import Box
 from worlds.program import default_metadata
@@ -141,7 +142,7 @@ def _scripts_of_files(world: SimulatedWorld) -> Iterator[tuple[str, str]]:
     for number, scenario in enumerate((*failing, *FAIL.values())):
         yield f"files-{number}", write_script(verdict_of(scenario, world))
     for number, history in enumerate(MIXED.values()):
-        yield f"history-{number}", write_history_script(find_history_breaches(history, world)[-1])
+        yield f"history-{number}", write_history_script(find_history_breaches(history, world)[-1], world)
 
 
 @pytest.mark.thorough
@@ -159,7 +160,16 @@ def test_scripts_pass_the_linter(world: SimulatedWorld, processes: ProcessWorld,
             with suppress(CannotWrite):
                 written[f"drawn-{len(written)}"] = write_script(verdict_of(scenario, world))
 
+    @settings(max_examples=60)
+    @given(history=histories(max_world_size=2) | stored_histories(max_world_size=2))
+    def draw_history(history: History) -> None:
+        if all(len(repr(entry.key)) < 22 for entry in history.entries):
+            for breach in find_history_breaches(history, world):
+                with suppress(CannotWrite):
+                    written[f"history-drawn-{len(written)}"] = write_history_script(breach, world)
+
     draw()
+    draw_history()
     for name, script in written.items():
         (tmp_path / f"{name}.py").write_text(script, encoding="utf-8")
     lint = [ruff, "check", "--no-cache", "--config", str(ROOT / "pyproject.toml"), "--output-format=concise", "."]

@@ -85,7 +85,7 @@ def test_real_ranks_fail_as_those_of_the_world(name: str, world: SimulatedWorld,
 @pytest.mark.parametrize("name", MIXED)
 def test_script_shows_what_a_history_mixes(name: str, world: SimulatedWorld, tmp_path: Path) -> None:
     (breach,) = find_history_breaches(MIXED[name], world)
-    script = write_history_script(breach)
+    script = write_history_script(breach, world)
     check_text(script)
     run = run_script(script, tmp_path)
     assert run.status == 1, run.output
@@ -117,7 +117,7 @@ def test_script_shows_a_planted_bug_of_a_history(name: str, world: SimulatedWorl
     history = History((TORN,), BLAMES[name])
     assert not find_history_breaches(history, world)
     with planted_here(bug):
-        script = write_history_script(find_history_breaches(history, world)[-1])
+        script = write_history_script(find_history_breaches(history, world)[-1], world)
     check_text(script)
     for place, plants in (("with", [bug.plant]), ("without", [])):
         (tmp_path / place).mkdir()

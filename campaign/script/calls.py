@@ -12,12 +12,13 @@ from .faults import failing_class
 from .files import file_faults, on_failing_files
 from .known import CannotWrite
 from .plan import EarlierSave, Name, Plan
-from .races import late_writer
+from .races import first_method, late_writer
 from .state import overwrite_lines, state_name
 from .storage import StorageClass, storage_class
 from .text import Code, Items, headed, quoted, render
+from .use import Use
 
-__all__ = ["call_code", "function_name"]
+__all__ = ["call_code", "function_name", "result_lines"]
 
 
 def call_code(plan: Plan, name: Name, *, head: str = "") -> str:
@@ -25,8 +26,9 @@ def call_code(plan: Plan, name: Name, *, head: str = "") -> str:
     operation = plan.scenario.operation(name)
     if plan.by == "broadcast" and name == "save":
         return f"torch.save({state_name(plan, name)}, {plan.path})"
-    storage = _storage(plan, name)
-    planner = _planner(plan, name)
+    made: list[str] = []
+    storage = _kept(plan, name, "writer" if name == "save" else "reader", _storage(plan, name), made)
+    planner = _kept(plan, name, "planner", _planner(plan, name), made)
     arguments: list[Code] = [state_name(plan, name)]
     if operation.api != "legacy":
         if operation.tells_path:
@@ -39,8 +41,24 @@ def call_code(plan: Plan, name: Name, *, head: str = "") -> str:
         arguments.append(headed("planner=", planner))
     arguments += _where(plan, name, operation)
     if operation.uploads:
-        return "\n".join(_asynchronous(plan, arguments, head))
-    return render(Items(f"{head}dcp.{function_name(operation, name)}(", tuple(arguments)))
+        return "\n".join([*made, *_asynchronous(plan, arguments, head)])
+    return "\n".join([*made, render(Items(f"{head}dcp.{function_name(operation, name)}(", tuple(arguments)))])
+
+
+def _kept(plan: Plan, name: Name, kind: str, code: Code | None, made: list[str]) -> Code | None:
+    """The variable that it is in, where it is used again; what is ``made`` for that comes first."""
+    waits = kind == "writer" and plan.is_overtaken
+    use = plan.uses.get(kind, Use("slow_writer", is_new=True, is_last=True) if waits else None)
+    if use is None or code is None:
+        return code
+    if use.is_new:
+        made.append(render(headed(f"{use.variable} = ", code)))
+    elif kind != "planner" and file_faults(plan, name):
+        made.append(render(on_failing_files(plan, name, use.variable)))
+    if waits:
+        method = f"{use.variable}.{first_method(plan)}"
+        made.append(f"{method} = late({method})")
+    return use.variable
 
 
 def _asynchronous(plan: Plan, arguments: list[Code], head: str) -> list[str]:
@@ -48,24 +66,48 @@ def _asynchronous(plan: Plan, arguments: list[Code], head: str) -> list[str]:
     if plan.in_flight:
         return _in_flight(plan, arguments)
     kind = plan.scenario.save.stager
-    lines, close = (["overwritten = threading.Event()"] if plan.overwrites else []), []
+    lines = ["overwritten = threading.Event()"] if plan.overwrites else []
     if kind != "writer":
-        options = (
-            "use_pinned_memory=False",
-            f"use_shared_memory={'shared' in kind}",
-            f"use_async_staging={'background' in kind}",
-            "use_non_blocking_copy=False",
-        )
-        lines.append(render(Items("stager = DefaultStager(", (Items("StagingOptions(", options),))))
-        arguments, close = [*arguments, "async_stager=stager"], ["stager.close()"]
-    upload = "response.upload_completion" if "background" in kind else "upload"
-    lines.append(render(Items(f"{upload.split('.')[0]} = dcp.async_save(", tuple(arguments))))
+        stager = _stager(plan)
+        if stager.is_new:
+            options = (
+                "use_pinned_memory=False",
+                f"use_shared_memory={'shared' in kind}",
+                f"use_async_staging={'background' in kind}",
+                "use_non_blocking_copy=False",
+            )
+            lines.append(render(Items(f"{stager.variable} = DefaultStager(", (Items("StagingOptions(", options),))))
+        arguments = [*arguments, f"async_stager={stager.variable}"]
+    called = _upload(plan)
+    lines.append(render(Items(f"{called} = dcp.async_save(", tuple(arguments))))
     if "background" in kind:
         is_synchronized = "synchronized" in kind
-        lines.append("stager.synchronize_staging()" if is_synchronized else "response.staging_completion.result()")
+        staged = f"{_stager(plan).variable}.synchronize_staging()"
+        lines.append(staged if is_synchronized else f"{called}.staging_completion.result()")
     if plan.overwrites:
         lines += [*overwrite_lines(plan), "overwritten.set()"]
-    return [*lines, f"{head}{upload}.result()", *close]
+    return lines if plan.is_overtaken else [*lines, *result_lines(plan, head=head)]
+
+
+def result_lines(plan: Plan, *, head: str = "") -> list[str]:
+    """The wait for an upload, and the end of what has staged it."""
+    kind = plan.scenario.save.stager
+    completed = ".upload_completion" if "background" in kind else ""
+    close = [f"{_stager(plan).variable}.close()"] if kind != "writer" and _stager(plan).is_last else []
+    return [f"{head}{_upload(plan)}{completed}.result()", *close]
+
+
+def _upload(plan: Plan) -> str:
+    """The variable of what async_save returns."""
+    if plan.is_overtaken:
+        return "slow"
+    return "response" if "background" in plan.scenario.save.stager else "upload"
+
+
+def _stager(plan: Plan) -> Use:
+    """The stager of an upload, which is closed after that, unless it is used again."""
+    alone = Use("slow_stager" if plan.is_overtaken else "stager", is_new=True, is_last=True)
+    return plan.uses.get("stager", alone)
 
 
 def _in_flight(plan: Plan, arguments: list[Code]) -> list[str]:
@@ -106,7 +148,7 @@ def _planner(plan: Plan, name: Name) -> Code | None:
     failing = failing_class(plan, name, "planner")
     if plan.by == "broadcast":
         return Items("DynamicMetaLoadPlanner(", tuple(options))
-    if failing is None and not options:
+    if failing is None and not options and "planner" not in plan.uses:
         return None
     return Items(f"{failing or f'dcp.Default{kind}Planner'}(", tuple(options))
 
@@ -142,7 +184,8 @@ def _storage(plan: Plan, name: Name) -> Code | None:
     if any(fault.call.endswith(".fsync") for fault in files) and not plan.scenario.writer.sync_files:
         options.append("sync_files=False")
     operation = plan.scenario.operation(name)
-    found = plan.scenario.storage == FILE_SYSTEM and operation.tells_path
+    kept = plan.is_overtaken or bool({"writer", "reader"}.intersection(plan.uses))
+    found = plan.scenario.storage == FILE_SYSTEM and operation.tells_path and not kept
     if operation.by_path or (found and failing is None and not options and not stages and not files):
         return None
     return on_failing_files(plan, name, Items(f"{failing or kind.name}(", (_path(plan, name), *options)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from .ranks import rank_condition
 from .storage import Side, storage_class
 from .text import indented
 
-__all__ = ["failing_class", "fault_blocks", "hook_base", "hook_text", "override", "stateful_class"]
+__all__ = ["failing_class", "fault_blocks", "hook_base", "hook_text", "in_step_alone", "override", "stateful_class"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def failing_class(plan: Plan, name: Name, prefix: str) -> str | None:
     """The class that an operation uses for ``writer``, ``reader`` or ``planner``; none where it is DCP's own."""
     if name == "save" and prefix in plan.given:
         return prefix
-    has_faults = any(fault.hook.startswith(f"{prefix}.") for fault in plan.faults(name))
+    has_faults = prefix in plan.failing_kinds or any(fault.hook.startswith(f"{prefix}.") for fault in plan.faults(name))
     return _owner(plan.scenario.storage, name, prefix).subclass if has_faults else None
 
 
@@ -95,9 +95,9 @@ def hook_text(plan: Plan, fault: Fault | FileFault | RequestFault) -> str:
     return f"{_owner(plan.scenario.storage, fault.operation, prefix).base.__name__}.{method}"
 
 
-def fault_blocks(plan: Plan) -> list[str]:
-    """The classes of the exceptions and the subclasses that raise them."""
-    faults = [fault for name in plan.names for fault in plan.faults(name)]
+def fault_blocks(*plans: Plan) -> list[str]:
+    """The classes of the exceptions and the subclasses that raise them, in any of the steps that use these."""
+    faults = [fault for plan in plans for name in plan.names for fault in plan.faults(name)]
     for fault in faults:
         if fault.through not in ("call", "future"):
             raise CannotWrite(f"there is no script for a fault through the {fault.through} yet")
@@ -107,17 +107,26 @@ def fault_blocks(plan: Plan) -> list[str]:
         blocks = []
     sources = [block for fault in faults for block in error_class(fault).split("\n\n\n") if block]
     blocks += dict.fromkeys(sources)
-    if any(plan.has_stateful(name) for name in plan.names):
+    if any(plan.has_stateful(name) for plan in plans for name in plan.names):
         blocks.append(_STATEFUL)
-    if plan.passed:
+    if any(plan.passed for plan in plans):
         blocks.append("passed = []")
-    for name in plan.names:
-        by_prefix: dict[str, list[Fault]] = {}
-        for fault in plan.faults(name):
-            by_prefix.setdefault(fault.hook.split(".")[0], []).append(fault)
-        for prefix, mine in by_prefix.items():
-            blocks.append(_subclass(plan, _owner(plan.scenario.storage, name, prefix), mine))
+    by_owner: dict[tuple[Name, str], list[_Failure]] = {}
+    for plan in plans:
+        for name in plan.names:
+            for fault in plan.faults(name):
+                prefix = fault.hook.split(".")[0]
+                by_owner.setdefault((name, prefix), []).append(
+                    _Failure(plan, fault, in_step_alone(plans, name, prefix))
+                )
+    blocks += [_subclass(_owner(mine[0].plan.scenario.storage, *key), mine) for key, mine in by_owner.items()]
     return blocks
+
+
+def in_step_alone(plans: Sequence[Plan], name: Name, prefix: str) -> bool:
+    """Whether what fails does so in one step of several that use its class."""
+    uses = [plan for plan in plans if name in plan.names and failing_class(plan, name, prefix) is not None]
+    return len(uses) > 1
 
 
 def _owner(storage: str, name: str, prefix: str) -> _Owner:
@@ -130,18 +139,27 @@ def _owner(storage: str, name: str, prefix: str) -> _Owner:
     return _OWNERS[name, prefix]
 
 
-def _subclass(plan: Plan, owner: _Owner, faults: Sequence[Fault]) -> str:
-    by_method: dict[str, list[Fault]] = {}
-    for fault in faults:
-        by_method.setdefault(fault.hook.split(".")[1], []).append(fault)
-    methods = ["\n".join(indented(_method(plan, owner, method, mine))) for method, mine in by_method.items()]
+@dataclass(frozen=True)
+class _Failure:
+    """A fault, the plan that has it, and whether it is there in one step of several."""
+
+    plan: Plan
+    fault: Fault
+    in_step_alone: bool
+
+
+def _subclass(owner: _Owner, failures: Sequence[_Failure]) -> str:
+    by_method: dict[str, list[_Failure]] = {}
+    for failure in failures:
+        by_method.setdefault(failure.fault.hook.split(".")[1], []).append(failure)
+    methods = ["\n".join(indented(_method(owner, method, mine))) for method, mine in by_method.items()]
     return f"class {owner.subclass}({owner.name}):\n" + "\n\n".join(methods)
 
 
-def _method(plan: Plan, owner: _Owner, method: str, faults: Sequence[Fault]) -> list[str]:
+def _method(owner: _Owner, method: str, failures: Sequence[_Failure]) -> list[str]:
     head, call = override(owner.base, method)
-    in_call = _raises(plan, [fault for fault in faults if fault.through == "call"], _raise)
-    in_future = _raises(plan, [fault for fault in faults if fault.through == "future"], _fail_future)
+    in_call = _raises([failure for failure in failures if failure.fault.through == "call"], _raise)
+    in_future = _raises([failure for failure in failures if failure.fault.through == "future"], _fail_future)
     body = [*in_call[0]]
     if in_call[1]:  # every rank has raised
         pass
@@ -181,18 +199,22 @@ def _passed(parameter: inspect.Parameter) -> str:
     return f"**{parameter.name}" if parameter.kind is parameter.VAR_KEYWORD else parameter.name
 
 
-def _raises(plan: Plan, faults: Sequence[Fault], raising: Any) -> tuple[list[str], bool]:
-    """Statements that fail on the ranks of ``faults``, and whether those are all that call the hook."""
-    members = plan.members(faults[0].operation) if faults else ()
-    by_statements: dict[tuple[str, ...], list[int]] = {}
-    for fault in faults:
-        passed = (f'passed.append("{fault.hook.split(".")[1]}")',) if fault in plan.passed else ()
-        by_statements.setdefault((*passed, *raising(fault)), []).append(members[fault.rank])
+def _raises(failures: Sequence[_Failure], raising: Callable[[Fault], tuple[str, ...]]) -> tuple[list[str], bool]:
+    """Statements that fail on the ranks of ``failures``, and whether those are all that call the hook."""
+    by_statements: dict[tuple[str, tuple[str, ...]], list[_Failure]] = {}
+    for failure in failures:
+        fault = failure.fault
+        passed = (f'passed.append("{fault.hook.split(".")[1]}")',) if fault in failure.plan.passed else ()
+        when = f"step == {failure.plan.step}" if failure.in_step_alone else ""
+        by_statements.setdefault((when, (*passed, *raising(fault))), []).append(failure)
     lines = []
-    for statements, ranks in by_statements.items():
-        if len(ranks) == len(members):
+    for (when, statements), mine in by_statements.items():
+        members = mine[0].plan.members(mine[0].fault.operation)
+        ranks = sorted(members[failure.fault.rank] for failure in mine)
+        who = "" if len(ranks) == len(members) else rank_condition("dist.get_rank()", ranks)
+        if not when and not who:
             return list(statements), True
-        lines += [f"if {rank_condition('dist.get_rank()', sorted(ranks))}:", *indented(statements)]
+        lines += [f"if {' and '.join(filter(None, (when, who)))}:", *indented(statements)]
     return lines, False
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from properties.history_issues import HISTORY_ISSUES, HistoryIssue, find_history_breaches
+from properties.history_issues import HISTORY_ISSUES, HistoryIssue, find_history_breaches, find_history_issue
 from properties.judge_killed import judge_killed
 from properties.judge_misuse import MisuseBreach, judge_misuse
 from properties.judge_quantized import judge_quantized
@@ -120,7 +120,7 @@ def write_case_script(case: RealCase, world: ProcessWorld, matches: Callable[[An
     """The script of what is wrong in a case; ``None`` where nothing is.
 
     Of what several things can be wrong with, a training or a wrong argument, the first that ``matches``, or else the
-    first that is new.
+    first that is new; of a history the first that is new, if any is.
     """
     match case:
         case KilledScenario():
@@ -130,7 +130,7 @@ def write_case_script(case: RealCase, world: ProcessWorld, matches: Callable[[An
         case Quantized():
             return _written(write_quantized_script, judge_quantized(case, run_quantized(world, case)))
         case History():
-            return _written(write_history_script, next(iter(find_history_breaches(case, world)), None))
+            return _write_history(case, world)
         case Rebuilding():
             return _written(write_rebuilding_script, judge_rebuilding(case, run_rebuilding(world, case)))
         case Misuse():
@@ -143,6 +143,13 @@ def write_case_script(case: RealCase, world: ProcessWorld, matches: Callable[[An
             return _written(write_training_script, next(filter(matches or _is_new, found), None))
     plain, cached = (run_sequence(world, case, caching=caching) for caching in (False, True))
     return _written(write_sequence_script, compare_caching(case, plain, cached))
+
+
+def _write_history(history: History, world: ProcessWorld) -> str | None:
+    breaches = find_history_breaches(history, world)
+    new = (breach for breach in breaches if find_history_issue(breach) is None)
+    breach = next(new, breaches[0] if breaches else None)
+    return None if breach is None else write_history_script(breach, world)
 
 
 def _find_breach_of_pair(pair: SideBySide, world: ProcessWorld) -> SideBySideBreach | None:

@@ -63,17 +63,17 @@ def metadata_checks(plan: Plan) -> list[str]:
         raise CannotWrite("there is no script for the metadata of a save with use_collectives=False yet")
     reader = storage_class(plan.scenario.storage, "reader").name
     if plan.kind is MetadataUnreadable:
-        return [f"{reader}(path).read_metadata()"]
+        return [f"{reader}({plan.path}).read_metadata()"]
     if plan.is_metadata_alone:
         return ["metadata = _create_default_local_metadata(state_dict)", *_checks(plan)]
-    return [f"metadata = {reader}(path).read_metadata()", *_checks(plan)]
+    return [f"metadata = {reader}({plan.path}).read_metadata()", *_checks(plan)]
 
 
 def _checks(plan: Plan) -> list[str]:
     if plan.kind is BadChunks:
         return [_TILING]
     if plan.kind is BadStorageIndex:
-        return [_INDEX]
+        return [_INDEX.replace("join(path,", f"join({plan.path},")]
     if plan.kind is MetadataWrong:
         return _names(plan)
     if plan.kind is Disagreement:

@@ -101,7 +101,7 @@ def compared_call(plan: Plan, state: list[str]) -> list[str]:
     """The state dict, the last call, what it did on this rank in ``seen``, and the comparison with what it must do."""
     everywhere = plan.in_all_ranks(plan.last)
     lines = [*state] if everywhere else []
-    lines += [] if _compares_ranks(plan) else [f"expected = {quoted(expected_text(plan))}"]
+    lines += [] if _compares_ranks(plan) else [_broken(f"expected = {quoted(expected_text(plan))}")]
     if plan.hangs or not everywhere:
         lines.append("seen = None")
     call = [] if everywhere else [*state]
@@ -118,6 +118,15 @@ def compared_call(plan: Plan, state: list[str]) -> list[str]:
         what = "f\"went on to {', '.join(passed)}\""
         lines.append(f"if passed:\n    sys.exit({what})")
     return lines
+
+
+def _broken(line: str) -> str:
+    """A statement whose text is on two lines where it is too long for one, so that no formatter joins them."""
+    before, here, after = line.partition(" naming {")
+    if len(line) <= 120 or not here:
+        return line
+    variable, _, text = before.partition(" = ")
+    return "\n".join([f"{variable} = (", *indented([f'{text} naming "', f'"{{{after}']), ")"])
 
 
 def _attempt(plan: Plan) -> list[str]:

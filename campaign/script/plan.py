@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Literal
 
 from properties.ledger import LedgerEntry
@@ -28,7 +30,7 @@ from properties.violations import (
     WrongPhase,
     WrongRanks,
 )
-from worlds.entries import Nested, Path, TensorEntry
+from worlds.entries import Key, Nested, Path, TensorEntry
 from worlds.faults import Fault
 from worlds.operations import Operation
 from worlds.outcome import OperationOutcome, Outcome
@@ -38,6 +40,7 @@ from worlds.state_tree import Leaf, children
 
 from .known import CannotWrite
 from .text import Code
+from .use import Use
 
 __all__ = ["EarlierSave", "Name", "Plan"]
 
@@ -165,6 +168,31 @@ class Plan:
     def given(self) -> frozenset[str]:
         """Those of ``writer`` and ``planner`` whose class is in a variable of that name."""
         return frozenset()
+
+    @property
+    def uses(self) -> Mapping[str, Use]:
+        """By ``writer``, ``reader``, ``planner`` and ``stager``: what of them is in a variable, to be used again."""
+        return MappingProxyType({})
+
+    @property
+    def failing_kinds(self) -> frozenset[str]:
+        """Those of them whose class is one that fails, though it may be in another step."""
+        return frozenset()
+
+    @property
+    def held(self) -> frozenset[Key]:
+        """The entries whose tensors are those of the state dict before, with other values."""
+        return frozenset()
+
+    @property
+    def step(self) -> int | None:
+        """Its number, where it is one of several steps."""
+        return None
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether it is an upload that is waited for when another step has ended."""
+        return False
 
     @property
     def ranks(self) -> int:

@@ -10,7 +10,7 @@ from .known import CannotWrite
 from .plan import Plan
 from .storage import storage_class
 
-__all__ = ["late_writer", "late_writer_class", "thread_classes", "thread_order"]
+__all__ = ["first_method", "late_writer", "late_writer_class", "thread_classes", "thread_order"]
 
 _THREADS_FIRST = '''\
 class EagerThread(threading.Thread):
@@ -39,6 +39,17 @@ class LateWriter({base}):
     def {begin}:
         overwritten.wait(timeout=60)
         return super().{goes_on}'''
+
+
+_OVERTAKEN = '''\
+def late(method):
+    """How far an upload gets meanwhile is a race. Here it begins when the next step has ended."""
+
+    def begin(*args, **kwargs):
+        ended.wait(timeout=60)
+        return method(*args, **kwargs)
+
+    return begin'''
 
 
 _TWO_UPLOADS = '''\
@@ -82,6 +93,8 @@ def late_writer_class(plan: Plan) -> list[str]:
     begin, goes_on = _TOLD if told else _ASKED
     if plan.overwrites:
         return [_LATE_UPLOAD.format(base=base, begin=begin, goes_on=goes_on)]
+    if plan.is_overtaken:
+        return [_OVERTAKEN]
     if plan.in_flight:
         if not told:
             raise CannotWrite("there is no script for two uploads by their storage alone yet")
@@ -90,6 +103,12 @@ def late_writer_class(plan: Plan) -> list[str]:
         first = plan.members("save")[0]
         return [_LATE_RANKS.format(base=base, first=first, seconds=_SECONDS, begin=begin, goes_on=goes_on)]
     return []
+
+
+def first_method(plan: Plan) -> str:
+    """The name of the first method that a save calls of its writer."""
+    begin, _ = _TOLD if plan.scenario.save.named_by != "storage" else _ASKED
+    return begin.partition("(")[0]
 
 
 def late_writer(plan: Plan) -> str | None:
@@ -114,6 +133,8 @@ def _finds_a_checkpoint(seen: RankOutcome) -> bool:
 
 def _orders_threads(plan: Plan) -> bool:
     """Whether the order of the writer's threads decides on the outcome."""
+    if plan.step is not None and plan.kind is not None and plan.scenario.writer.thread_count > 1:
+        return True  # what goes wrong after other saves may do so in any of them
     places = [fault.place for fault in plan.faults("save")] + [fault.place for fault in file_faults(plan, "save")]
     return plan.scenario.writer.thread_count > 1 and any(place.per_item for place in places)
 

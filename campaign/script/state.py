@@ -28,6 +28,7 @@ __all__ = [
     "is_left",
     "is_same",
     "overwrite_lines",
+    "placeholder",
     "state_block",
     "state_helpers",
     "state_name",
@@ -244,7 +245,7 @@ def _module(plan: Plan, name: Name, value: Value) -> list[str]:
 
 def _object(plan: Plan, leaf: Leaf, entry: ObjectEntry, name: Name, head: str) -> Code:
     if name == "load":
-        return head + _placeholder(entry)
+        return head + placeholder(entry)
     if plan.fill is not None:
         return head + plan.fill
     # What the caller goes on to change is none of what was saved, which it is compared with.
@@ -252,7 +253,8 @@ def _object(plan: Plan, leaf: Leaf, entry: ObjectEntry, name: Name, head: str) -
     return f"{head}saved[{quoted(leaf.fqn)}]" if is_saved else object_code(entry, head=head)
 
 
-def _placeholder(entry: ObjectEntry) -> str:
+def placeholder(entry: ObjectEntry) -> str:
+    """What an object is loaded in the place of."""
     if entry.form == "instance":
         return _PLACEHOLDER
     return "None" if entry.value is not None else '"not loaded"'
@@ -290,7 +292,7 @@ def content_checks(plan: Plan, name: Name, variable: str) -> list[str]:
     for leaf in plan.leaves(name):
         place = place_of(plan, variable, leaf.path)
         if isinstance(leaf.entry, ObjectEntry) and is_left(plan, leaf):
-            was = _placeholder(leaf.entry)
+            was = placeholder(leaf.entry)
             said = quoted(f"{leaf.fqn}: was not saved, was {was}, and is ")
             checks = [f"if repr({place}) != repr({was}):\n    sys.exit({said} + repr({place}))"]
         elif isinstance(leaf.entry, ObjectEntry):

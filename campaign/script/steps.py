@@ -15,10 +15,11 @@ from .values import dtype_arguments, shape_literal
 __all__ = ["can_count", "found_of", "target_of"]
 
 
-def can_count(dtype: str) -> bool:
-    """Whether 0 and 1 are two values of that dtype, and torch can say so."""
+def can_count(dtype: str, last: int = 1) -> bool:
+    """Whether 0, 1 and so on, to the ``last``, are values of that dtype, and torch can say so."""
+    numbers = list(range(last + 1))
     try:
-        return [torch.full((), step, dtype=DTYPES[dtype]).item() for step in (0, 1)] == [0, 1]
+        return [torch.full((), step, dtype=DTYPES[dtype]).item() for step in numbers] == numbers
     except (RuntimeError, NotImplementedError, TypeError):
         return False
 

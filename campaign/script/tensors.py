@@ -14,6 +14,7 @@ from .known import CannotWrite
 from .local_tensors import local_checks, local_helpers, local_tensor
 from .memory import copy_function, layout_of, memory_helpers, memory_of
 from .per_rank import is_everywhere
+from .places import key_literal
 from .plan import Name, Plan
 from .shards import shard_checks, shard_helper, sharded_tensor
 from .text import Code, Items, headed, quoted, render
@@ -123,7 +124,9 @@ def tensor_value(plan: Plan, leaf: Leaf, name: Name, *, head: str) -> Code:
     entry, layout = leaf.entry, layout_of(leaf, name)
     assert isinstance(entry, TensorEntry)
     content: Code
-    if plan.fill is not None:
+    if name == "save" and entry.key in plan.held:
+        content = f"state_dict[{key_literal(entry.key)}].fill_({plan.fill})"
+    elif plan.fill is not None:
         content = Items("torch.full(", (shape_literal(entry), plan.fill, f"dtype=torch.{entry.dtype}"))
     elif not plan.compares_content:
         make = "zeros" if math.prod(entry.shape) else "empty"  # torch cannot fill nothing with some dtypes

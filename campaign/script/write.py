@@ -26,7 +26,7 @@ from .state import content_block, state_block, state_helpers
 from .tensors import mesh_lines
 from .text import indented, joined
 
-__all__ = ["may_fail", "write_plan", "write_script"]
+__all__ = ["operation_lines", "write_plan", "write_script"]
 
 _FAILED = """\
 except dcp.CheckpointException as error:
@@ -65,7 +65,7 @@ def write_plan(plan: Plan) -> str:
         _statements([*set_up(plan), *new_directory([plan, *plan.earlier]), *_meshes(plan)]),
         _statements(content_block(plan)),
         *(_statements(_earlier_save(save)) for save in plan.earlier),
-        *(_statements(_operation(plan, name)) for name in plan.names),
+        *(_statements(operation_lines(plan, name)) for name in plan.names),
     ]
     body = joined([block for block in blocks if block])
     imports = import_block(body)
@@ -96,18 +96,18 @@ def _meshes(plan: Plan) -> list[str]:
 
 
 def _earlier_save(save: EarlierSave) -> list[str]:
-    call = may_fail(save, [*state_block(save, "save"), call_code(save, "save")])
+    call = _may_fail(save, [*state_block(save, "save"), call_code(save, "save")])
     return [*group_lines(save, "save"), *on_its_ranks(save, "save", call)]
 
 
-def may_fail(save: Plan, lines: list[str]) -> list[str]:
+def _may_fail(save: Plan, lines: list[str]) -> list[str]:
     """The statements of a save before the one that matters, in which ranks are to fail if they do in ``save``."""
     if not save.faults("save") and not file_faults(save, "save"):
         return lines
     return ["try:", *indented(lines), *_FAILED.splitlines()]
 
 
-def _operation(plan: Plan, name: Name) -> list[str]:
+def operation_lines(plan: Plan, name: Name) -> list[str]:
     """The statements that save, or load, with what is compared where it is the last."""
     if name == "save" and plan.written is not None:
         return plan.written

@@ -1,0 +1,214 @@
+"""A step of a history, as a part of its script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from properties.ledger import LedgerEntry
+from properties.oracle import expected
+from properties.verdict import Verdict
+from worlds.entries import Key, Nested, TensorEntry
+from worlds.histories import History, HistoryOutcome
+from worlds.operations import Operation
+from worlds.outcome import OperationOutcome, Outcome, Raised
+from worlds.scenario import Scenario
+
+from ..known import CannotWrite, check_known
+from ..plan import Name, Plan
+from ..steps import can_count
+from ..use import Use
+from .alone import of_no_step
+from .used_again import shared_steps, tensors_again, uses_of
+
+__all__ = ["StepPlan", "ends_late", "of_verdict", "plan_alone", "plans_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepPlan(Plan):
+    """A save of values that are all the number of the step, or a load into zeros.
+
+    A job of more ranks than it takes is the script's, and whether that has a group.
+    """
+
+    name: Name
+    number: int
+    seen: OperationOutcome
+    place: str
+    job: tuple[int, bool]
+    kept: Mapping[str, Use]
+    fails_in: frozenset[str] = frozenset()
+    again: frozenset[Key] = frozenset()
+    overtaken: bool = False
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        """It alone."""
+        return (self.name,)
+
+    @property
+    def last(self) -> Name:
+        """As above."""
+        return self.name
+
+    @property
+    def step(self) -> int:
+        """Its number."""
+        return self.number
+
+    @property
+    def path(self) -> str:
+        """Its checkpoint's."""
+        return self.place
+
+    @property
+    def fill(self) -> str:
+        """The number of a save, and what no save has."""
+        return str(self.number if self.name == "save" else 0)
+
+    @property
+    def uses(self) -> Mapping[str, Use]:
+        """What it shares with other steps."""
+        return self.kept
+
+    @property
+    def failing_kinds(self) -> frozenset[str]:
+        """What fails in it, or in a step that uses the same."""
+        return self.fails_in
+
+    @property
+    def held(self) -> frozenset[Key]:
+        """What it has of the save before it."""
+        return self.again
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether the next step comes to its end before its upload begins."""
+        return self.overtaken
+
+    @property
+    def ranks(self) -> int:
+        """Those of the script."""
+        return self.job[0]
+
+    @property
+    def has_group(self) -> bool:
+        """Whether the script has a group."""
+        return self.job[1]
+
+    @property
+    def compares_content(self) -> bool:
+        """But for the number of a step, it does not matter."""
+        return False
+
+    @property
+    def is_metadata_alone(self) -> bool:
+        """Whether nothing was saved: it was, or read."""
+        return False
+
+    @property
+    def returned(self) -> bool:
+        """Whether it did on every rank."""
+        return self.seen.returned
+
+
+def plans_of(history: History, outcome: HistoryOutcome, steps: list[int], *, below: bool) -> list[StepPlan]:
+    """The plans of those steps, in the order in which they begin; with checkpoints ``below`` the script's own path."""
+    uses, held = uses_of(history, outcome, steps), tensors_again(history, steps)
+    shared = shared_steps(history, outcome, steps)
+    reached = {index: _reached(history, outcome, index) for index in steps}
+    job = _job(history, steps)
+    places = {history.steps[index].at for index in steps}
+    plans = []
+    for index in steps:
+        step = history.steps[index]
+        with_it = {kind: shared.get((index, kind), [index]) for kind in ("writer", "reader", "planner")}
+        plans.append(
+            StepPlan(
+                _verdict(history, outcome, index, job[0]),
+                name=step.name,
+                number=index + 1,
+                seen=outcome.steps[index].operation,
+                place=f'f"{{path}}/{step.at}"' if below or len(places) > 1 else "path",
+                job=job,
+                kept=uses[index],
+                fails_in=frozenset(_fail(history, reached, with_it, step.name)),
+                again=held.get(index, frozenset()),
+                overtaken=ends_late(history, outcome, index),
+            )
+        )
+    return plans
+
+
+def ends_late(history: History, outcome: HistoryOutcome, index: int) -> bool:
+    """Whether a step is overtaken, and has not failed already when async_save was called."""
+    if not history.is_overtaken(index) or index >= len(outcome.steps):
+        return history.is_overtaken(index)
+    seen = outcome.steps[index].operation
+    return seen.returned or all(isinstance(rank, Raised) and rank.failures for rank in seen.ranks)
+
+
+def of_verdict(plan: StepPlan, verdict: Verdict, issue: LedgerEntry | None, before: tuple[Scenario, ...]) -> StepPlan:
+    """The step as a plan of what is wrong with it by itself, after those before it."""
+    scenario = replace(of_no_step(verdict.scenario), earlier="nothing")
+    operation = _of_job(scenario.operation(plan.name), plan.ranks)
+    scenario = replace(scenario, save=operation) if plan.name == "save" else replace(scenario, load=operation)
+    check_known(scenario)
+    return replace(plan, verdict=replace(verdict, scenario=scenario), issue=issue, before=before)
+
+
+def plan_alone(plan: StepPlan) -> StepPlan:
+    """The save at a path where nothing is, with all that it uses new, and without plans that were kept."""
+    scenario = plan.scenario
+    uncached = replace(scenario, planner=replace(scenario.planner, enable_plan_caching=False))
+    alone = replace(plan.verdict, scenario=uncached)
+    return replace(
+        plan,
+        verdict=alone,
+        place='f"{path}/alone"',
+        kept={},
+        again=frozenset(),
+        overtaken=False,
+    )
+
+
+def _job(history: History, steps: list[int]) -> tuple[int, bool]:
+    operations = [history.steps[index].operation for index in steps]
+    return max(operation.world_size for operation in operations), any(operation.distributed for operation in operations)
+
+
+def _verdict(history: History, outcome: HistoryOutcome, index: int, ranks: int) -> Verdict:
+    step, seen = history.steps[index], outcome.steps[index].operation
+    scenario = replace(of_no_step(history.scenario(index)), earlier="nothing")
+    operation = _of_job(step.operation, ranks)
+    save = step.name == "save"
+    scenario = replace(scenario, save=operation) if save else replace(scenario, load=operation)
+    check_known(scenario)
+    for entry in scenario.entries:
+        if isinstance(entry, Nested) or (isinstance(entry, TensorEntry) and not can_count(entry.dtype, index + 1)):
+            raise CannotWrite("there is no script yet for a history of containers, or of such a dtype")
+    return Verdict(scenario, Outcome(seen) if save else Outcome(OperationOutcome(()), seen), expected(scenario))
+
+
+def _of_job(operation: Operation, ranks: int) -> Operation:
+    """The operation by the first ranks of a job of so many."""
+    if operation.world_size == ranks or not operation.distributed:
+        return operation
+    return replace(operation, members=tuple(range(operation.world_size)))
+
+
+def _reached(history: History, outcome: HistoryOutcome, index: int) -> set[str]:
+    """The kinds of what fails in a step."""
+    step, hits = history.steps[index], outcome.steps[index].operation.hits
+    return {step.faults[hit.index].hook.partition(".")[0] for hit in hits} if step.faults else set()
+
+
+def _fail(
+    history: History, reached: Mapping[int, set[str]], with_it: Mapping[str, list[int]], name: Name
+) -> Iterator[str]:
+    """The kinds of what fails in a step, or in another that uses the same; what is cached goes by a planner's class."""
+    for kind, indices in with_it.items():
+        cached = kind == "planner" and history.planner.enable_plan_caching
+        among = [index for index in reached if history.steps[index].name == name] if cached else indices
+        if any(kind in reached[index] for index in among):
+            yield kind
