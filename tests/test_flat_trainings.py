@@ -179,6 +179,15 @@ def test_save_takes_a_step_where_a_rank_has_no_element_at_all(world: SimulatedWo
         (
             Training(
                 (Embedding(2, tied=True),),
+                optimizer=Optimizer(variant=True),
+                saved=Side(TWO, 1, full=True, broadcast=True),
+                loaded=Side(calls="model first", full=True, meta=True),
+            ),
+            "flat-empty-groups-saved",
+        ),
+        (
+            Training(
+                (Embedding(2, tied=True),),
                 optimizer=Optimizer("ASGD"),
                 saved=Side(TWO, 1, full=True, broadcast=True),
                 loaded=Side(Parallelism(tensor=2), full=True),

@@ -39,7 +39,12 @@ def _broadcast_at_save(breach: TrainingBreach) -> bool:
     )
     tied = any(isinstance(layer, Embedding) and layer.tied for layer in leaf_layers(breach.training.layers))
     full = breach.training.loaded.full and not breach.training.loaded.parallelism.flat
-    moved = breach.kind in (WrongKeys, WrongTensor, NotLoaded) and breach.name.startswith(STATE) and tied and full
+    moved = (
+        breach.kind in (WrongKeys, WrongTensor, WrongBits, NotLoaded)
+        and breach.name.startswith(STATE)
+        and tied
+        and full
+    )
     refuses = any(raised(breach, "set", "ValueError", message) for message in refused)
     return lost or moved or refuses or _is_taken_for_older(breach)
 
