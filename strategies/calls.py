@@ -8,7 +8,17 @@ from typing import get_args
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from worlds.operations import Api, Extension, NamedBy, Operation, PlannerOptions, Schedule, Stager, WriterOptions
+from worlds.operations import (
+    UPLOADS,
+    Api,
+    Extension,
+    NamedBy,
+    Operation,
+    PlannerOptions,
+    Schedule,
+    Stager,
+    WriterOptions,
+)
 
 from ._bounds import MOST_RANKS, within_limit
 from ._corners import favouring
@@ -30,7 +40,7 @@ _SAVES: tuple[Api, ...] = (
     "async uncoordinated",
 )
 _LOADS: tuple[Api, ...] = ("current", "legacy")
-_UPLOADS: tuple[Api, ...] = ("async",)
+_STAGED: tuple[Api, ...] = ("async",)
 _NAMED_BY: tuple[NamedBy, ...] = ("both", "both", "both", "storage")
 _MOST_BYSTANDERS = 2
 # Where in the world ranks that take no part stand, counted round; the simplest is rank 0, so that no rank of the group
@@ -66,7 +76,7 @@ def operations(
     with ``staged``, each save is an ``async_save``.
     """
     size = draw(world_sizes(min_size=min_world_size, max_size=max_world_size), label="world size")
-    api = draw(st.sampled_from(_LOADS if load or core else _UPLOADS if staged else _SAVES), label="api")
+    api = draw(st.sampled_from(_LOADS if load or core else _STAGED if staged else _SAVES), label="api")
     # All this is drawn for every size and API, so that nothing more has to be drawn, and what follows does not shift,
     # when one of those changes: in shrinking, and where Hypothesis makes one example of parts of another.
     coordinator = draw(ranks(world_size=size), label="coordinator, if legacy")
@@ -88,7 +98,7 @@ def operations(
         members=_members(size, standing[:bystanders]) if bystanders > 0 and distributed and not core else (),
         no_dist=size == 1 and alone == "no_dist" and not core,
         rotated=rotated and not core,
-        stager=stager if "async" in api else "writer",
+        stager=stager if api in UPLOADS else "writer",
         named_by="both" if api == "legacy" else named_by,
     )
 

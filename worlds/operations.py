@@ -8,11 +8,24 @@ from typing import ClassVar, Literal, get_args
 from .concise import Concise
 from .invalid import require
 
-__all__ = ["Api", "Extension", "NamedBy", "Operation", "PlannerOptions", "Schedule", "Stager", "WriterOptions"]
+__all__ = [
+    "UPLOADS",
+    "Api",
+    "Extension",
+    "NamedBy",
+    "Operation",
+    "PlannerOptions",
+    "Schedule",
+    "Stager",
+    "WriterOptions",
+]
 
 Api = Literal["current", "legacy", "async", "uncoordinated", "async uncoordinated"]
 """``save``/``load``, ``save_state_dict``/``load_state_dict``, ``async_save``; the first and the last of them with
 ``use_collectives=False``."""
+
+UPLOADS: tuple[Api, ...] = ("async", "async uncoordinated")
+"""Those that write in the background, what a stager has copied."""
 
 NamedBy = Literal["both", "path", "storage"]
 """What a call names the checkpoint by: the ``checkpoint_id`` and a storage; the ``checkpoint_id`` alone, for which DCP
@@ -119,7 +132,7 @@ class Operation(Concise):
     @property
     def uploads(self) -> bool:
         """Whether it is an ``async_save``."""
-        return self.api in ("async", "async uncoordinated")
+        return self.api in UPLOADS
 
     @property
     def with_collectives(self) -> Operation:
