@@ -12,7 +12,9 @@ __all__ = ["compare_helpers", "comparison", "fill_lines", "held_call", "lost_lin
 _TEXT = '''\
 def text(value):
     """``value`` as text; a tensor with all its elements."""
-{whole}    return f"tensor({{value.tolist()}}{dtype})" if isinstance(value, torch.Tensor) else repr(value)'''
+{whole}    if not isinstance(value, torch.Tensor):
+        return repr(value)
+    return f"tensor({{value.tolist()}}{dtype})"'''
 _WHOLE = """\
     if isinstance(value, DTensor):
         value = value.full_tensor()
