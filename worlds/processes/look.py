@@ -21,6 +21,7 @@ __all__ = ["look_around"]
 
 _C10D = ("distributed_c10d.py", "_functional_collectives.py")
 _FORWARDING = ("_ops.py", "c10d_logger.py", "collectives.py")  # what stands between a collective and whoever calls it
+_OPERATOR = ("_library", "autograd.py")  # as wait_tensor() goes to, where autograd is on
 _STACK_LIMIT = 40
 _SERVICES = ("multiprocessing", "resource_sharer.py")  # a thread of Python's that serves other processes, for ever
 _EXECUTOR = ("concurrent", "futures", "thread.py")
@@ -79,7 +80,8 @@ def _is_c10d(frame: FrameType) -> bool:
 
 
 def _forwards(frame: FrameType) -> bool:
-    return PurePath(frame.f_code.co_filename).name in _FORWARDING
+    path = PurePath(frame.f_code.co_filename)
+    return path.name in _FORWARDING or path.parts[-2:] == _OPERATOR
 
 
 def _waiting(thread: threading.Thread, frame: FrameType) -> Waiting:
