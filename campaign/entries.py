@@ -22,6 +22,7 @@ from properties.sequence_issues import SequenceIssue, check_sequence
 from properties.side_by_side_issues import SideBySideIssue, check_side_by_side
 from properties.summary import ENTRIES
 from properties.training import TrainingIssue, check_training
+from properties.training.misfit_issues import MisfitIssue, check_misfit
 
 from .opened import OpenedWorlds
 from .seen import Seen, look
@@ -88,6 +89,8 @@ def _judge(entry: LedgerEntry, opened: OpenedWorlds) -> None:
             check_route(entry.route, opened.example_world)
         case MisuseIssue():
             check_misuse(entry.misuse, opened.example_world)
+        case MisfitIssue():
+            check_misfit(entry.misfit, opened.example_world)
         case QuantizedIssue():
             check_quantized(entry.quantized, opened.example_world)
         case RebuildingIssue():

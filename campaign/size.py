@@ -14,6 +14,7 @@ from worlds.killed import Kill
 from worlds.plans import ChunkedShape, Held, Item, LoadEntry, MeshLayout, NestedState, Tiled
 from worlds.quantized import Quantized
 from worlds.training import Training
+from worlds.training.misfit import Misfit
 from worlds.windows import Window
 
 __all__ = ["Size", "size_of"]
@@ -57,7 +58,7 @@ def size_of(case: Any) -> Size:
 
 
 def _entries(case: Any) -> int:
-    if isinstance(case, Training):
+    if isinstance(case, Training | Misfit):
         return len(case.layers)
     if isinstance(case, NestedState):
         return len(case.state)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from strategies.case_features import CASE_FEATURES
 from strategies.features import FEATURES, STAGING
 from strategies.file_features import FILE_FEATURES
+from strategies.misfit_features import MISFIT_FEATURES
 from strategies.request_features import REQUEST_FEATURES
 from strategies.training_features import TRAINING_FEATURES
 
@@ -41,6 +42,7 @@ JUDGED: dict[str, tuple[str, ...]] = {
     **FILE_FEATURES,
     **REQUEST_FEATURES,
     **TRAINING_FEATURES,
+    **MISFIT_FEATURES,
     "async_save in a process": (
         "the first",
         "the first of a new daemon",

@@ -8,6 +8,7 @@ from .file_faults import failing_file_scenarios, file_faults
 from .histories import histories
 from .kills import killed_scenarios, kills
 from .layouts import chunk_sharding_specs, enumerable_sharding_specs, layouts, memories, mesh_shardings, replicas
+from .misfits import misfits
 from .mismatches import mismatched_entries
 from .misuses import misuses
 from .quantized import quantized_tensors
@@ -46,6 +47,7 @@ __all__ = [
     "limit_world_sizes",
     "memories",
     "mesh_shardings",
+    "misfits",
     "mismatched_entries",
     "misuses",
     "nested_entries",

@@ -128,6 +128,24 @@ SAYS = {
         "[rank 1] load_state_dict() returned",
         "it is not in the group, and was not told so",
     ],
+    "misfit-refused-alone": [
+        "[rank 0] set_optimizer_state_dict() raised RuntimeError(\"Missing optimizer state for parameter '0.weight'",
+        "[rank 1] still in set_optimizer_state_dict():",
+    ],
+    "misfit-types-unchecked": ["AttributeError", "what was raised does not say what is wrong"],
+    "misfit-optimizer-parts": ["KeyError('param_groups')", "what was raised does not say what is wrong"],
+    "misfit-optimizer-of-another-model": ["set_optimizer_state_dict() returned", "it was taken without a word"],
+    "misfit-state-unchecked": ["set_optimizer_state_dict() returned", "it was taken without a word"],
+    "misfit-all-state-missing": ["set_optimizer_state_dict() returned", "it was taken without a word"],
+    "misfit-groups-unchecked": ["set_optimizer_state_dict() returned", "it was taken without a word"],
+    "misfit-another-optimizer": ["set_optimizer_state_dict() returned", "it was taken without a word"],
+    "misfit-numbers-taken": ["set_optimizer_state_dict() returned", "it was taken without a word"],
+    "misfit-full-misses-nothing": ["set_state_dict() returned", "it was taken without a word"],
+    "misfit-no-model": ["set_state_dict() returned", "it was taken without a word"],
+    "misfit-too-many-for-rank-0": ["[rank 1] set_model_state_dict() returned", "some ranks raised, and others did not"],
+    "misfit-broadcast-sizes": ["set_model_state_dict() returned", "it was taken without a word"],
+    "misfit-told-to-some": ["KeyError('step')"],
+    "misfit-left-unsharded": ["what fits cannot be loaded any more: AssertionError"],
     "options-that-differ": ["[rank 0] still in save():", "[rank 1] still in save():"],
     "rebuilt-text-keys": [
         """expected {'a': "{0: 'None'}"}, and it is {'a': "{'0': 'None'}"}""",
@@ -198,6 +216,13 @@ _UNCACHED = Plant(
 )
 _QUANTIZED = "torch.distributed.checkpoint.quantized_hf_storage:QuantizedHuggingFaceStorageReader"
 REPAIRS = {
+    "misfit-full-misses-nothing": Plant(
+        "torch.distributed._state_dict_utils",
+        "_distribute_state_dict",
+        "for key, value in full_state_dict.items():",
+        "for key in local_state_dict.keys() - full_state_dict.keys():\n        del local_state_dict[key]\n"
+        "    for key, value in full_state_dict.items():",
+    ),
     "mxfp4-first-elements-alone": Plant(
         _QUANTIZED,
         "read_metadata",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from worlds.histories import History, Load, Save
 from worlds.training import Parallelism, Training
+from worlds.training.misfit import Misfit
 
 from .svg import colour, drawing, line, rectangle, text
 
@@ -28,6 +29,9 @@ def diagrams(case: object) -> Iterator[tuple[str, str]]:
     elif isinstance(case, Training):
         for name, side in (("save", case.saved), ("load", case.loaded)):
             yield f"The ranks at {name}: {_words(side.parallelism)}.", _mesh(side.parallelism, name)
+    elif isinstance(case, Misfit):
+        parallelism = case.side.parallelism
+        yield f"The ranks: {_words(parallelism)}.", _mesh(parallelism, "load")
 
 
 def _history(history: History) -> str:

@@ -23,6 +23,8 @@ from properties.sequence_issues import SEQUENCE_ISSUES, SequenceIssue
 from properties.side_by_side_issues import SIDE_BY_SIDE_ISSUES, SideBySideIssue, find_breach
 from properties.training import TRAINING_ISSUES, TrainingIssue, find_training_issue, judge_training
 from properties.training.breach import TrainingBreach
+from properties.training.judge_misfit import MisfitBreach, judge_misfit
+from properties.training.misfit_issues import MISFIT_ISSUES, MisfitIssue, find_misfit_issue
 from worlds import ProcessWorld, SimulatedWorld
 from worlds.histories import History
 from worlds.killed import KilledScenario
@@ -39,6 +41,8 @@ from worlds.run_route import run_route
 from worlds.sequences import SaveSequence
 from worlds.side_by_side import SideBySide
 from worlds.training import Training, run_training
+from worlds.training.misfit import Misfit
+from worlds.training.run_misfit import run_misfit
 
 from .history import write_history_script
 from .killed import write_killed_script
@@ -50,6 +54,7 @@ from .route import write_route_script
 from .sequence import write_sequence_script
 from .side_by_side import write_side_by_side_script
 from .training import write_training_script
+from .training.misfit import write_misfit_script
 
 __all__ = ["REAL_ISSUES", "RealCase", "RealIssue", "case_of", "write_case_script", "write_issue_script"]
 
@@ -63,6 +68,7 @@ RealIssue = (
     | MisuseIssue
     | SideBySideIssue
     | TrainingIssue
+    | MisfitIssue
 )
 """An entry of a ledger of other things than scenarios."""
 
@@ -76,10 +82,13 @@ REAL_ISSUES: dict[str, RealIssue] = {
     **MISUSE_ISSUES,
     **SIDE_BY_SIDE_ISSUES,
     **TRAINING_ISSUES,
+    **MISFIT_ISSUES,
 }
 """The entries by their id."""
 
-RealCase = SaveSequence | KilledScenario | History | Route | Quantized | Rebuilding | Misuse | SideBySide | Training
+RealCase = (
+    SaveSequence | KilledScenario | History | Route | Quantized | Rebuilding | Misuse | SideBySide | Training | Misfit
+)
 """What such an entry is about."""
 
 B = TypeVar("B")
@@ -87,7 +96,7 @@ B = TypeVar("B")
 
 def write_issue_script(issue: RealIssue, world: ProcessWorld) -> str:
     """The script of what ``issue`` is about; raises :class:`CannotWrite` where the installed torch does not show it."""
-    matches = issue.matches if isinstance(issue, TrainingIssue | MisuseIssue) else None
+    matches = issue.matches if isinstance(issue, TrainingIssue | MisuseIssue | MisfitIssue) else None
     script = write_case_script(case_of(issue), world, matches)
     if script is None:
         raise CannotWrite(f"the installed torch does not show {issue.id}")
@@ -113,14 +122,16 @@ def case_of(issue: RealIssue) -> RealCase:
             return issue.pair
         case TrainingIssue():
             return issue.training
+        case MisfitIssue():
+            return issue.misfit
     return issue.sequence
 
 
 def write_case_script(case: RealCase, world: ProcessWorld, matches: Callable[[Any], bool] | None = None) -> str | None:
     """The script of what is wrong in a case; ``None`` where nothing is.
 
-    Of what several things can be wrong with, a training or a wrong argument, the first that ``matches``, or else the
-    first that is new; of a history the first that is new, if any is.
+    Of what several things can be wrong with, a training, a wrong argument, or what does not fit, the first that
+    ``matches``, or else the first that is new; of a history the first that is new, if any is.
     """
     match case:
         case KilledScenario():
@@ -141,6 +152,9 @@ def write_case_script(case: RealCase, world: ProcessWorld, matches: Callable[[An
         case Training():
             found = judge_training(case, run_training(world, case))
             return _written(write_training_script, next(filter(matches or _is_new, found), None))
+        case Misfit():
+            of_state = judge_misfit(case, run_misfit(world, case))
+            return _written(write_misfit_script, next(filter(matches or _is_strange, of_state), None))
     plain, cached = (run_sequence(world, case, caching=caching) for caching in (False, True))
     return _written(write_sequence_script, compare_caching(case, plain, cached))
 
@@ -162,6 +176,10 @@ def _find_breach_of_pair(pair: SideBySide, world: ProcessWorld) -> SideBySideBre
 
 def _is_new(breach: TrainingBreach) -> bool:
     return find_training_issue(breach) is None
+
+
+def _is_strange(breach: MisfitBreach) -> bool:
+    return find_misfit_issue(breach) is None
 
 
 def _is_news(breach: MisuseBreach) -> bool:

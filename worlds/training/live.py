@@ -37,11 +37,11 @@ class LiveTraining:
             self._tie()
         self.shapes = {name: tuple(parameter.shape) for name, parameter in self.named_parameters(twice=True)}
         self.model: nn.Module = _parallelize(self.module, side.parallelism)
+        self._stepped = self.model
         self.parameters = dict(self.named_parameters())
         self.optimizers = () if side.meta else self._make_optimizers(loads=loads)
         for _ in range(side.steps):
-            self._backward()
-            self._step()
+            self.step()
         if side.backward:
             self._backward()
 
@@ -69,6 +69,11 @@ class LiveTraining:
             if isinstance(module, EmbeddingModule):
                 module.tie()
 
+    def step(self) -> None:
+        """A step of the training, without what DCP finds the module wrapped in."""
+        self._backward()
+        self._step()
+
     def evaluate(self) -> None:
         """A forward pass, as between two epochs: without gradients, and with no step after it."""
         self.model.eval()
@@ -89,7 +94,7 @@ class LiveTraining:
         reshard_flat(self.model)
 
     def _backward(self) -> None:
-        self.model(self._batch()).square().sum().backward()
+        self._stepped(self._batch()).square().sum().backward()
         for parameter in self.parameters.values():
             gradient = parameter.grad
             if isinstance(parameter, DTensor) and isinstance(gradient, DTensor):

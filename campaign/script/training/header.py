@@ -15,7 +15,7 @@ from ..text import docstring
 from .calls import called
 from .plan import TrainingPlan
 
-__all__ = ["header"]
+__all__ = ["as_in_script", "header"]
 
 
 def header(plan: TrainingPlan) -> str:
@@ -77,7 +77,7 @@ def _seen(plan: TrainingPlan) -> list[str]:
         ranks = breach.outcome.saved if breach.side == "save" else breach.outcome.loaded
         seen = [f"{which} {text}" for which, text in describe_ranks(tuple(map(_rank, ranks)), said)]
     alone = plan.side(breach.side).parallelism.world_size < plan.ranks and not plan.is_partial(breach.side)
-    return [_as_in_script(" ".join(text.split()), alone=alone) for text in seen]
+    return [as_in_script(" ".join(text.split()), alone=alone) for text in seen]
 
 
 def _rank(seen: RankOutcome | Failed | Saved | Loaded) -> RankOutcome:
@@ -86,7 +86,7 @@ def _rank(seen: RankOutcome | Failed | Saved | Loaded) -> RankOutcome:
     return Returned(()) if isinstance(seen, Saved | Loaded) else seen
 
 
-def _as_in_script(text: str, *, alone: bool) -> str:
+def as_in_script(text: str, *, alone: bool) -> str:
     """``text`` with the script's names for the two parts of an MLP; a rank that was ``alone`` is each of them there."""
     text = re.sub(r"(?<=\d)\.(up|down)\b", lambda found: ".0" if found[1] == "up" else ".1", text)
     return re.sub(r"(^|\bon |\bnaming )rank 0\b", r"\1each rank", text) if alone else text
