@@ -24,7 +24,7 @@ from worlds.concise import pretty
 
 ONE_OF_EACH_LAW = [*{bug.witness.law: bug for bug in reversed(OF_THIS_TORCH)}.values()]
 
-TAKE_STEPS = {"training_state"}
+TAKE_STEPS = {"training_state", "training_refusal"}
 """Laws that call ``backward()``: its threads, which a test before may have begun here, do not outlive a fork."""
 
 SEEN_OTHERWISE = {"rows-of-chunk-rounded-down"}

@@ -10,6 +10,7 @@ from .collectives import COLLECTIVES
 from .file_failures import FILE_FAILURES
 from .layouts import LAYOUTS
 from .load_plans import LOAD_PLANS
+from .misfits import MISFITS
 from .misuses import MISUSES
 from .plan_caches import PLAN_CACHES
 from .quantized import QUANTIZED
@@ -29,6 +30,6 @@ __all__ = ["CATALOGUE"]
 _OF_TENSORS = (LAYOUTS, SHARDS, RESHARDING, STATES, STAGING)
 _OF_PLANS = (SAVE_PLANS, LOAD_PLANS, PLAN_CACHES)
 _OF_FILES = (WRITES, READS, FILE_FAILURES, STORAGES, QUANTIZED)
-_OF_RANKS = (STEPS, COLLECTIVES, UNCOORDINATED, MISUSES)
+_OF_RANKS = (STEPS, COLLECTIVES, UNCOORDINATED, MISUSES, MISFITS)
 
 CATALOGUE: Mapping[str, Bug] = {bug.id: bug for bug in chain(*_OF_TENSORS, *_OF_PLANS, *_OF_FILES, *_OF_RANKS)}
