@@ -15,11 +15,12 @@ from worlds.histories import History, HistoryOutcome, Load, Save
 from worlds.layouts import ChunkSharding
 from worlds.operations import Operation, PlannerOptions
 from worlds.outcome import OperationOutcome, Raised
+from worlds.parts import Part
 from worlds.run_history import run_history
 
 from .check import KNOWN_HITS
 from .history_entry import HistoryIssue
-from .judge_history import HistoryBreach, MemoryShows, UnderAnotherName, judge_history
+from .judge_history import AtAnotherPlace, HistoryBreach, MemoryShows, UnderAnotherName, judge_history
 from .judge_killed import MixedCheckpoint
 from .judged import count_judged
 from .known_issues import find_known_issue
@@ -209,7 +210,34 @@ def _takes_one_name_for_another(breach: HistoryBreach) -> bool:
     ended = (history.steps[index] for index in history.order[: history.order.index(breach.step)])
     saves = [step for step in ended if isinstance(step, Save) and step.at == at]
     another = len({frozenset(save.without) for save in saves}) > 1
-    return breach.kind is UnderAnotherName and another and any(save.all_faults for save in saves)
+    # Of a dtype of two values, it may by chance have been at another place of the tensor too.
+    held = breach.kind in (UnderAnotherName, AtAnotherPlace)
+    return held and another and any(save.all_faults for save in saves)
+
+
+def _takes_a_part_for_the_whole(breach: HistoryBreach) -> bool:
+    """Whether the save before it, which failed, was of other parts of tensors than one before that at the same path.
+
+    What is asked for behind the end of such a part, since the metadata say that the whole is there, is read from its
+    beginning.
+    """
+    history, at = breach.history, breach.history.steps[breach.step].at
+    ended = history.order[: history.order.index(breach.step)]
+    saves = [index for index in ended if isinstance(history.steps[index], Save) and history.steps[index].at == at]
+    others = len({_parts_of(history, index) for index in saves}) > 1
+    return breach.kind is AtAnotherPlace and others and any(history.steps[index].all_faults for index in saves)
+
+
+def _parts_of(history: History, save: int) -> tuple[tuple[str, int, tuple[Part, ...]], ...]:
+    """Which part of each tensor each rank saves."""
+    scenario = history.scenario(save)
+    tensors = [leaf for leaf in scenario.leaves("save") if isinstance(leaf.entry, TensorEntry)]
+    return tuple(
+        (leaf.fqn, rank, tuple(leaf.entry.saved.parts(leaf.entry.shape, rank)))
+        for leaf in tensors
+        for rank in range(scenario.save.world_size)
+        if isinstance(leaf.entry, TensorEntry) and leaf.entry.saved is not None
+    )
 
 
 _HALVES = ChunkSharding(0, (0, 1))
@@ -242,6 +270,16 @@ _ISSUES = (
             ),
         ),
         matches=_takes_one_name_for_another,
+    ),
+    HistoryIssue(
+        id="places-mixed-after-failure",
+        title="a part of a tensor, that a failed save has left in the whole's place, is read for the parts behind it",
+        loses="a job that goes back to its last good checkpoint silently loads rows in the place of other rows",
+        history=History(
+            (TensorEntry("a", (2,), saved=_HALVES, loaded=ChunkSharding(0, (0, 0))),),
+            (Save(), Save(operation=Operation(2), faults=(Fault("save", 0, "writer.finish"),)), Load()),
+        ),
+        matches=_takes_a_part_for_the_whole,
     ),
     HistoryIssue(
         id="cached-plans-of-another-coordinator",

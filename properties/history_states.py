@@ -17,7 +17,7 @@ from worlds.values import tensor_bytes
 
 from .expected_state import ExpectedState, ExpectedTensor, expected_state
 
-__all__ = ["count_saves", "names_that_hold_others", "saves_seen"]
+__all__ = ["count_saves", "others_held", "saves_seen"]
 
 Counted = Counter[frozenset[int]]
 """How many elements, or objects, could be of which saves; those of none have the empty set."""
@@ -38,21 +38,26 @@ def saves_seen(candidates: Mapping[int, Scenario], load: OperationOutcome) -> di
     return found
 
 
-def names_that_hold_others(candidates: Mapping[int, Scenario], load: OperationOutcome) -> list[str]:
+def others_held(candidates: Mapping[int, Scenario], load: OperationOutcome) -> dict[str, bool]:
     """The names under which a rank holds what none of the ``candidates`` has saved there; nothing if any is of nowhere.
 
     That is, unless each element and each object of that kind is what one of them has saved under some name: with that
-    type, or with any dtype and copied into that one, as a load does.
+    type, or with any dtype and copied into that one, as a load does. It is said whether that is the same name, so that
+    elements are at another place of it.
     """
-    contents = _Contents([state for scenario in candidates.values() for state in _all_saved(scenario)])
-    seen = saves_seen(candidates, load)
+    saved = [state for scenario in candidates.values() for state in _all_saved(scenario)]
+    contents, seen = _Contents(saved), saves_seen(candidates, load)
     found: dict[str, bool] = {}
     for rank, outcome in enumerate(load.ranks):
         for state in outcome.state if isinstance(outcome, Returned) else ():
             name = path_text(state.path)
-            if frozenset() in seen[name, rank]:
-                found[name] = found.get(name, True) and contents.have(state)
-    return list(found) if all(found.values()) else []
+            if frozenset() not in seen[name, rank]:
+                continue
+            if not contents.have(state):
+                return {}
+            own = _Contents([one for one in saved if one.path == state.path])
+            found[name] = found.get(name, True) and own.have(state)
+    return found
 
 
 def _all_saved(scenario: Scenario) -> Iterator[ExpectedState]:

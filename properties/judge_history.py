@@ -13,7 +13,7 @@ from worlds.storages import lies_open
 
 from .agreement import is_race
 from .history_model import NOTHING, UNKNOWN, Sight
-from .history_states import count_saves, names_that_hold_others, saves_seen
+from .history_states import count_saves, others_held, saves_seen
 from .history_story import story
 from .judge import judge_load, judge_save
 from .judge_killed import EarlierChanged, MixedCheckpoint, NeitherOldNorNew, UnnamedFailure
@@ -22,7 +22,7 @@ from .judge_side_by_side import differing_ranks
 from .verdict import Verdict, place_of
 from .violations import NotLoaded, NotRefused, Violation
 
-__all__ = ["HistoryBreach", "MemoryShows", "UnderAnotherName", "judge_history"]
+__all__ = ["AtAnotherPlace", "HistoryBreach", "MemoryShows", "UnderAnotherName", "judge_history"]
 
 
 class MemoryShows(Violation):
@@ -36,6 +36,15 @@ class MemoryShows(Violation):
 
 class UnderAnotherName(Violation):
     """A load reports success after a save that failed, and holds under one name what was saved under another."""
+
+    law = "round trip"
+
+    def throw(self) -> NoReturn:
+        raise self
+
+
+class AtAnotherPlace(Violation):
+    """A load reports success after a save that failed, and holds elements of a tensor at other places of it."""
 
     law = "round trip"
 
@@ -206,7 +215,10 @@ class _Judge:
         written = all(
             verdict.breach is not None and verdict.breach.kind is not NotLoaded for verdict in verdicts.values()
         )
-        held = names_that_hold_others(scenarios, seen.operation) if written else []
+        held = others_held(scenarios, seen.operation) if written else {}
+        if held and all(held.values()):
+            told = f"the load succeeds, and holds elements of {', '.join(held)} at other places than they were saved"
+            return self._breach(index, AtAnotherPlace, told, detail)
         if held:
             told = f"the load succeeds, and holds under {', '.join(held)} what was saved under another name"
             return self._breach(index, UnderAnotherName, told, detail)

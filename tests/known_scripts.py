@@ -159,6 +159,7 @@ SAYS = {
     "caching-across-saves": ["[rank 0] save() raised", "[rank 1] still in save():"],
     "mixed-after-failure": ["as it must, a save fails", "with what was saved at the steps {1.0, 2.0}"],
     "names-mixed-after-failure": ["as it must, a save fails", "with what was saved at the steps {2.0}"],
+    "places-mixed-after-failure": ["what was saved, by step and rank, as {2.0}"],
     "cached-plans-of-another-coordinator": ["TypeError: 'NoneType' object is not iterable"],
     "cached-plans-after-failure": ["KeyError: 'DefaultSavePlanner'"],
     "flipped-bit": ["a[]: saved c2cd503c, loaded c3cd503c"],
@@ -304,6 +305,12 @@ REPAIRS = {
         "self.fs.mkdir(self.path)",
         "self.fs.mkdir(self.path)\n"
         "    self.rank or not self._metadata_exists() or self.fs.rm_file(self._get_metadata_path())",
+    ),
+    "places-mixed-after-failure": Plant(
+        "torch.distributed._shard._utils",
+        "narrow_tensor_by_index",
+        "if size < tensor.size(idx):",
+        "if offset or size < tensor.size(idx):",
     ),
     "save-takes-a-step": Plant(_STATE_DICT, "_init_optim_state", "if optim.state:", "if True:"),
     "empty-group-first": Plant(

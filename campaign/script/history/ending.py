@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from properties.history_model import Sight
-from properties.judge_history import HistoryBreach, MemoryShows, UnderAnotherName
+from properties.judge_history import AtAnotherPlace, HistoryBreach, MemoryShows, UnderAnotherName
 from properties.judge_killed import EarlierChanged, MixedCheckpoint, NeitherOldNorNew
 from properties.judge_side_by_side import differing_ranks
 from properties.violations import NotLoaded, NotRefused, WrongBits, WrongObject
@@ -61,7 +61,16 @@ names = [name for name in {{**before, **after}}{where}]
 changed = sorted(name for name in names if before.get(name) != after.get(name))
 if changed:
     sys.exit(f"what was there has changed: {{changed}}")"""
-_OF_LOADS = (MixedCheckpoint, NeitherOldNorNew, NotLoaded, NotRefused, UnderAnotherName, WrongBits, WrongObject)
+_OF_LOADS = (
+    AtAnotherPlace,
+    MixedCheckpoint,
+    NeitherOldNorNew,
+    NotLoaded,
+    NotRefused,
+    UnderAnotherName,
+    WrongBits,
+    WrongObject,
+)
 
 
 def ending_blocks(breach: HistoryBreach, end: StepPlan) -> list[str]:
@@ -80,11 +89,9 @@ def ending_blocks(breach: HistoryBreach, end: StepPlan) -> list[str]:
     return [_NUMBERS] if "ShardedTensor" in kinds else []
 
 
-def ending_lines(
-    breach: HistoryBreach, body: Body, end: StepPlan, following: list[StepPlan], sight: Sight
-) -> list[str]:
-    """The last step, with what is compared; ``following`` is the step by which it is overtaken, if it is."""
-    step = breach.history.steps[breach.step]
+def ending_lines(breach: HistoryBreach, body: Body, plans: list[StepPlan], sight: Sight) -> list[str]:
+    """The last step of those, with what is compared; behind it is the one by which it is overtaken, if it is."""
+    step, end, following = breach.history.steps[breach.step], plans[breach.step], plans[breach.step + 1 :]
     if breach.kind is EarlierChanged:
         done = _done(body, end, following, _of_rank_0(end, ["before = files(path)"]))
         return [*done, *_of_rank_0(end, [_changed(breach)], last=True)]
@@ -93,7 +100,7 @@ def ending_lines(
     if isinstance(step, Save) and breach.kind is NotRefused and breach.verdict is None and not end.is_overtaken:
         return [*body.before(end), *on_its_ranks(end, "save", _must_be_refused(end))]
     if isinstance(step, Load) and breach.kind in _OF_LOADS:
-        return [*body.before(end), *on_its_ranks(end, "load", _load(breach, step, end, sight))]
+        return [*body.before(end), *on_its_ranks(end, "load", _load(breach, step, plans, sight))]
     raise CannotWrite(f"there is no script yet for a {step.name} after others that ends in {breach.kind.__name__}")
 
 
@@ -165,11 +172,15 @@ def _told(end: StepPlan) -> list[str]:
     ]
 
 
-def _load(breach: HistoryBreach, step: Load, end: StepPlan, sight: Sight) -> list[str]:
+def _load(breach: HistoryBreach, step: Load, plans: list[StepPlan], sight: Sight) -> list[str]:
     """The load, and the steps whose numbers are to be seen then."""
+    end = plans[breach.step]
     call = call_code(end, "load")
     lines = [*state_block(end, "load")]
-    compared = _partly(breach, end, sight) if step.partial else _steps(breach, end, sight)
+    if breach.kind is AtAnotherPlace:
+        compared = _places(plans, end, [number for number, _ in _whole(breach, sight)])
+    else:
+        compared = _partly(breach, end, sight) if step.partial else _steps(breach, end, sight)
     if not sight.may_fail:
         return [*lines, call, *compared]
     return [
@@ -207,12 +218,7 @@ def _as_it_was(leaf: Leaf) -> str:
 
 def _steps(breach: HistoryBreach, end: StepPlan, sight: Sight) -> list[str]:
     whole = [number for number, _ in _whole(breach, sight)]
-    lines = (
-        [render(Items("steps = {", tuple(_found(leaf) for leaf in end.leaves("load"))))]
-        if end.leaves("load")
-        else ["steps = set()"]
-    )
-    lines += _together(end, "steps", "set().union(*everyone)")
+    lines = _all_found(end)
     lines.append('print(f"load() returned, with what was saved at the steps {steps}")')
     message = f"sys.exit({_message(breach, whole)})"
     if not whole:
@@ -220,6 +226,24 @@ def _steps(breach: HistoryBreach, end: StepPlan, sight: Sight) -> list[str]:
     numbers = f"{{{', '.join(map(str, whole))}}}"
     condition = f"not steps <= {numbers}" if len(whole) == 1 else f"len(steps) > 1 or not steps <= {numbers}"
     return [*lines, f"if {condition}:\n    {message}"]
+
+
+def _all_found(end: StepPlan) -> list[str]:
+    leaves = end.leaves("load")
+    found = render(Items("steps = {", tuple(_found(leaf) for leaf in leaves))) if leaves else "steps = set()"
+    return [found, *_together(end, "steps", "set().union(*everyone)")]
+
+
+def _places(plans: list[StepPlan], end: StepPlan, whole: list[int]) -> list[str]:
+    """As above, by what each rank has saved at those steps, all of which is to be seen."""
+    numbers = [plan.numbers for plan in plans if plan.number in whole]
+    rows = tuple(f"{{{', '.join(f'{number:g}' for number in row)}}}" for row in numbers)
+    return [
+        *_all_found(end),
+        'print(f"load() returned, with what was saved, by step and rank, as {steps}")',
+        f"if steps not in [{', '.join(rows)}]:",
+        '    sys.exit("what was loaded is not all that was saved at one step: some of it is at another place")',
+    ]
 
 
 def _partly(breach: HistoryBreach, end: StepPlan, sight: Sight) -> list[str]:

@@ -6,7 +6,7 @@ import torch
 
 from properties.history_issues import find_history_issue
 from properties.history_model import Sight
-from properties.judge_history import HistoryBreach, MemoryShows, UnderAnotherName
+from properties.judge_history import AtAnotherPlace, HistoryBreach, MemoryShows, UnderAnotherName
 from properties.judge_killed import EarlierChanged, MixedCheckpoint, NeitherOldNorNew
 from properties.violations import NotRefused, Violation
 from worlds.histories import Load
@@ -17,6 +17,7 @@ from ..text import docstring
 __all__ = ["header_of"]
 
 _TITLES: dict[type[Violation], str] = {
+    AtAnotherPlace: "a load holds elements of a tensor at other places of it",
     EarlierChanged: "a call changes files of a checkpoint that it is not to change",
     MemoryShows: "a save does not come to what it does in processes that have done nothing before",
     MixedCheckpoint: "a load mixes what was saved at two steps",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -9,13 +10,16 @@ from types import MappingProxyType
 from properties.ledger import LedgerEntry
 from properties.oracle import expected
 from properties.verdict import Verdict
+from worlds.dtypes import DTYPES
 from worlds.entries import Key, Nested, TensorEntry
 from worlds.histories import History, HistoryOutcome
 from worlds.operations import Operation
 from worlds.outcome import OperationOutcome, Outcome, Raised
 from worlds.scenario import Scenario
+from worlds.state_tree import Leaf
 
 from ..known import CannotWrite, check_known
+from ..memory import layout_of
 from ..plan import Name, Plan
 from ..steps import can_count
 from ..use import Use
@@ -29,6 +33,7 @@ __all__ = ["StepPlan", "ends_late", "of_verdict", "plan_alone", "plans_of"]
 class StepPlan(Plan):
     """A save of values that are all the number of the step, or a load into zeros.
 
+    With ``by_rank``, what a rank saves tells which rank, too: see :attr:`numbers`.
     A job of more ranks than it takes is the script's, and whether that has a group.
     """
 
@@ -41,6 +46,7 @@ class StepPlan(Plan):
     fails_in: frozenset[str] = frozenset()
     again: frozenset[Key] = frozenset()
     overtaken: bool = False
+    by_rank: bool = False
     result: tuple[str, ...] = ()
     then: tuple[str, ...] = ()
 
@@ -67,7 +73,26 @@ class StepPlan(Plan):
     @property
     def fill(self) -> str:
         """The number of a save, and what no save has."""
+        if self.name == "save" and len(self.numbers) > 1:
+            return f"{self.number} + rank / {_RANKS}"
         return str(self.number if self.name == "save" else 0)
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """What its ranks save."""
+        ranks = range(len(self.members("save"))) if self.by_rank else range(1)
+        return tuple(self.number + rank / _RANKS for rank in ranks)
+
+    def check_places(self) -> None:
+        """Raise :class:`CannotWrite` where elements do not tell the rank that has saved them."""
+        if self.name == "load":
+            return
+        for leaf in self.leaves("save"):
+            layout = layout_of(leaf, "save")
+            held = isinstance(leaf.entry, TensorEntry) and DTYPES[leaf.entry.dtype].is_floating_point
+            ranks = range(len(self.members("save")))
+            if not held or layout.kind != "ShardedTensor" or not all(_has_some(leaf, rank) for rank in ranks):
+                raise CannotWrite("there is no script yet for elements at other places, but of shards that are numbers")
 
     @property
     def uses(self) -> Mapping[str, Use]:
@@ -123,6 +148,16 @@ class StepPlan(Plan):
     def returned(self) -> bool:
         """Whether it did on every rank."""
         return self.seen.returned
+
+
+_RANKS = 8
+"""More than a history has, and a power of two, so that numbers of steps and ranks are exact in any dtype."""
+
+
+def _has_some(leaf: Leaf, rank: int) -> bool:
+    saved = leaf.entry.saved
+    assert isinstance(leaf.entry, TensorEntry)
+    return saved is not None and any(math.prod(part.sizes) for part in saved.parts(leaf.entry.shape, rank))
 
 
 def plans_of(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from properties.history_issues import find_history_issue
 from properties.history_story import sight_before
 from properties.judge import judge_save
-from properties.judge_history import HistoryBreach, MemoryShows
+from properties.judge_history import AtAnotherPlace, HistoryBreach, MemoryShows
 from properties.verdict import Verdict
 from properties.violations import UnexpectedFailure
 from worlds.example import ExampleWorld
@@ -69,6 +69,8 @@ def _write(breach: HistoryBreach) -> str:
     places = sorted({*history.order[: history.order.index(last) + 1], *range(last)})
     below = breach.kind is MemoryShows
     plans = plans_of(history, breach.outcome, places, below=below)
+    if breach.kind is AtAnotherPlace:
+        plans = [_by_rank(plan) for plan in plans]
     judged = _judged(breach, plans)
     if judged is not None:
         must = {fault.hook.partition(".")[0] for fault in judged.faults(judged.name)}
@@ -80,7 +82,7 @@ def _write(breach: HistoryBreach) -> str:
     if judged is None:
         if last and plans[last - 1].is_overtaken:
             raise CannotWrite("there is no script yet for what a step writes, or loads, that overtakes a save")
-        statements.append(ending_lines(breach, body, end, plans[last + 1 :], sight))
+        statements.append(ending_lines(breach, body, plans, sight))
     elif end.is_overtaken:
         overtaking = (line for plan in plans[last + 1 :] for line in body.step(plan))
         statements += [[*body.step(end), *overtaking], [*body.counted(end), *operation_lines(judged, judged.name)]]
@@ -102,6 +104,11 @@ def _write(breach: HistoryBreach) -> str:
     )
     head = header_of(breach, sight, job.ranks) if judged is None else header(judged)
     return joined([head, import_block(text), text]) + "\n"
+
+
+def _by_rank(plan: StepPlan) -> StepPlan:
+    plan.check_places()
+    return replace(plan, by_rank=True)
 
 
 def _before(body: Body, plans: Sequence[StepPlan]) -> Iterator[list[str]]:
