@@ -81,9 +81,10 @@ def _beside_uncached(breach: HistoryBreach, others: Sequence[HistoryBreach]) -> 
     take the blame for something new.
     """
     until = [other for other in others if other.step <= breach.step]
-    twins = [other for other in until if (other.step, other.kind) == (breach.step, breach.kind)]
-    if twins:
-        return replace(breach, uncached=next((twin for twin in twins if twin.headline == breach.headline), None))
+    same = (breach.step, breach.kind, breach.headline)
+    twin = next((other for other in until if (other.step, other.kind, other.headline) == same), None)
+    if twin is not None:
+        return replace(breach, uncached=twin)
     new = [other for other in until if find_history_issue(other) is None]
     told = tuple(f"uncached  step {other.step + 1}: {other.kind.__name__}: {other.headline}" for other in new)
     return replace(breach, goes_without_caching=not new, detail=(*breach.detail, *told))

@@ -455,6 +455,15 @@ def test_caching_is_blamed_where_nothing_breaks_without_it(world: SimulatedWorld
     assert find_history_issue(breach) is issue
 
 
+def test_caching_is_blamed_where_the_same_law_breaks_otherwise_without_it(world: SimulatedWorld) -> None:
+    """Found by a campaign: the second save lacks its plan, or else would have written what is staged over it."""
+    fails = Save(faults=(Fault("save", 0, "writer.prepare_global_plan"),))
+    staged_over = HISTORY_ISSUES["staged-over-an-upload"].history.steps
+    history = History((TensorEntry("a"),), (fails, *staged_over), planner=PlannerOptions(enable_plan_caching=True))
+    issue = HISTORY_ISSUES["cached-plans-after-failure"]
+    assert {find_history_issue(breach) for breach in find_history_breaches(history, world)} == {issue}
+
+
 def test_rank_that_fails_by_itself_beside_one_without_a_plan_is_the_same_issue(world: SimulatedWorld) -> None:
     """Found by a campaign. One that is not made to fail is not excused."""
     first = Save(operation=Operation(2), faults=(Fault("save", 0, "planner.finish_plan"),))

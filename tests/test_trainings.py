@@ -505,6 +505,10 @@ def test_gradients_that_no_step_has_used_stay_as_they_are(world: SimulatedWorld)
             "shared-module-wrapped",
         ),
         (
+            Training((Scale(),), optimizer=Optimizer("ASGD"), loaded=Side(calls="model first", full=True, meta=True)),
+            "scalars-left-on-meta",
+        ),
+        (
             Training(
                 (Scale(),),
                 optimizer=Optimizer("Adam"),

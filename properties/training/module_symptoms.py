@@ -200,15 +200,16 @@ def _has_wrapper(name: str) -> bool:
 def left_on_meta(breach: TrainingBreach) -> bool:
     """Whether what is 0-d stays on the meta device, as nothing of the model has a dim.
 
-    Or it is to be copied from there, with ``cpu_offload``.
+    Or it is to be copied from there, with ``cpu_offload``; or an optimizer that is made of it takes a step with it.
     """
     if breach.failed is not None:
-        copied = raised(
+        side = breach.training.loaded
+        copied = side.offload and raised(
             breach, "set", "NotImplementedError", "Cannot copy out of meta tensor", f"{_UTILS}:_iterate_state_dict"
         )
+        stepped = raised(breach, "set", "RuntimeError", "Tensor.item() cannot be called on meta tensors")
         scalars = all(isinstance(layer, Scale) for layer in leaf_layers(breach.training.layers))
-        side = breach.training.loaded
-        return copied and scalars and not breach.training.own and side.meta and side.offload
+        return (copied or stepped) and scalars and not breach.training.own and side.meta
     scalar = breach.kind is WrongTensor and breach.seen.endswith("() on the meta device")
     names = [name for name in saved_names(breach) if name.startswith("model.")]
     target = breach.target()
