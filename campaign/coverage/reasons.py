@@ -189,8 +189,6 @@ _REASONS: tuple[Reason, ...] = (
     ),
     because(
         "illegal on every rank, whatever is saved: there is nothing that it could be done with",
-        within("state_dict:_verify_options", "raise ValueError("),
-        within("state_dict:_verify_state_dict", "raise RuntimeError("),
         within("state_dict:_get_fqns", 'raise RuntimeError("Expect `_extra_state` to be the last obj name")'),
     ),
     because(
@@ -353,9 +351,7 @@ _REASONS: tuple[Reason, ...] = (
         within("state_dict:_get_fqns", "if hasattr(curr_obj, removed_fqn):"),
     ),
     because(
-        "refused in one line: names that a strict load lacks, several groups without parameters, or one of several "
-        "optimizers",
-        within("state_dict:_load_model_state_dict", 'raise RuntimeError(f"Missing key: {fqn}.")'),
+        "refused in one line: several groups without parameters, or one of several optimizers",
         within("state_dict:_split_optim_state_dict", "raise ValueError("),
     ),
     because(
