@@ -86,6 +86,7 @@ _ISSUES = (
     MisfitIssue(
         id="misfit-state-unchecked",
         title="set_optimizer_state_dict() looks at neither sizes, types nor names of a parameter's state",
+        # What it says of state that is missing from a flattened state dict is pytorch/pytorch#192224.
         loses="Adam's moments of another model are taken without a word, and the next step fails, or is wrong",
         misfit=Misfit("state of more rows", optimizer=Optimizer(variant=True), side=Side(calls="model first")),
         matches=lambda breach: symptoms.says(symptoms.SAID_OF_CONTENTS)(breach) or symptoms.takes_contents(breach),
@@ -127,6 +128,7 @@ _ISSUES = (
     MisfitIssue(
         id="misfit-full-misses-nothing",
         title="with full_state_dict, a strict set_model_state_dict() takes a state dict of which keys are missing",
+        upstream="pytorch/pytorch#126285",  # which is closed, and mended where rank 0 broadcasts
         loses="a parameter that is not in the checkpoint keeps its random values, and nobody is told",
         misfit=Misfit(side=Side(full=True)),
         matches=symptoms.is_missed_in_full,
