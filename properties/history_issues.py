@@ -17,6 +17,7 @@ from worlds.operations import Operation, PlannerOptions
 from worlds.outcome import OperationOutcome, Raised
 from worlds.parts import Part
 from worlds.run_history import run_history
+from worlds.storages import lies_open
 
 from .check import KNOWN_HITS
 from .history_entry import HistoryIssue
@@ -122,12 +123,13 @@ def _saves_in_job(history: History, number: int) -> Iterator[Save]:
 def _saves_another_state(breach: HistoryBreach) -> bool:
     """Whether the save that goes wrong is of other entries than one before it in its job.
 
-    A save by several threads may be seen to go wrong by a load of it alone, since who writes which file is not held.
+    A save by several threads, or to where no files lie open, may be seen to go wrong by a load of it alone, since who
+    writes which file is not held.
     """
     history, step = breach.history, breach.history.steps[breach.step]
     if isinstance(step, Save):
         return _is_of_another_state(history, breach.step)
-    if history.writer.thread_count == 1:
+    if history.writer.thread_count == 1 and lies_open(history.storage):
         return False
     ended = history.order[: history.order.index(breach.step)]
     before = ((index, history.steps[index]) for index in ended)
@@ -195,7 +197,11 @@ def _has_what_was_staged_later(breach: HistoryBreach) -> bool:
     saves = [index for index in ended if isinstance(history.steps[index], Save) and history.steps[index].at == step.at]
     # What was refused, as not to overwrite, or failed before that, left what was there before it.
     wrote = [index for index in saves if not breach.outcome.steps[index].failed_in_plan]
-    return breach.kind is WrongBits and bool(wrote) and _is_staged_over(history, wrote[-1])
+    # It may be that of the last one that returned, or of any that has failed since.
+    returned = [place for place, index in enumerate(wrote) if breach.outcome.steps[index].operation.returned]
+    seen_of = wrote[returned[-1] if returned else 0 :]
+    kinds = {breach.kind, *(verdict.breach.kind for verdict in breach.others if verdict.breach is not None)}
+    return WrongBits in kinds and any(_is_staged_over(history, index) for index in seen_of)
 
 
 def _mixes_saves_at_one_path(breach: HistoryBreach) -> bool:

@@ -446,6 +446,18 @@ def test_load_shows_what_caching_has_done_to_a_save_by_several_threads(world: Si
     assert find_history_issue(replace(breach, goes_without_caching=False)) is None
 
 
+def test_load_shows_what_caching_has_done_to_a_save_in_memory(world: SimulatedWorld) -> None:
+    """Found by a campaign: what lies in no files is compared with nothing when it is saved."""
+    two = Operation(2)
+    other = Save(operation=Operation(2, coordinator=1, api="legacy"), without=("a",))
+    steps = (Save(operation=two), other, Save(operation=two), Load())
+    planner = PlannerOptions(enable_plan_caching=True)
+    (breach,) = find_history_breaches(History((TensorEntry("a"),), steps, planner=planner, storage="memory"), world)
+    known = find_history_issue(breach)
+    assert known is not None
+    assert known.id == "caching-across-saves"
+
+
 def test_caching_is_blamed_where_nothing_breaks_without_it(world: SimulatedWorld) -> None:
     """A save of other entries with plans kept is ``caching-across-saves``; a mixture is one with and without."""
     caching = PlannerOptions(enable_plan_caching=True)

@@ -189,6 +189,17 @@ def test_save_that_is_staged_over_is_known_behind_one_that_fails_in_its_plan(wor
     assert find_history_issue(breach) is issue
 
 
+def test_save_that_is_staged_over_is_known_behind_one_that_fails_as_it_writes(world: SimulatedWorld) -> None:
+    """Found by a campaign: what is asked for was not saved by the one that has failed, which may be seen too."""
+    issue = HISTORY_ISSUES["staged-over-an-upload"]
+    one, other = issue.history.steps
+    fails = Save("a", without=("a",), faults=(Fault("save", 0, "planner.finish_plan"),))
+    history = replace(issue.history, steps=(one, replace(other, at="a"), fails, Load("a")), storage="memory")
+    (breach,) = find_history_breaches(history, world)
+    assert breach.step == 3
+    assert find_history_issue(breach) is issue
+
+
 def test_writer_that_overtakes_is_where_it_was_told(world: SimulatedWorld) -> None:
     """Found by a campaign: the next save took it to be where the save that it had overtaken was uploaded then."""
     upload = Save("b", Operation(api="async"), again=("writer",), overtaken=True)

@@ -242,7 +242,7 @@ def _places(plans: list[StepPlan], end: StepPlan, whole: list[int]) -> list[str]
         *_all_found(end),
         'print(f"load() returned, with what was saved, by step and rank, as {steps}")',
         f"if steps not in [{', '.join(rows)}]:",
-        '    sys.exit("what was loaded is not all that was saved at one step: some of it is at another place")',
+        '    sys.exit("what was loaded is in part at another place than it was saved")',
     ]
 
 
