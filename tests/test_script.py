@@ -160,7 +160,7 @@ def test_scripts_pass_the_linter(world: SimulatedWorld, processes: ProcessWorld,
             with suppress(CannotWrite):
                 written[f"drawn-{len(written)}"] = write_script(verdict_of(scenario, world))
 
-    @settings(max_examples=60)
+    @settings(max_examples=20)
     @given(history=histories(max_world_size=2) | stored_histories(max_world_size=2))
     def draw_history(history: History) -> None:
         if all(len(repr(entry.key)) < 22 for entry in history.entries):
