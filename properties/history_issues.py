@@ -200,8 +200,13 @@ def _has_what_was_staged_later(breach: HistoryBreach) -> bool:
     # It may be that of the last one that returned, or of any that has failed since.
     returned = [place for place, index in enumerate(wrote) if breach.outcome.steps[index].operation.returned]
     seen_of = wrote[returned[-1] if returned else 0 :]
-    kinds = {breach.kind, *(verdict.breach.kind for verdict in breach.others if verdict.breach is not None)}
-    return WrongBits in kinds and any(_is_staged_over(history, index) for index in seen_of)
+    wrong = [
+        verdict.scenario
+        for verdict in (breach.verdict, *breach.others)
+        if verdict is not None and verdict.breach is not None and verdict.breach.kind is WrongBits
+    ]
+    staged_over = [history.read_of(breach.step, index) for index in seen_of if _is_staged_over(history, index)]
+    return any(scenario in wrong for scenario in staged_over)
 
 
 def _mixes_saves_at_one_path(breach: HistoryBreach) -> bool:
@@ -217,9 +222,7 @@ def _takes_one_name_for_another(breach: HistoryBreach) -> bool:
     ended = (history.steps[index] for index in history.order[: history.order.index(breach.step)])
     saves = [step for step in ended if isinstance(step, Save) and step.at == at]
     another = len({frozenset(save.without) for save in saves}) > 1
-    # Of a dtype of two values, it may by chance have been at another place of the tensor too.
-    held = breach.kind in (UnderAnotherName, AtAnotherPlace)
-    return held and another and any(save.all_faults for save in saves)
+    return breach.kind is UnderAnotherName and another and any(save.all_faults for save in saves)
 
 
 def _takes_a_part_for_the_whole(breach: HistoryBreach) -> bool:
@@ -231,20 +234,23 @@ def _takes_a_part_for_the_whole(breach: HistoryBreach) -> bool:
     history, at = breach.history, breach.history.steps[breach.step].at
     ended = history.order[: history.order.index(breach.step)]
     saves = [index for index in ended if isinstance(history.steps[index], Save) and history.steps[index].at == at]
-    others = len({_parts_of(history, index) for index in saves}) > 1
-    return breach.kind is AtAnotherPlace and others and any(history.steps[index].all_faults for index in saves)
+    parts: dict[str, set[tuple[tuple[Part, ...], ...]]] = {}
+    for index in saves:
+        for name, cut in _parts_of(history, index).items():
+            parts.setdefault(name, set()).add(cut)
+    otherwise = any(len(cuts) > 1 for cuts in parts.values())
+    return breach.kind is AtAnotherPlace and otherwise and any(history.steps[index].all_faults for index in saves)
 
 
-def _parts_of(history: History, save: int) -> tuple[tuple[str, int, tuple[Part, ...]], ...]:
-    """Which part of each tensor each rank saves."""
+def _parts_of(history: History, save: int) -> dict[str, tuple[tuple[Part, ...], ...]]:
+    """The parts of each tensor that each rank saves."""
     scenario = history.scenario(save)
-    tensors = [leaf for leaf in scenario.leaves("save") if isinstance(leaf.entry, TensorEntry)]
-    return tuple(
-        (leaf.fqn, rank, tuple(leaf.entry.saved.parts(leaf.entry.shape, rank)))
-        for leaf in tensors
-        for rank in range(scenario.save.world_size)
+    ranks = range(scenario.save.world_size)
+    return {
+        leaf.fqn: tuple(tuple(leaf.entry.saved.parts(leaf.entry.shape, rank)) for rank in ranks)
+        for leaf in scenario.leaves("save")
         if isinstance(leaf.entry, TensorEntry) and leaf.entry.saved is not None
-    )
+    }
 
 
 _HALVES = ChunkSharding(0, (0, 1))

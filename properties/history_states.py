@@ -43,7 +43,7 @@ def others_held(candidates: Mapping[int, Scenario], load: OperationOutcome) -> d
 
     That is, unless each element and each object of that kind is what one of them has saved under some name: with that
     type, or with any dtype and copied into that one, as a load does. It is said whether that is the same name, so that
-    elements are at another place of it.
+    elements are at another place of it, and could be no other one.
     """
     saved = [state for scenario in candidates.values() for state in _all_saved(scenario)]
     contents, seen = _Contents(saved), saves_seen(candidates, load)
@@ -55,8 +55,10 @@ def others_held(candidates: Mapping[int, Scenario], load: OperationOutcome) -> d
                 continue
             if not contents.have(state):
                 return {}
-            own = _Contents([one for one in saved if one.path == state.path])
-            found[name] = found.get(name, True) and own.have(state)
+            own, others = (
+                _Contents([one for one in saved if (one.path == state.path) is here]) for here in (True, False)
+            )
+            found[name] = found.get(name, True) and own.have(state) and not others.have(state)
     return found
 
 

@@ -106,7 +106,7 @@ def _fails_on_what_was_left(breach: HistoryBreach, saves: set[int]) -> bool:
     if _fails(breach, "read", rf"^AssertionError: req MetadataIndex\(fqn=({written}), .* mismatch sizes "):
         return True
     step = breach.history.steps[breach.step]
-    return isinstance(step, Load) and step.partial and _fails_as_made(breach)
+    return isinstance(step, Load) and step.partial and breach.kind is UnexpectedFailure and _fails_as_made(breach)
 
 
 def _blamed(breach: HistoryBreach) -> dict[str, dict[int, ErrorRecord]]:

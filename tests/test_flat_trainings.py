@@ -216,3 +216,12 @@ def test_known_issues_of_flat_parameters_show_otherwise_too(training: Training, 
 def test_first_version_of_fsdp_is_by_itself(parallelism: dict[str, int]) -> None:
     with pytest.raises(InvalidScenario, match="by itself"):
         Parallelism(**{**parallelism, "flat": True})  # type: ignore[arg-type]
+
+
+def test_extra_state_that_is_missing_without_groups_is_new(world: SimulatedWorld) -> None:
+    """It is for the empty list of groups that a checkpoint passes for one of an older torch."""
+    saved = Side(TWO, 1, full=True, broadcast=True)
+    training = Training((Norm(), Counter(extra=True)), optimizer=Optimizer(variant=True), saved=saved)
+    (breach,) = judge_training(training, run_training(world, training))
+    assert find_training_issue(breach) is TRAINING_ISSUES["flat-empty-groups-saved"]
+    assert find_training_issue(replace(breach, training=replace(training, optimizer=None))) is None

@@ -58,10 +58,11 @@ def _is_taken_for_older(breach: TrainingBreach) -> bool:
     failed = breach.failed
     if failed is None or failed.call != "load" or breach.kind is not UnexpectedFailure:
         return False
-    extra = any(isinstance(layer, Counter) and layer.extra for layer in leaf_layers(breach.training.layers))
+    layers = leaf_layers(breach.training.layers)
+    has_both = breach.training.optimizer is not None and any(isinstance(one, Counter) and one.extra for one in layers)
     missing = re.compile(r"Missing key in checkpoint state_dict: model\.([\w.]+\.)?_extra_state\.")
     errors = [error.message for _, error in failed.raised.failures or ()]
-    return extra and bool(errors) and all(missing.fullmatch(message) for message in errors)
+    return has_both and bool(errors) and all(missing.fullmatch(message) for message in errors)
 
 
 def _broadcast_at_load(breach: TrainingBreach) -> bool:
