@@ -21,8 +21,7 @@ from properties.route_issues import check_route
 from properties.sequence_issues import SequenceIssue, check_sequence
 from properties.side_by_side_issues import SideBySideIssue, check_side_by_side
 from properties.summary import ENTRIES
-from properties.training import TrainingIssue, check_training
-from properties.training.misfit_issues import MisfitIssue, check_misfit
+from properties.training import MisfitIssue, TrainingIssue, check_misfit, check_training
 
 from .opened import OpenedWorlds
 from .seen import Seen, look

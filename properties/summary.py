@@ -24,8 +24,8 @@ from .rebuilding_issues import REBUILDING_ISSUES
 from .route_issues import ROUTE_ISSUES
 from .sequence_issues import SEQUENCE_ISSUES
 from .side_by_side_issues import SIDE_BY_SIDE_ISSUES
+from .training import MISFIT_ISSUES
 from .training.known_issues import TRAINING_ISSUES
-from .training.misfit_issues import MISFIT_ISSUES
 
 __all__ = ["ENTRIES", "fault_table", "feature_table", "known_issue_lines", "known_issue_table", "left_out_lines"]
 

@@ -6,7 +6,7 @@ from hypothesis import given
 
 from properties.choices import fewer, only_in
 from properties.sharding import sharded
-from properties.training.misfit_issues import check_misfit
+from properties.training import check_misfit
 from strategies import misfits
 from worlds.example import ExampleWorld
 from worlds.training.misfit import Misfit

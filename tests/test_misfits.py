@@ -12,8 +12,8 @@ import worlds.training
 from campaign.script import CannotWrite
 from campaign.script.training.misfit import write_misfit_script
 from properties.ledger import torch_release
+from properties.training import MISFIT_ISSUES, MisfitIssue, find_misfit_issue
 from properties.training.judge_misfit import MisfitBreach, judge_misfit
-from properties.training.misfit_issues import MISFIT_ISSUES, MisfitIssue, find_misfit_issue
 from properties.violations import (
     Deadlock,
     Disagreement,

@@ -21,10 +21,17 @@ from properties.route_entry import RouteIssue
 from properties.route_issues import ROUTE_ISSUES
 from properties.sequence_issues import SEQUENCE_ISSUES, SequenceIssue
 from properties.side_by_side_issues import SIDE_BY_SIDE_ISSUES, SideBySideIssue, find_breach
-from properties.training import TRAINING_ISSUES, TrainingIssue, find_training_issue, judge_training
+from properties.training import (
+    MISFIT_ISSUES,
+    TRAINING_ISSUES,
+    MisfitIssue,
+    TrainingIssue,
+    find_misfit_issue,
+    find_training_issue,
+    judge_training,
+)
 from properties.training.breach import TrainingBreach
 from properties.training.judge_misfit import MisfitBreach, judge_misfit
-from properties.training.misfit_issues import MISFIT_ISSUES, MisfitIssue, find_misfit_issue
 from worlds import ProcessWorld, SimulatedWorld
 from worlds.histories import History
 from worlds.killed import KilledScenario

@@ -1,4 +1,4 @@
-"""An entry of the ledger of trainings."""
+"""The entries of the ledgers of trainings."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from properties.ledger import LedgerEntry
 from worlds.training import Training
+from worlds.training.misfit import Misfit
 
 from .breach import TrainingBreach
+from .judge_misfit import MisfitBreach
 
-__all__ = ["TrainingIssue"]
+__all__ = ["MisfitIssue", "TrainingIssue"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,3 +21,11 @@ class TrainingIssue(LedgerEntry):
 
     training: Training
     matches: Callable[[TrainingBreach], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MisfitIssue(LedgerEntry):
+    """As above, of what does not fit a training."""
+
+    misfit: Misfit
+    matches: Callable[[MisfitBreach], bool]

@@ -11,7 +11,7 @@ from .issue import TrainingIssue
 from .known_flat import FLAT_ISSUES
 from .known_modules import MODULE_ISSUES
 
-__all__ = ["TRAINING_ISSUES", "TrainingIssue", "find_training_issue"]
+__all__ = ["TRAINING_ISSUES", "find_training_issue"]
 
 
 def find_training_issue(breach: TrainingBreach) -> TrainingIssue | None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from properties.training import find_misfit_issue
 from properties.training.breach import TrainingBreach
 from properties.training.judge_misfit import FROM_WITHIN, WORDS, MisfitBreach, seen_of
-from properties.training.misfit_issues import find_misfit_issue
 from properties.verdict import describe_ranks, ranks_text
 from properties.violations import Deadlock, LostFailure, NotRefused, UnclearRefusal, UnexpectedFailure
 from worlds.outcome import Returned

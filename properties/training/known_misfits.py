@@ -1,44 +1,16 @@
-"""The ledger of what goes wrong in released torch where a training is given what does not fit it, and its check."""
+"""The ledger of what goes wrong in released torch where a training is given what does not fit it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from properties.check import KNOWN_HITS
-from properties.judged import count_judged
-from properties.ledger import LedgerEntry, first_match
-from strategies.misfit_features import misfit_features
-from worlds.example import ExampleWorld
+from properties.ledger import first_match
 from worlds.training import Counter, Norm, Optimizer, Parallelism, Scale, Side
 from worlds.training.misfit import Misfit
-from worlds.training.run_misfit import run_misfit
 
 from . import misfit_symptoms as symptoms
-from .judge_misfit import MisfitBreach, judge_misfit
+from .issue import MisfitIssue
+from .judge_misfit import MisfitBreach
 
-__all__ = ["MISFIT_ISSUES", "MisfitIssue", "check_misfit", "find_misfit_issue"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MisfitIssue(LedgerEntry):
-    """As :class:`properties.known_issues.KnownIssue`, of what does not fit a training."""
-
-    misfit: Misfit
-    matches: Callable[[MisfitBreach], bool]
-
-
-def check_misfit(misfit: Misfit, world: ExampleWorld) -> None:
-    """Raise the first violation that is no known issue, if the law breaks; the others are counted, each once."""
-    __tracebackhide__ = True
-    count_judged(misfit_features(misfit))
-    met = set()
-    for breach in judge_misfit(misfit, run_misfit(world, misfit)):
-        known = find_misfit_issue(breach)
-        if known is None:
-            breach.violation().throw()
-        met.add(known.id)
-    KNOWN_HITS.update(met)
+__all__ = ["MISFIT_ISSUES", "find_misfit_issue"]
 
 
 def find_misfit_issue(breach: MisfitBreach) -> MisfitIssue | None:
