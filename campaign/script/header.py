@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
+from properties.ledger import LedgerEntry
 from properties.reach import REFUSAL
 from properties.verdict import describe_ranks
 from properties.violations import (
@@ -47,7 +48,7 @@ from .metadata import checks_metadata
 from .plan import Plan
 from .text import WIDTH, docstring
 
-__all__ = ["header", "said", "wrapped"]
+__all__ = ["described", "header", "said", "titled", "wrapped"]
 
 # ``{call}`` is the function that is called, ``{when}`` says which rank fails where, if one does.
 _TITLES: dict[type[Violation] | None, str] = {
@@ -81,18 +82,42 @@ _TITLES: dict[type[Violation] | None, str] = {
 _WAITS_FOR = re.compile(r" with root \d+$")
 
 
+def titled(issue: LedgerEntry | None, otherwise: str = "") -> str:
+    """What the ledger calls it, and upstream; what is new is as it is said ``otherwise``."""
+    if issue is None:
+        return otherwise
+    return issue.title if issue.upstream is None else f"{issue.title} ({issue.upstream})"
+
+
+def described(title: str, expected: Iterable[str], seen: Iterable[str], *, ranks: int = 1, at: str = "") -> str:
+    """The docstring of a script about that, which so many ranks run; ``at`` says where in the script it is seen."""
+    lines = dict.fromkeys(wrapped(" ".join(text.split())) for text in seen)
+    return docstring(
+        [
+            f"torch.distributed.checkpoint: {title}.",
+            *dict.fromkeys(f"Expected: {text}." for text in expected),
+            "\n".join([f"Seen with torch {torch.__version__}{at}:", *lines]),
+            f"    {_launcher(ranks)} reproduce.py",
+            "The exit status is 1 while the bug is there, and 0 when it is gone.",
+        ]
+    )
+
+
+def _launcher(ranks: int) -> str:
+    return "python" if ranks == 1 else f"torchrun --standalone --nproc-per-node={ranks}"
+
+
 def header(plan: Plan) -> str:
-    """The docstring."""
+    """The docstring of the script of a scenario."""
     if plan.kind is not None and plan.kind not in _TITLES:
         raise CannotWrite(f"there is no script for a violation of the kind {plan.kind.__name__} yet")
-    launcher = "python" if plan.ranks == 1 else f"torchrun --standalone --nproc-per-node={plan.ranks}"
     status = "while the bug is there, and 0 when it is gone" if plan.kind is not None else "if anything else happens"
     paragraphs = [
         f"{_title(plan)}.",
         f"Expected: {_expected(plan)}.",
         *_seen(plan),
         *_numbering(plan),
-        f"    {launcher} reproduce.py",
+        f"    {_launcher(plan.ranks)} reproduce.py",
         f"The exit status is 1 {status}.",
     ]
     return docstring(paragraphs)
@@ -100,8 +125,7 @@ def header(plan: Plan) -> str:
 
 def _title(plan: Plan) -> str:
     if plan.issue is not None:
-        upstream = "" if plan.issue.upstream is None else f" ({plan.issue.upstream})"
-        return f"torch.distributed.checkpoint: {plan.issue.title}{upstream}"
+        return f"torch.distributed.checkpoint: {titled(plan.issue)}"
     if plan.kind is None and plan.stage is not None:
         return f"torch.distributed.checkpoint: {_call(plan)} says who failed{_when(plan)}"
     return (

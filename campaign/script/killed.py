@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from properties.judge_killed import KilledBreach, MixedCheckpoint
 from properties.killed_issues import find_killed_issue
 from properties.oracle import expected
@@ -16,6 +14,7 @@ from worlds.outcome import OperationOutcome, Outcome
 
 from .calls import call_code
 from .faults import hook_base, override
+from .header import described, titled
 from .imports import import_block
 from .known import CannotWrite, check_known
 from .plan import Plan
@@ -23,7 +22,7 @@ from .ranks import rank_condition
 from .state import state_block, state_helpers
 from .steps import can_count, found_of, target_of
 from .tensors import mesh_lines
-from .text import Items, docstring, indented, joined, render
+from .text import Items, indented, joined, render
 
 __all__ = ["TIMEOUT", "write_killed_script"]
 
@@ -182,15 +181,6 @@ def _main(plan: _KilledPlan) -> str:
 
 
 def _header(breach: KilledBreach) -> str:
-    issue = find_killed_issue(breach)
-    title = "a rank that dies in a save leaves a mixture of two checkpoints" if issue is None else issue.title
-    upstream = "" if issue is None or issue.upstream is None else f" ({issue.upstream})"
-    return docstring(
-        [
-            f"torch.distributed.checkpoint: {title}{upstream}.",
-            "Expected: what is loaded afterwards was all saved at one step, or load() raises CheckpointException.",
-            f"Seen with torch {torch.__version__}:\n    load() returned, with what was saved at the steps {{0, 1}}",
-            "    python reproduce.py",
-            "The exit status is 1 while the bug is there, and 0 when it is gone.",
-        ]
-    )
+    title = titled(find_killed_issue(breach), "a rank that dies in a save leaves a mixture of two checkpoints")
+    expected = "what is loaded afterwards was all saved at one step, or load() raises CheckpointException"
+    return described(title, [expected], ["load() returned, with what was saved at the steps {0, 1}"])

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-
 from properties.judge_misuse import MisuseBreach
 from properties.misuse_issues import find_misuse_issue
 from properties.verdict import describe_ranks, ranks_text
@@ -24,13 +22,13 @@ from worlds.layouts import MeshSharding, Plain, Shard
 from worlds.misuses import Kind, Misuse
 
 from .calls import function_name
-from .header import said, wrapped
+from .header import described, said, titled
 from .imports import import_block
 from .known import CannotWrite
 from .outcomes import STAY, watchdog_text
 from .processes import exit_helpers, set_up
 from .ranks import rank_condition, rank_list
-from .text import Items, docstring, indented, joined, quoted, render
+from .text import Items, indented, joined, quoted, render
 
 __all__ = ["write_misuse_script"]
 
@@ -255,21 +253,11 @@ def _check(breach: MisuseBreach) -> list[str]:
 def _header(breach: MisuseBreach, job: _Job) -> str:
     misuse, issue = breach.misuse, find_misuse_issue(breach)
     function = function_name(misuse.operation, misuse.name)
-    title = f"{function}() is given what it cannot have, and does not say so" if issue is None else issue.title
-    upstream = "" if issue is None or issue.upstream is None else f" ({issue.upstream})"
+    title = titled(issue, f"{function}() is given what it cannot have, and does not say so")
     call = breach.outcome.loaded if breach.when == "as it is loaded" else breach.outcome.call
     seen = [f"{ranks} {text}" for ranks, text in describe_ranks(() if call is None else call.ranks, said)]
-    launcher = "python" if job.ranks == 1 else f"torchrun --standalone --nproc-per-node={job.ranks}"
     told = "every rank raises an error that says what is wrong, before anything is done; or all is right"
     if misuse.kind == "group of others":
         told = "a rank that is not in the group is told so"
     whose = f"where {ranks_text(misuse.wrong)} of {job.ranks} gave what is wrong, " if misuse.ranks else ""
-    return docstring(
-        [
-            f"torch.distributed.checkpoint: {title}{upstream}.",
-            f"Expected: {whose}{told}.",
-            "\n".join([f"Seen with torch {torch.__version__}:", *(wrapped(" ".join(text.split())) for text in seen)]),
-            f"    {launcher} reproduce.py",
-            "The exit status is 1 while the bug is there, and 0 when it is gone.",
-        ]
-    )
+    return described(title, [f"{whose}{told}"], seen, ranks=job.ranks)

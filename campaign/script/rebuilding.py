@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from properties.expected_rebuilding import expected_rebuilding
 from properties.judge_rebuilding import RebuildingBreach
 from properties.oracle import expected
@@ -19,7 +17,7 @@ from worlds.outcome import ContainerState, EntryState, ObjectState, OperationOut
 from worlds.rebuilding import Rebuilding
 
 from .calls import call_code
-from .header import wrapped
+from .header import described, titled
 from .imports import import_block
 from .known import CannotWrite, check_known
 from .places import key_literal
@@ -27,7 +25,7 @@ from .plan import Name, Plan
 from .processes import exit_helpers, group_lines, on_its_ranks, set_up
 from .state import content_block, state_block, state_helpers
 from .tensors import mesh_lines
-from .text import Code, Items, docstring, headed, indented, joined, quoted, render
+from .text import Code, Items, headed, indented, joined, quoted, render
 
 __all__ = ["write_rebuilding_script"]
 
@@ -207,18 +205,8 @@ def _conversion(*, twice: bool) -> list[str]:
 
 def _header(plan: _RebuildingPlan, breach: RebuildingBreach) -> str:
     issue = find_rebuilding_issue(breach)
-    title = "what is read without a template is not what was saved" if issue is None else issue.title
-    upstream = "" if issue is None or issue.upstream is None else f" ({issue.upstream})"
+    title = titled(issue, "what is read without a template is not what was saved")
     said = [f"{ranks} {text}" for ranks, text in describe_ranks(breach.read.ranks, rank_text)]
     seen = said if breach.kind is UnexpectedFailure else [breach.headline.split(": ", 1)[1], *breach.detail]
-    launcher = "python" if plan.ranks == 1 else f"torchrun --standalone --nproc-per-node={plan.ranks}"
     wanted = "what was saved under the keys" if breach.rebuilding.keys is not None else "all that was saved"
-    return docstring(
-        [
-            f"torch.distributed.checkpoint: {title}{upstream}.",
-            f"Expected: what is read is {wanted}.",
-            "\n".join([f"Seen with torch {torch.__version__}:", *(wrapped(" ".join(text.split())) for text in seen)]),
-            f"    {launcher} reproduce.py",
-            "The exit status is 1 while the bug is there, and 0 when it is gone.",
-        ]
-    )
+    return described(title, [f"what is read is {wanted}"], seen, ranks=plan.ranks)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from properties.history_issues import find_history_issue
 from properties.history_model import Sight
 from properties.judge_history import AtAnotherPlace, HistoryBreach, MemoryShows, UnderAnotherName
@@ -11,8 +9,7 @@ from properties.judge_killed import EarlierChanged, MixedCheckpoint, NeitherOldN
 from properties.violations import NotRefused, Violation
 from worlds.histories import Load
 
-from ..header import wrapped
-from ..text import docstring
+from ..header import described, titled
 
 __all__ = ["header_of"]
 
@@ -29,19 +26,9 @@ _TITLES: dict[type[Violation], str] = {
 
 def header_of(breach: HistoryBreach, sight: Sight, ranks: int) -> str:
     """What is wrong, expected and seen, and how to run it by so many ranks."""
-    issue = find_history_issue(breach)
-    title = _TITLES.get(breach.kind, "a load does not hold what was saved last") if issue is None else issue.title
-    upstream = "" if issue is None or issue.upstream is None else f" ({issue.upstream})"
-    launcher = "python" if ranks == 1 else f"torchrun --standalone --nproc-per-node={ranks}"
-    return docstring(
-        [
-            f"torch.distributed.checkpoint: {title}{upstream}.",
-            f"Expected: {_expected(breach, sight)}.",
-            f"Seen with torch {torch.__version__}, at step {breach.step + 1}:\n{wrapped(breach.headline)}",
-            f"    {launcher} reproduce.py",
-            "The exit status is 1 while the bug is there, and 0 when it is gone.",
-        ]
-    )
+    title = titled(find_history_issue(breach), _TITLES.get(breach.kind, "a load does not hold what was saved last"))
+    at = f", at step {breach.step + 1}"
+    return described(title, [_expected(breach, sight)], [breach.headline], ranks=ranks, at=at)
 
 
 def _expected(breach: HistoryBreach, sight: Sight) -> str:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from properties.planning import caching, nested, saves, shards
 from properties.planning.breach import PlanBreach
 from properties.planning.known_issues import Judge, PlanningIssue
 from worlds.concise import Concise
 
-from ..header import wrapped
+from ..header import described, titled
 from ..imports import import_block
 from ..known import CannotWrite
-from ..text import docstring, joined
+from ..text import joined
 from . import nested as nested_scripts
 from . import saves as save_scripts
 from . import shards as shard_scripts
@@ -60,14 +58,5 @@ def _section(issue: PlanningIssue, judge: Judge, case: Concise) -> Section:
 
 
 def _header(issue: PlanningIssue, sections: list[Section]) -> str:
-    upstream = "" if issue.upstream is None else f" ({issue.upstream})"
-    seen = dict.fromkeys(wrapped(" ".join(section.seen.split())) for section in sections)
-    return docstring(
-        [
-            f"torch.distributed.checkpoint: {issue.title}{upstream}.",
-            *dict.fromkeys(f"Expected: {section.expected}." for section in sections),
-            "\n".join([f"Seen with torch {torch.__version__}:", *seen]),
-            "    python reproduce.py",
-            "The exit status is 1 while the bug is there, and 0 when it is gone.",
-        ]
-    )
+    expected = [section.expected for section in sections]
+    return described(titled(issue), expected, [section.seen for section in sections])

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 
-import torch
-
 from properties.verdict import describe_ranks
 from worlds.outcome import RankOutcome, Returned
 from worlds.training import Failed, Loaded, Saved
 
-from ..header import said, wrapped
-from ..text import docstring
+from ..header import described, said, titled
 from .calls import called
 from .plan import TrainingPlan
 
@@ -20,22 +17,13 @@ __all__ = ["as_in_script", "header"]
 
 def header(plan: TrainingPlan) -> str:
     """The docstring."""
-    launcher = "python" if plan.ranks == 1 else f"torchrun --standalone --nproc-per-node={plan.ranks}"
-    return docstring(
-        [
-            f"torch.distributed.checkpoint: {_title(plan)}.",
-            f"Expected: {_expected(plan)}.",
-            "\n".join([f"Seen with torch {torch.__version__}:", *map(wrapped, _seen(plan))]),
-            f"    {launcher} reproduce.py",
-            "The exit status is 1 while the bug is there, and 0 when it is gone.",
-        ]
-    )
+    return described(_title(plan), [_expected(plan)], _seen(plan), ranks=plan.ranks)
 
 
 def _title(plan: TrainingPlan) -> str:
     issue = plan.issue
     if issue is not None:
-        return issue.title + ("" if issue.upstream is None else f" ({issue.upstream})")
+        return titled(issue)
     if plan.stays_on_meta:
         return "a training is loaded into a module that stays on the meta device"
     if plan.loses:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import torch
-
 from properties.training import find_misfit_issue
 from properties.training.breach import TrainingBreach
 from properties.training.judge_misfit import FROM_WITHIN, WORDS, MisfitBreach, seen_of
@@ -17,13 +15,13 @@ from worlds.training import TrainingOutcome
 from worlds.training.misfit import Misfit
 from worlds.training.misfit_outcome import Took
 
-from ..header import said, wrapped
+from ..header import described, said, titled
 from ..imports import import_block
 from ..known import CannotWrite
 from ..outcomes import STAY, watchdog_text
 from ..processes import exit_helpers, set_up
 from ..ranks import rank_condition
-from ..text import Items, docstring, indented, joined, quoted, render
+from ..text import Items, indented, joined, quoted, render
 from .header import as_in_script
 from .model import model_helpers, model_lines
 from .optimizer import optimizer_lines, step_lines
@@ -234,21 +232,11 @@ def _check_after(breach: MisfitBreach) -> list[str]:
 def _header(breach: MisfitBreach, job: _Job) -> str:
     misfit, issue = breach.misfit, find_misfit_issue(breach)
     function = _function(misfit)
-    title = f"{function}() is given what does not fit, and does not say so" if issue is None else issue.title
-    upstream = "" if issue is None or issue.upstream is None else f" ({issue.upstream})"
+    title = titled(issue, f"{function}() is given what does not fit, and does not say so")
     ranks = tuple(Returned(()) if isinstance(seen, Took) else seen for seen in seen_of(breach.outcome))
     seen = [as_in_script(f"{which} {text}", alone=False) for which, text in describe_ranks(ranks, said)]
-    launcher = "python" if job.ranks == 1 else f"torchrun --standalone --nproc-per-node={job.ranks}"
     whose = f"where {ranks_text(misfit.wrong)} of {job.ranks} gave what does not fit, " if job.ranks > 1 else ""
     those = f"{ranks_text(misfit.alike)} raise{'' if len(misfit.alike) > 1 else 's'}"
     told = those if misfit.ranks else "every rank raises"
     then = ", and what fits is loaded after that" if breach.when == "after it" else ", and nobody waits for ever"
-    return docstring(
-        [
-            f"torch.distributed.checkpoint: {title}{upstream}.",
-            f"Expected: {whose}{told} an error that says what is wrong{then}.",
-            "\n".join([f"Seen with torch {torch.__version__}:", *(wrapped(" ".join(text.split())) for text in seen)]),
-            f"    {launcher} reproduce.py",
-            "The exit status is 1 while the bug is there, and 0 when it is gone.",
-        ]
-    )
+    return described(title, [f"{whose}{told} an error that says what is wrong{then}"], seen, ranks=job.ranks)
