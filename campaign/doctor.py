@@ -69,9 +69,9 @@ def _versions() -> Iterator[Finding]:
 
 def _devices() -> Iterator[Finding]:
     yield Finding("system", None, f"{platform.system()} {platform.machine()}, {len(_cpus())} CPUs to use")
-    cuda = torch.cuda.is_available()
-    names = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
-    yield Finding("cuda", None, names if cuda else "none; everything runs on CPU tensors")
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    found = f"{torch.accelerator.device_count()} × {accelerator}"
+    yield Finding("accelerator", None, found if accelerator is not None else "none; everything runs on CPU tensors")
     yield Finding("gloo", dist.is_available() and dist.is_gloo_available(), "torch's back end of real ranks")
 
 

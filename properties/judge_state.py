@@ -132,7 +132,7 @@ def _tensor(where: str, name: Name, rank: int, expected: ExpectedTensor, seen: T
         ("dtype", entry.dtype, seen.dtype),
         ("shape", entry.shape, seen.shape),
         ("chunks", _chunks(entry, layout, rank), _non_empty(seen.chunks)),
-        ("device", _device(expected.is_meta), _device(seen.is_meta if seen.chunks else expected.is_meta)),
+        ("device", *_devices(expected, seen)),
     ):
         if wanted != got:
             headline = f"{where} has another {what} than its target: {got} instead of {wanted}"
@@ -146,8 +146,11 @@ def _tensor(where: str, name: Name, rank: int, expected: ExpectedTensor, seen: T
         yield Breach(ChangedOutside, f"{where}: memory beside the tensor was written", name)
 
 
-def _device(is_meta: bool) -> str:
-    return "meta" if is_meta else "cpu"
+def _devices(expected: ExpectedTensor, seen: TensorState) -> tuple[str, str]:
+    """Where it is to be, and where it is; what holds no chunk is nowhere else."""
+    wanted = "meta" if expected.is_meta else expected.layout.device
+    got = "accelerator" if seen.on_accelerator else "cpu"
+    return wanted, ("meta" if seen.is_meta else got) if seen.chunks else wanted
 
 
 def _chunks(entry: TensorEntry, layout: Layout, rank: int) -> list[Chunk]:

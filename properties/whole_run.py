@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import torch
 
 from worlds.checkpointable import HAS_CHECKPOINTABLE_TENSOR
 
@@ -43,7 +44,8 @@ def is_whole(config: pytest.Config, profile: str) -> bool:
 def lines_of_what_is_amiss(hits: Mapping[tuple[str, str], int]) -> Iterator[str]:
     """The features that no case had which was judged, and those that are not listed.
 
-    What the installed torch lacks, no case can have; and what is not listed may be a storage from elsewhere.
+    What the installed torch or the machine lacks, no case can have; and what is not listed may be a storage from
+    elsewhere.
     """
     for group, names in JUDGED.items():
         missing = [name for name in names if not hits.get((group, name)) and not _is_lacking(name)]
@@ -57,4 +59,6 @@ def lines_of_what_is_amiss(hits: Mapping[tuple[str, str], int]) -> Iterator[str]
 
 
 def _is_lacking(name: str) -> bool:
+    if name.startswith("accelerator"):
+        return not torch.accelerator.is_available()
     return name.startswith("CheckpointableTensor") and not HAS_CHECKPOINTABLE_TENSOR

@@ -98,6 +98,8 @@ FEATURES: dict[str, tuple[str, ...]] = {
         "negated",
         "gradient",
         "meta",
+        "accelerator, at save",
+        "accelerator, at load",
     ),
     "tensor": (
         "0-d",
@@ -250,6 +252,8 @@ def _of_leaves(scenario: Scenario) -> Iterator[tuple[str, str]]:
                 if layout is not None:
                     yield "layout", _kind_of_layout(layout)
                     yield "memory", layout.memory
+                    if layout.device == "accelerator":
+                        yield "memory", f"accelerator, at {name}"
                     world = scenario.operation(name).world_size
                     yield from (("placement", what) for what in _of_placement(layout, entry.shape, world))
 

@@ -38,6 +38,7 @@ __all__ = [
     "layouts",
     "memories",
     "mesh_shardings",
+    "on_accelerator",
     "on_meta",
     "replicas",
 ]
@@ -245,3 +246,8 @@ def layouts(
 def on_meta(layout: Layout) -> Layout:
     """The layout of a target on the meta device; a tensor that says itself what it holds has nothing there."""
     return layout if layout.kind == "Checkpointable" else replace(layout, memory="meta")
+
+
+def on_accelerator(layout: Layout) -> Layout:
+    """The layout with its local tensors on the machine's accelerator; what is on the meta device stays there."""
+    return layout if layout.memory == "meta" else replace(layout, device="accelerator")

@@ -10,6 +10,7 @@ from typing import get_args
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
+from worlds.accelerator import is_held_by_accelerator
 from worlds.entries import TAKEN, Container, Entry, Form, Key, Nested, ObjectEntry, TensorEntry, Value
 from worlds.layouts import Layout, Plain
 
@@ -18,7 +19,7 @@ from ._corners import favouring
 from ._reused import reused
 from ._several import several
 from ._weighted import weighted
-from .layouts import chunk_sharding_specs, layouts, memories, on_meta, replicas
+from .layouts import chunk_sharding_specs, layouts, memories, on_accelerator, on_meta, replicas
 from .tensors import dtypes, tensor_shapes
 
 __all__ = ["fqns", "nested_entries", "object_entries", "object_forms", "object_values", "state_dicts", "tensor_entries"]
@@ -79,8 +80,9 @@ def tensor_entries(
 ) -> TensorEntry:
     """Tensors saved in a world of ``save_world`` ranks and loaded in one of ``load_world``; 0 stands for no world.
 
-    The layout at load is drawn independently of the one at save; now and then the tensor is not loaded at all. Shrinks
-    towards a plain 0-d float32.
+    The layout at load is drawn independently of the one at save; now and then the tensor is not loaded at all. Where
+    there is an accelerator, half of them are on it, at save, at load, or at both. Shrinks towards a plain 0-d float32
+    on the CPU.
     """
     return draw(_tensors(fqns() if names is None else names, _Sides(save_world, load_world), shapes))
 
@@ -102,11 +104,17 @@ def _tensors(
     there = sides.everywhere or sides.whole or sides.core or target != "none"
     if target == "meta" and not (sides.whole or sides.core):
         loaded = on_meta(loaded)
+    if is_held_by_accelerator(dtype) and not (sides.whole or sides.core):
+        where = draw(st.sampled_from(_ON_ACCELERATOR), label="on an accelerator")
+        saved = on_accelerator(saved) if "save" in where else saved
+        loaded = on_accelerator(loaded) if "load" in where else loaded
     return TensorEntry(key, shape, dtype, saved, loaded if there else None, fill)  # type: ignore[arg-type]
 
 
 # Seldom on the meta device, since ShardedTensors there are refused.
 _TARGETS = (*["tensor"] * 17, "none", "none", "meta")
+# Last of all, and drawn only where there is one, so that all else is the same everywhere.
+_ON_ACCELERATOR = (*[()] * 3, ("save",), ("load",), ("save", "load"), ("save", "load"))
 
 
 @reused

@@ -260,7 +260,7 @@ def _loaded_as_saved(entry: Entry) -> Entry:
 
 
 def _is_plain_inside(entries: tuple[Entry, ...]) -> bool:
-    """Whether each container could be one object: with plain tensors in memory, on every rank, in it."""
+    """Whether each container could be one object: with plain tensors in the CPU's memory, on every rank, in it."""
     return all(_is_plain(inner) for entry in entries if isinstance(entry, Nested) for inner in entry.entries)
 
 
@@ -268,7 +268,7 @@ def _is_plain(entry: Entry) -> bool:
     if isinstance(entry, Nested):
         return all(map(_is_plain, entry.entries))
     sides = (side for side in (entry.saved, entry.loaded) if side is not None)
-    return all(isinstance(side, Plain) and not side.ranks and side.memory != "meta" for side in sides)
+    return all(side == Plain(memory=side.memory) and side.memory != "meta" for side in sides)
 
 
 def _faults(where: str, save: Operation, load: Operation) -> SearchStrategy[tuple[Fault, ...]]:

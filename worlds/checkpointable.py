@@ -58,7 +58,8 @@ class Checkpointable(torch.Tensor):
         cls, shape: Sequence[int], dtype: torch.dtype, tiles: Sequence[torch.Tensor], boxes: Sequence[Box]
     ) -> Checkpointable:
         """A tensor of that global ``shape`` which holds ``tiles``, each at its place in ``boxes``."""
-        tensor = torch.Tensor._make_wrapper_subclass(cls, tuple(shape), dtype=dtype)
+        device = tiles[0].device if tiles else torch.device("cpu")
+        tensor = torch.Tensor._make_wrapper_subclass(cls, tuple(shape), dtype=dtype, device=device)
         assert isinstance(tensor, Checkpointable)
         tensor.tiles = list(tiles)
         tensor.boxes = list(boxes)

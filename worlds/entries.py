@@ -14,7 +14,7 @@ from typing import ClassVar, Literal, get_args
 from .concise import Concise
 from .dtypes import DTYPES
 from .invalid import require
-from .layouts import ChunkSharding, EnumerableSharding, Layout, Memory, Plain
+from .layouts import ChunkSharding, Device, EnumerableSharding, Layout, Memory, Plain
 
 __all__ = [
     "LAST_STEP",
@@ -87,6 +87,8 @@ class TensorEntry(Concise):
     def _check_memory(self, layout: Layout) -> None:
         memory: Memory = layout.memory
         allowed = _LAZY.get(memory, (self.dtype,))
+        require(layout.device in get_args(Device), f"{self.key!r} is on an unknown device: {layout.device!r}")
+        require(memory != "meta" or layout.device == "cpu", f"{self.key!r} is on the meta device and on another")
         require(self.dtype in allowed, f"{self.key!r} of {self.dtype} cannot be {memory}")
         constant = self.fill == "constant" or math.prod(self.shape) < 2
         require(memory != "expanded" or constant, f"{self.key!r} is expanded, which takes equal elements")
@@ -102,9 +104,10 @@ class TensorEntry(Concise):
 
     def is_in_memory_of(self, other: TensorEntry, name: str) -> bool:
         """Whether it is tied to that tensor, of that name, and saved from its memory, on the ranks that have both."""
-        plain = all(isinstance(each, Plain) and each.memory == "contiguous" for each in (self.saved, other.saved))
+        sides = [each for each in (self.saved, other.saved) if isinstance(each, Plain) and each.memory == "contiguous"]
+        together = len(sides) == 2 and sides[0].device == sides[1].device
         same = self.content("") == other.content(name) and math.prod(self.shape) > 0
-        return self.tied == name != "" and plain and same
+        return self.tied == name != "" and together and same
 
     def layout(self, operation: Literal["save", "load"]) -> Layout | None:
         """How the ranks hold it in that operation, ``None`` where it is not there."""
@@ -188,8 +191,8 @@ class ObjectEntry(Concise):
         taken = TAKEN.get(self.form, type(self.value))
         require(type(self.value) is taken, f"{self.key!r} is a {self.form} of what is not {taken.__name__}")
         for layout in (self.saved, self.loaded):
-            plain = layout is None or (isinstance(layout, Plain) and layout.memory == "contiguous")
-            require(plain, f"{self.key!r} is no tensor and has no memory, nor shards")
+            plain = layout is None or (isinstance(layout, Plain) and layout == Plain(layout.ranks))
+            require(plain, f"{self.key!r} is no tensor and has no memory or device, nor shards")
 
     def __eq__(self, other: object) -> bool:
         """Whether they are the same scenario: ``0``, ``False`` and ``0.0``, which are equal, are not."""

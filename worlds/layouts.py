@@ -20,6 +20,7 @@ from .parts import Box, Part, chunk_runs, joined_runs, whole_runs
 
 __all__ = [
     "ChunkSharding",
+    "Device",
     "EnumerableSharding",
     "Layout",
     "Memory",
@@ -43,6 +44,9 @@ the values when they are read), ``gradient`` (contiguous, and requires grad), ``
 the meta device, in whose place a load is to put a tensor).
 """
 
+Device = Literal["cpu", "accelerator"]
+"""Where a local tensor is: in the memory of the CPU, or of the accelerator that the machine has."""
+
 
 @dataclass(frozen=True, repr=False)
 class Plain(Concise):
@@ -52,6 +56,7 @@ class Plain(Concise):
 
     ranks: tuple[int, ...] = ()
     memory: Memory = "contiguous"
+    device: Device = "cpu"
 
     kind = "Tensor"
 
@@ -87,6 +92,7 @@ class ChunkSharding(Concise):
     dim: int
     ranks: tuple[int, ...]
     memory: Memory = "contiguous"
+    device: Device = "cpu"
 
     kind = "ShardedTensor"
 
@@ -159,6 +165,7 @@ class EnumerableSharding(Concise):
     holder: Literal["ShardedTensor", "Checkpointable", "CheckpointableTensor"] = "ShardedTensor"
     padded: bool = False
     memory: Memory = "contiguous"
+    device: Device = "cpu"
 
     def __post_init__(self) -> None:
         require(len(self.tiles) > 0, "an enumerable sharding needs at least one tile")
@@ -270,6 +277,7 @@ class MeshSharding(Concise):
     placements: tuple[Placement, ...]
     ranks: tuple[int, ...] = ()
     memory: Memory = "contiguous"
+    device: Device = "cpu"
 
     kind = "DTensor"
 

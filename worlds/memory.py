@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from .accelerator import torch_device
 from .dtypes import DTYPES
-from .layouts import Memory
+from .layouts import Device, Memory
 from .parts import Box
-from .values import tensor_bits
+from .values import tensor_bits, tensor_bytes
 
 __all__ = ["PADDING", "GuardedMemory", "join_local", "make_local"]
 
@@ -24,10 +25,14 @@ _ROOM = 64  # bytes on either side of a window in a larger storage
 class GuardedMemory:
     """The memory of one local tensor, with bytes around it and between its elements that nobody is to write to."""
 
-    def __init__(self, size: int) -> None:
-        self._content = bytearray(_GUARD + bytes([PADDING]) * size + _GUARD)
+    def __init__(self, size: int, device: Device = "cpu") -> None:
+        content = bytearray(_GUARD + bytes([PADDING]) * size + _GUARD)
+        self._content: bytearray | torch.Tensor = content
         self._gaps: torch.Tensor | None = None
-        self.storage = torch.frombuffer(self._content, dtype=torch.uint8, count=size, offset=len(_GUARD))
+        self.storage = torch.frombuffer(content, dtype=torch.uint8, count=size, offset=len(_GUARD))
+        if device != "cpu":
+            self._content = torch.frombuffer(content, dtype=torch.uint8).to(torch_device(device))
+            self.storage = self._content[len(_GUARD) : -len(_GUARD)]
 
     def claim(self, *views: torch.Tensor) -> None:
         """Those bytes, views of ``storage`` without a byte in common, are the tensor's, and all others are not."""
@@ -35,17 +40,21 @@ class GuardedMemory:
             return  # there are no others
         gaps = torch.ones(self.storage.shape, dtype=torch.bool)
         for bits in views:
-            gaps.as_strided(bits.shape, bits.stride(), bits.storage_offset()).zero_()
+            start = bits.storage_offset() - self.storage.storage_offset()
+            gaps.as_strided(bits.shape, bits.stride(), start).zero_()
         self._gaps = gaps if bool(gaps.any()) else None
 
     def is_intact(self) -> bool:
         """Whether nothing was written beside what was claimed."""
-        if not (self._content.startswith(_GUARD) and self._content.endswith(_GUARD)):
+        content = self._content if isinstance(self._content, bytearray) else tensor_bytes(self._content)
+        if not (content.startswith(_GUARD) and content.endswith(_GUARD)):
             return False
-        return self._gaps is None or bool((self.storage[self._gaps] == PADDING).all())
+        return self._gaps is None or bool((self.storage.cpu()[self._gaps] == PADDING).all())
 
 
-def make_local(bits: torch.Tensor, dtype: str, memory: Memory, guarded: list[GuardedMemory]) -> torch.Tensor:
+def make_local(
+    bits: torch.Tensor, dtype: str, memory: Memory, guarded: list[GuardedMemory], device: Device = "cpu"
+) -> torch.Tensor:
     """A tensor of that dtype that lies in memory as asked and has the bytes ``bits``, of shape ``(*shape, itemsize)``.
 
     The memory goes to ``guarded``.
@@ -54,16 +63,16 @@ def make_local(bits: torch.Tensor, dtype: str, memory: Memory, guarded: list[Gua
     if memory == "meta":
         return torch.empty(bits.shape[:-1], dtype=typed, device="meta")
     if bits.numel() == 0:
-        return torch.empty(bits.shape[:-1], dtype=typed, requires_grad=memory == "gradient")
+        requires_grad = memory == "gradient"
+        return torch.empty(bits.shape[:-1], dtype=typed, requires_grad=requires_grad, device=torch_device(device))
     lazy = _LAZY.get(memory)
     if lazy is not None:
         physical, logical = lazy
-        return logical(
-            make_local(tensor_bits(physical(_typed(bits.contiguous(), typed))), dtype, "contiguous", guarded)
-        )
+        physically = tensor_bits(physical(_typed(bits.contiguous(), typed)))
+        return logical(make_local(physically, dtype, "contiguous", guarded, device))
     room, arrange = _ARRANGEMENTS.get(memory, _ARRANGEMENTS["contiguous"])
     shape, width = tuple(bits.shape[:-1]), bits.shape[-1]
-    own = GuardedMemory(room(math.prod(shape), width))
+    own = GuardedMemory(room(math.prod(shape), width), device)
     target = arrange(own.storage, shape, width)
     own.claim(target)
     guarded.append(own)
@@ -81,6 +90,7 @@ def join_local(
     shape: Sequence[int],
     dtype: str,
     guarded: list[GuardedMemory],
+    device: Device,
 ) -> torch.Tensor:
     """A tensor of that dtype and shape with those in it, each at its place; the memory goes to ``guarded``.
 
@@ -88,8 +98,8 @@ def join_local(
     """
     typed = DTYPES[dtype]
     if math.prod(shape) == 0:
-        return torch.empty(tuple(shape), dtype=typed)
-    own = GuardedMemory(math.prod(shape) * typed.itemsize)
+        return torch.empty(tuple(shape), dtype=typed, device=torch_device(device))
+    own = GuardedMemory(math.prod(shape) * typed.itemsize, device)
     whole = own.storage.view(*shape, typed.itemsize)
     claimed = []
     for tensor, place in zip(tensors, places, strict=True):

@@ -35,7 +35,7 @@ def make_old(state: StateDict) -> None:
 
 def _flip(tensor: torch.Tensor, flipped: set[int]) -> None:
     """Flip the whole memory of a tensor, once, whoever else is in it."""
-    data = torch.empty(0, dtype=torch.uint8).set_(tensor.detach().untyped_storage())
+    data = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.detach().untyped_storage())
     if data.data_ptr() not in flipped:
         flipped.add(data.data_ptr())
         data.bitwise_xor_(1 if tensor.dtype == torch.bool else OLD_BITS)

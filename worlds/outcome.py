@@ -66,6 +66,7 @@ class TensorState:
     in_place: bool = True
     guards_intact: bool = True
     is_meta: bool = False
+    on_accelerator: bool = False
 
 
 @dataclass(frozen=True)

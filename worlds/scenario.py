@@ -141,6 +141,8 @@ class Scenario(Concise):
                     require(plain, f"{leaf.entry.key!r} is in a container that is one object, and so on every rank")
                     is_meta = layout is not None and layout.memory == "meta"
                     require(not is_meta, f"{leaf.entry.key!r} is in a container that is one object, and has memory")
+                    on_cpu = layout is not None and layout.device == "cpu"
+                    require(on_cpu, f"{leaf.entry.key!r} is in a container that is one object, and so on the CPU")
 
     def _check_stateful(self, name: Name) -> None:
         stateful = any(isinstance(entry, Nested) and entry.container == "stateful" for entry in self.entries)

@@ -14,6 +14,7 @@ import torch
 from torch.distributed._shard import sharded_tensor
 from torch.distributed._shard.sharded_tensor import ShardedTensor
 
+from .accelerator import torch_device
 from .dtypes import DTYPES
 from .entries import Entry, Nested, ObjectEntry, Path, TensorEntry
 from .layouts import Layout
@@ -145,7 +146,7 @@ class StateDict:
         def join(tensors: Sequence[torch.Tensor], places: Sequence[Box], shape: Sequence[int]) -> torch.Tensor:
             if layout.memory == "meta":
                 return torch.empty(tuple(shape), dtype=DTYPES[entry.dtype], device="meta")
-            return join_local(tensors, places, shape, entry.dtype, self._memory.setdefault(path, []))
+            return join_local(tensors, places, shape, entry.dtype, self._memory.setdefault(path, []), layout.device)
 
         return make_tensor(entry, layout, self._operation, self._rank, self._group, fill, join)
 
@@ -168,10 +169,12 @@ class StateDict:
         if self._name == "save":
             bits = expected_bits(leaf.fqn, entry, part)
             if layout.memory == "contiguous" and bits.numel():
-                return bits.clone(memory_format=torch.contiguous_format).view(DTYPES[entry.dtype]).squeeze(-1)
+                copied = bits.clone(memory_format=torch.contiguous_format).view(DTYPES[entry.dtype]).squeeze(-1)
+                return copied.to(torch_device(layout.device))
         else:
             bits = poison_bits(leaf.fqn, _as_saved(entry, self._saved.get(leaf.fqn)), part)
-        return make_local(bits, entry.dtype, layout.memory, self._memory.setdefault(leaf.path, []))
+        memory = self._memory.setdefault(leaf.path, [])
+        return make_local(bits, entry.dtype, layout.memory, memory, layout.device)
 
     def _observe(self, path: Path, value: Any, in_place: bool) -> EntryState:
         if isinstance(value, torch.Tensor):
@@ -198,6 +201,7 @@ class StateDict:
             in_place=in_place or self._name == "save",
             guards_intact=all(memory.is_intact() for memory in self._memory.get(path, ())),
             is_meta=bool(tensors) and all(tensor.is_meta for tensor in tensors),
+            on_accelerator=any(not (tensor.is_cpu or tensor.is_meta) for tensor in tensors),
         )
 
     def _chunks(self, path: Path, tensors: Sequence[torch.Tensor]) -> Iterator[ChunkState]:

@@ -23,6 +23,7 @@ from torch.distributed.tensor._dtensor_spec import DTensorSpec, TensorMeta
 from torch.distributed.tensor.placement_types import Placement as TorchPlacement
 from torch.distributed.tensor.placement_types import _StridedShard as TorchStridedShard
 
+from .accelerator import torch_device
 from .checkpointable import Checkpointable, is_checkpointable_tensor, local_blocks, with_blocks
 from .dtypes import DTYPES
 from .entries import TensorEntry
@@ -93,7 +94,7 @@ def _spec(layout: ChunkSharding | EnumerableSharding, members: tuple[int, ...]) 
     """torch's own spec; parsing the placements takes long, and nothing changes a spec."""
 
     def place(rank: int) -> str:
-        return f"rank:{members[rank] if members else rank}/cpu"
+        return f"rank:{members[rank] if members else rank}/{torch_device(layout.device)}"
 
     if isinstance(layout, ChunkSharding):
         return ChunkShardingSpec(layout.dim, [place(rank) for rank in layout.ranks])
@@ -107,9 +108,10 @@ def _make_dtensor(
 ) -> DTensor:
     ranks = torch.tensor([operation.global_rank(rank) for rank in layout.mesh_ranks]).view(layout.mesh)
     # Saving and loading need no process groups of the mesh's own; to make them costs more than all else.
-    mesh = DeviceMesh("cpu", ranks, _init_backend=False)
+    on = torch_device(layout.device)
+    mesh = DeviceMesh(on.type, ranks, _init_backend=False)
     dtype = DTYPES[entry.dtype]
-    device = "meta" if layout.memory == "meta" else "cpu"
+    device = torch.device("meta") if layout.memory == "meta" else on
     local = fill(parts[0]) if parts else torch.empty(0, dtype=dtype, device=device)
     # From the spec, as distribute_tensor() and FSDP2 do it: from_local() gets a 0-d tensor's shape wrong on ranks that
     # are not in the mesh.

@@ -75,11 +75,12 @@ def poison_bytes(fqn: str, entry: TensorEntry, box: Box) -> bytes:
 
 
 def tensor_bits(tensor: torch.Tensor) -> torch.Tensor:
-    """The bytes of a CPU tensor of any dtype and memory, of shape ``(*tensor.shape, itemsize)``, as a view.
+    """The bytes of a tensor of any dtype and memory, of shape ``(*tensor.shape, itemsize)``, as a view.
 
-    As torch reads them: with what a lazy conjugation or negation makes of them.
+    As torch reads them: with what a lazy conjugation or negation makes of them. Of a tensor on another device than the
+    CPU they are a copy.
     """
-    tensor = tensor.detach().resolve_conj().resolve_neg()
+    tensor = tensor.detach().resolve_conj().resolve_neg().cpu()
     width = tensor.element_size()
     if tensor.numel() == 0:
         return torch.empty((*tensor.shape, width), dtype=torch.uint8)
@@ -89,8 +90,8 @@ def tensor_bits(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def tensor_bytes(tensor: torch.Tensor) -> bytes:
-    """The bytes of a CPU tensor of any dtype and memory, in row-major order."""
-    if tensor.is_contiguous() and not tensor.is_conj() and not tensor.is_neg():
+    """The bytes of a tensor of any dtype and memory, in row-major order."""
+    if tensor.is_cpu and tensor.is_contiguous() and not tensor.is_conj() and not tensor.is_neg():
         return ctypes.string_at(tensor.data_ptr(), tensor.nbytes) if tensor.numel() else b""
     return _raw(tensor_bits(tensor))
 
