@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,11 +22,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis.errors import NoSuchExample
-from torch.distributed.checkpoint import filesystem
+from torch.distributed.checkpoint import DefaultLoadPlanner, filesystem
 
 import worlds
 from campaign.cli import main
 from campaign.planted.plant import planted
+from campaign.script import write_script
 from campaign.smaller import smaller
 from properties.judge import judge
 from properties.judge_state import judge_state
@@ -33,6 +35,8 @@ from properties.violations import Violation, WrongTensor
 from properties.whole_run import lines_of_what_is_amiss
 from strategies import scenarios
 from strategies.features import features
+from tests.script_runs import command_of
+from tests.script_texts import check_text
 from tests.test_whole_run import ALL
 from worlds import (
     ChunkSharding,
@@ -250,6 +254,45 @@ def test_writer_that_forgets_to_copy_is_found(threads: int, world: SimulatedWorl
     assert "AssertionError: Tensor must be on CPU" in str(raised.value)
 
 
+def run(script: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    check_text(script)
+    (directory / "reproduce.py").write_text(script, encoding="utf-8")
+    launcher, *arguments = command_of(script)
+    start = [sys.executable, *(["-m", "torch.distributed.run"] if launcher == "torchrun" else [])]
+    return subprocess.run([*start, *arguments], cwd=directory, capture_output=True, text=True, check=False)
+
+
+@on_one
+def test_script_with_it_holds_tensors_there(world: SimulatedWorld, tmp_path: Path) -> None:
+    """On processes that have the same accelerator, and nothing wrong; with any layout, from it and into it."""
+    layouts = [on(layout, "accelerator") for layout in LAYOUTS]
+    entries = [TensorEntry(f"a{number}", (3, 2), saved=layout) for number, layout in enumerate(layouts)]
+    entries += [TensorEntry(f"b{number}", (3, 2), loaded=layout) for number, layout in enumerate(layouts)]
+    scenario = Scenario(tuple(entries), Operation(2), Operation(2))
+    done = run(write_script(judge(scenario, world.run(scenario))), tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@on_one
+def test_script_with_it_shows_what_is_wrong_there_alone(
+    world: SimulatedWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = Operation(distributed=False)
+    scenario = Scenario((TensorEntry("a", (2,), loaded=ON_IT),), alone, alone)
+    with planted(DefaultLoadPlanner, "commit_tensor", "pass", "tensor.zero_() if not tensor.is_cpu else None"):
+        script = write_script(judge(scenario, world.run(scenario)))
+        check_text(script)
+        (tmp_path / "reproduce.py").write_text(script, encoding="utf-8")
+        with pytest.raises(SystemExit, match="a: 2 elements are not what was saved"):
+            runpy.run_path(str(tmp_path / "reproduce.py"), run_name="__main__")
+    runpy.run_path(str(tmp_path / "reproduce.py"), run_name="__main__")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    with pytest.raises(SystemExit) as raised:
+        runpy.run_path(str(tmp_path / "reproduce.py"), run_name="__main__")
+    assert raised.value.code == 2
+    assert capsys.readouterr().out.endswith("This takes an accelerator, and there is none here.\n")
+
+
 def pytest_on_it(directory: Path, *arguments: str) -> str:
     """What pytest says in processes, those of the ranks too, that have the accelerator that is written in Python."""
     (directory / "sitecustomize.py").write_text("import tests.python_device\n", encoding="utf-8")
@@ -268,7 +311,7 @@ none_here = pytest.mark.skipif(torch.accelerator.is_available(), reason="there i
 @pytest.mark.thorough
 def test_what_takes_one_on_the_one_in_python(tmp_path: Path) -> None:
     assert re.search(
-        r"\b10 passed\b", pytest_on_it(tmp_path, "tests/test_accelerator.py", "-k", "with_it or from_it or forgets")
+        r"\b12 passed\b", pytest_on_it(tmp_path, "tests/test_accelerator.py", "-k", "with_it or from_it or forgets")
     )
 
 

@@ -22,12 +22,12 @@ def transposed(tensor):
     "strided": '''\
 def strided(tensor):
     """A copy that is every second element of its storage."""
-    memory = torch.empty((*tensor.shape, 2), dtype=tensor.dtype)
+    memory = tensor.new_empty((*tensor.shape, 2))
     return memory[..., 0].copy_(tensor)''',
     "window": '''\
 def window(tensor):
     """A copy that lies in the midst of a larger storage."""
-    memory = torch.empty(tensor.numel() + 2, dtype=tensor.dtype)
+    memory = tensor.new_empty(tensor.numel() + 2)
     return memory[1:-1].view(tensor.shape).copy_(tensor)''',
     "expanded": '''\
 def expanded(tensor):

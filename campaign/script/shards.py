@@ -7,7 +7,7 @@ import torch
 from properties.violations import ChangedOutside
 from worlds.dtypes import DTYPES
 from worlds.entries import TensorEntry
-from worlds.layouts import ChunkSharding, EnumerableSharding, Tile
+from worlds.layouts import ChunkSharding, Device, EnumerableSharding, Tile
 
 from .plan import Name, Plan
 from .text import Code, Items, indented, render
@@ -63,24 +63,30 @@ def _can_fill(entry: TensorEntry) -> bool:
 def _spec(layout: ChunkSharding | EnumerableSharding, members: tuple[int, ...]) -> Code:
     """The spec, which names ranks of the job."""
     if isinstance(layout, EnumerableSharding):
-        return Items("EnumerableShardingSpec(", (Items("[", tuple(_shard(tile, members) for tile in layout.tiles)),))
-    return Items("ChunkShardingSpec(", (str(layout.dim), _placements([members[rank] for rank in layout.ranks])))
+        return Items(
+            "EnumerableShardingSpec(",
+            (Items("[", tuple(_shard(tile, members, layout.device) for tile in layout.tiles)),),
+        )
+    return Items("ChunkShardingSpec(", (str(layout.dim), _placements(layout, members)))
 
 
-def _shard(tile: Tile, members: tuple[int, ...]) -> Code:
-    return Items("ShardMetadata(", (str(list(tile.offsets)), str(list(tile.sizes)), _placement(members[tile.rank])))
+def _shard(tile: Tile, members: tuple[int, ...], device: Device) -> Code:
+    placement = _placement(members[tile.rank], device)
+    return Items("ShardMetadata(", (str(list(tile.offsets)), str(list(tile.sizes)), placement))
 
 
-def _placements(ranks: list[int]) -> Code:
+def _placements(layout: ChunkSharding, members: tuple[int, ...]) -> Code:
+    ranks = [members[rank] for rank in layout.ranks]
     if len(ranks) > 1 and len(set(ranks)) == 1:
-        return f"[{_placement(ranks[0])}] * {len(ranks)}"
+        return f"[{_placement(ranks[0], layout.device)}] * {len(ranks)}"
     if len(ranks) > 3 and ranks == list(range(len(ranks))):
-        return f'[f"rank:{{r}}/cpu" for r in range({len(ranks)})]'
-    return Items("[", tuple(map(_placement, ranks)))
+        of_any = _placement("{r}", layout.device).removeprefix("f")
+        return f"[f{of_any} for r in range({len(ranks)})]"
+    return Items("[", tuple(_placement(rank, layout.device) for rank in ranks))
 
 
-def _placement(rank: int) -> str:
-    return f'"rank:{rank}/cpu"'
+def _placement(rank: int | str, device: Device) -> str:
+    return f'"rank:{rank}/cpu"' if device == "cpu" else f'f"rank:{rank}/{{device}}"'
 
 
 def shard_checks(key: str, place: str) -> list[str]:

@@ -20,7 +20,15 @@ from .shards import shard_checks, shard_helper, sharded_tensor
 from .text import Code, Items, headed, quoted, render
 from .values import dtype_arguments, shape_literal
 
-__all__ = ["holds", "mesh_lines", "tensor_checks", "tensor_helpers", "tensor_overwrite", "tensor_value"]
+__all__ = [
+    "holds",
+    "is_on_accelerator",
+    "mesh_lines",
+    "tensor_checks",
+    "tensor_helpers",
+    "tensor_overwrite",
+    "tensor_value",
+]
 
 _PART = '''\
 def part(tensor, offsets, sizes):
@@ -36,6 +44,12 @@ def distributed(tensor, mesh, placements, arranged):
     local, shape, stride = arranged(whole.to_local()), tensor.shape, tensor.stride()
     return DTensor.from_local(local, mesh, placements, run_check=False, shape=shape, stride=stride)'''
 
+_ACCELERATOR = """\
+if not torch.accelerator.is_available():
+    print("This takes an accelerator, and there is none here.")
+    sys.exit(2)
+device = torch.empty(0, device=torch.accelerator.current_accelerator()).device"""
+
 _OVERWRITE = '''\
 def overwrite(tensor):
     """What the next step of a training does: it writes to the memory of a tensor."""
@@ -48,11 +62,17 @@ def holds(plan: Plan, kind: str, name: Name | None = None) -> bool:
     return any(layout_of(leaf, each).kind == kind for each in names for leaf in plan.leaves(each))
 
 
+def is_on_accelerator(plan: Plan) -> bool:
+    """Whether a state dict holds a tensor that is on an accelerator."""
+    return any(layout_of(leaf, name).device == "accelerator" for name in plan.names for leaf in plan.leaves(name))
+
+
 def tensor_helpers(plan: Plan) -> list[str]:
     """The definitions that make the tensors of their content."""
     if plan.kind in (ChangedOutside, NotInPlace, WrongTensor):
         _check_simple(plan)
-    helpers = [_OVERWRITE] if plan.overwrites and plan.tensors("save") else []
+    helpers = [_ACCELERATOR] if is_on_accelerator(plan) else []
+    helpers += [_OVERWRITE] if plan.overwrites and plan.tensors("save") else []
     helpers += memory_helpers(plan)
     cuts = plan.compares_content and holds(plan, "ShardedTensor")
     takes_parts = cuts or holds(plan, "Checkpointable") or holds(plan, "CheckpointableTensor")
@@ -73,8 +93,10 @@ def _check_simple(plan: Plan) -> None:
         raise CannotWrite(f"there is no script for a violation of the kind {plan.kind.__name__} beside a container yet")
     for leaf in plan.leaves(plan.last):
         layout = layout_of(leaf, plan.last)
-        if layout.kind not in ("Tensor", "ShardedTensor") or layout.memory not in ("contiguous", "meta"):
-            what = f"{layout.kind} in {layout.memory} memory"
+        simple = layout.kind in ("Tensor", "ShardedTensor") and layout.memory in ("contiguous", "meta")
+        if not simple or layout.device == "accelerator":
+            where = "on an accelerator" if simple else f"in {layout.memory} memory"
+            what = f"{layout.kind} {where}"
             raise CannotWrite(f"there is no script for a violation of the kind {plan.kind.__name__} of a {what} yet")
         if not is_everywhere(plan, leaf, plan.last):
             raise CannotWrite(f"there is no script for a violation of the kind {plan.kind.__name__} on some ranks yet")
@@ -82,14 +104,16 @@ def _check_simple(plan: Plan) -> None:
 
 def mesh_lines(plan: Plan) -> list[str]:
     """The device meshes, which every rank of the job has to make."""
-    return [render(Items(f"{name} = DeviceMesh(", ('"cpu"', _ranks(mesh)))) for mesh, name in _meshes(plan).items()]
+    return [
+        render(Items(f"{name} = DeviceMesh(", (mesh[2], _ranks(*mesh[:2])))) for mesh, name in _meshes(plan).items()
+    ]
 
 
-_Mesh = tuple[tuple[int, ...], tuple[int, ...]]
+_Mesh = tuple[tuple[int, ...], tuple[int, ...], str]
 
 
 def _meshes(plan: Plan) -> dict[_Mesh, str]:
-    """The variable of each mesh, by its shape and ranks."""
+    """The variable of each mesh, by its shape and ranks, and what its device is."""
     layouts = [(layout_of(leaf, name), name) for name in plan.names for leaf in plan.leaves(name)]
     meshes = dict.fromkeys(_mesh(plan, layout, name) for layout, name in layouts if isinstance(layout, MeshSharding))
     return {mesh: "mesh" if index == 0 else f"mesh_{index + 1}" for index, mesh in enumerate(meshes)}
@@ -97,17 +121,17 @@ def _meshes(plan: Plan) -> dict[_Mesh, str]:
 
 def _mesh(plan: Plan, layout: MeshSharding, name: Name) -> _Mesh:
     members = plan.members(name)
-    return layout.mesh, tuple(members[rank] for rank in layout.mesh_ranks)
+    device = '"cpu"' if layout.device == "cpu" else "device.type"
+    return layout.mesh, tuple(members[rank] for rank in layout.mesh_ranks), device
 
 
-def _ranks(mesh: _Mesh) -> Code:
+def _ranks(shape: tuple[int, ...], ranks: tuple[int, ...]) -> Code:
     """The ranks of the mesh, as nested lists."""
-    shape, ranks = mesh
     if len(shape) == 1:
         return Items("[", tuple(map(str, ranks)))
     step = len(ranks) // shape[0]
     rows = (ranks[start : start + step] for start in range(0, len(ranks), step))
-    return Items("[", tuple(_ranks((shape[1:], row)) for row in rows))
+    return Items("[", tuple(_ranks(shape[1:], row) for row in rows))
 
 
 def _placement(placement: Placement) -> str:
@@ -123,17 +147,19 @@ def tensor_value(plan: Plan, leaf: Leaf, name: Name, *, head: str) -> Code:
     """The tensor in the state dict of the operation, behind ``head``."""
     entry, layout = leaf.entry, layout_of(leaf, name)
     assert isinstance(entry, TensorEntry)
+    on_device = ("device=device",) if layout.device == "accelerator" else ()
     content: Code
     if name == "save" and entry.key in plan.held:
         content = f"state_dict[{key_literal(entry.key)}].fill_({plan.fill})"
     elif plan.fill is not None:
-        content = Items("torch.full(", (shape_literal(entry), plan.fill, f"dtype=torch.{entry.dtype}"))
+        content = Items("torch.full(", (shape_literal(entry), plan.fill, f"dtype=torch.{entry.dtype}", *on_device))
     elif not plan.compares_content:
         make = "zeros" if math.prod(entry.shape) else "empty"  # torch cannot fill nothing with some dtypes
-        content = Items(f"torch.{make}(", (shape_literal(entry), *dtype_arguments(entry)))
+        content = Items(f"torch.{make}(", (shape_literal(entry), *dtype_arguments(entry), *on_device))
     else:
         saved = f"saved[{quoted(leaf.fqn)}]"
         content = saved if name == "save" else f"inverted({saved})"
+        content += ".to(device)" if on_device else ""
     match layout:
         case EnumerableSharding(_, "Checkpointable"):
             return headed(head, tensor_in_blocks(plan, layout, name, content))
