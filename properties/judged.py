@@ -11,6 +11,7 @@ from strategies.file_features import FILE_FEATURES
 from strategies.misfit_features import MISFIT_FEATURES
 from strategies.request_features import REQUEST_FEATURES
 from strategies.training_features import TRAINING_FEATURES
+from worlds.operations import STAGERS
 
 __all__ = ["FEATURE_HITS", "JUDGED", "PLANNING_LAWS", "count_judged"]
 
@@ -50,7 +51,7 @@ JUDGED: dict[str, tuple[str, ...]] = {
         "in place",
         "refused in place",
         "enable_plan_caching=True",
-        *STAGING.values(),
+        *map(STAGING.__getitem__, STAGERS[1:]),
         "by the path alone",
         "by the storage alone",
     ),

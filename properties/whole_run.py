@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from strategies.features import ACCELERATED
 from worlds.checkpointable import HAS_CHECKPOINTABLE_TENSOR
 
 from .judged import JUDGED
@@ -59,6 +60,6 @@ def lines_of_what_is_amiss(hits: Mapping[tuple[str, str], int]) -> Iterator[str]
 
 
 def _is_lacking(name: str) -> bool:
-    if name.startswith("accelerator"):
+    if name in ACCELERATED:
         return not torch.accelerator.is_available()
     return name.startswith("CheckpointableTensor") and not HAS_CHECKPOINTABLE_TENSOR

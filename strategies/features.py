@@ -14,9 +14,12 @@ from worlds.parts import Part
 from worlds.scenario import Scenario
 from worlds.storages import FILE_SYSTEM, SHIPPED
 
-__all__ = ["FEATURES", "STAGING", "features"]
+__all__ = ["ACCELERATED", "FEATURES", "STAGING", "features"]
 
 Name = Literal["save", "load"]
+
+ACCELERATED = ("accelerator, at save", "accelerator, at load", "async_save, pinned memory")
+"""The features that take an accelerator."""
 
 STAGING = {
     "default": "default stager",
@@ -24,6 +27,7 @@ STAGING = {
     "background": "background staging",
     "shared background": "shared memory in the background",
     "synchronized background": "synchronize_staging",
+    "pinned shared background": "pinned memory",
 }
 """What is said of the stagers of ``async_save`` but the writer."""
 

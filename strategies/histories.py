@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
@@ -13,7 +13,7 @@ from worlds.faults import Fault
 from worlds.file_faults import FileFault
 from worlds.histories import Again, History, Load, Save, Step
 from worlds.layouts import Layout, MeshSharding, Plain, Shard
-from worlds.operations import NamedBy, Operation, PlannerOptions, Stager
+from worlds.operations import STAGERS, NamedBy, Operation, PlannerOptions, Stager
 
 from ._bounds import check_bounds, within_limit
 from ._reused import reused
@@ -38,7 +38,6 @@ _PLANNED = ("planner.create_global_plan", "writer.prepare_global_plan", "writer.
 
 _SOMETIMES = st.sampled_from((False, False, True))
 _RARELY = st.sampled_from((False, False, False, False, True))
-_STAGERS: tuple[Stager, ...] = get_args(Stager)
 _NAMED_BY: tuple[NamedBy, ...] = ("both", "both", "storage")
 _KINDS: tuple[Again, ...] = ("planner", "writer", "reader", "stager", "tensors")
 # Each by itself, so that any of them can go; or all, as in a training that keeps what it has made.
@@ -168,7 +167,7 @@ def _usuals(largest: int, caching: bool) -> SearchStrategy[_Usual]:
         st.sampled_from((1, *range(2, largest + 1), *range(2, largest + 1))),
         _SOMETIMES,
         st.booleans(),
-        st.sampled_from((None, None, None, *_STAGERS)),
+        st.sampled_from((None, None, None, *STAGERS)),
         st.just(caching),
     )
 
@@ -206,7 +205,7 @@ def _steps(draw: DrawFn, usual: _Usual, keys: tuple[Key, ...], name: Literal["sa
     # All but the faults is drawn for each kind of step, so that what follows does not shift.
     at = draw(st.sampled_from(_PLACES), label="at")
     operation = draw(_operations(usual), label="operation")
-    stager = draw(st.sampled_from((*[None] * 5, *[usual.stager] * 3, *_STAGERS)), label="stager, if asynchronous")
+    stager = draw(st.sampled_from((*[None] * 5, *[usual.stager] * 3, *STAGERS)), label="stager, if asynchronous")
     overtaken = draw(_SOMETIMES, label="is overtaken, if asynchronous")
     option = draw(_RARELY, label="is not to overwrite, or is partial")
     failing = draw(st.booleans() if name == "save" else _SOMETIMES, label="fails")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import get_args
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from worlds.entries import TensorEntry
 from worlds.layouts import Layout, Plain
-from worlds.operations import Stager
+from worlds.operations import STAGERS, Stager
 from worlds.scenario import Scenario
 from worlds.sequences import SaveSequence
 
@@ -24,7 +23,6 @@ from .whole import by_the_path, scenarios
 
 __all__ = ["async_save_sequences", "save_sequences"]
 
-_STAGERS: tuple[Stager, ...] = get_args(Stager)
 _CHANGES = ("nothing", "dtype", "shape", "sharding", "fewer", "more", "order", "failure")
 
 
@@ -59,12 +57,12 @@ def async_save_sequences(draw: DrawFn, *, max_world_size: int = 2, max_steps: in
     """
     sequence = draw(save_sequences(max_world_size=max_world_size, max_steps=max_steps), label="sequence")
     # In turn, since a run has few such sequences: so each has several stagers, or one alone.
-    first = draw(st.sampled_from(range(len(_STAGERS))), label="first stager")
+    first = draw(st.sampled_from(range(len(STAGERS))), label="first stager")
     next_one = draw(st.sampled_from((0, 1, 1)), label="whether the next step has the next stager")
     numbers = (first + next_one * number for number in range(len(sequence.steps)))
     by_path = draw(st.sampled_from((False, True)), label="by the path alone, where it can be")
     pairs = zip(sequence.steps, numbers, strict=True)
-    steps = [_asynchronous(step, _STAGERS[number % len(_STAGERS)]) for step, number in pairs]
+    steps = [_asynchronous(step, STAGERS[number % len(STAGERS)]) for step, number in pairs]
     named = (_by_path(step, first=not number) if by_path else step for number, step in enumerate(steps))
     # Seldom, since a daemon takes as long to begin as all else.
     anew = draw(st.sampled_from(("kept",) * 4 + ("anew", "caching")), label="daemons")

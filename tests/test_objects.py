@@ -23,10 +23,10 @@ from strategies.features import FORMS
 from worlds import Nested, ObjectEntry, Operation, Scenario, SimulatedWorld
 from worlds.entries import TAKEN, Form, Value
 from worlds.objects import FIXED, MAKERS, Instance, change, make_object, shown
-from worlds.operations import Stager
+from worlds.operations import STAGERS
 
 _VALUES: dict[type, Value] = {bytes: b"ab", float: 1.5, int: 7, type(None): None}
-_UPLOADS = tuple(Operation(api="async", stager=stager) for stager in get_args(Stager))
+_UPLOADS = tuple(Operation(api="async", stager=stager) for stager in STAGERS)
 OBJECTS = tuple(ObjectEntry("a", _VALUES[TAKEN[form]] if form in TAKEN else (1, "x"), form) for form in get_args(Form))
 of_each_form = pytest.mark.parametrize("entry", OBJECTS, ids=lambda entry: entry.form)
 

@@ -22,7 +22,7 @@ from properties.sequence_issues import SEQUENCE_ISSUES, SequenceIssue, find_sequ
 from strategies import async_save_sequences, save_sequences
 from worlds import ChunkSharding, Fault, InvalidScenario, Operation, ProcessWorld, Scenario, TensorEntry
 from worlds.layouts import Plain
-from worlds.operations import NamedBy, PlannerOptions, Stager, WriterOptions
+from worlds.operations import STAGERS, NamedBy, PlannerOptions, Stager, WriterOptions
 from worlds.outcome import Deadlocked, ErrorRecord, Raised
 from worlds.processes.asynchronous import run_async_sequence
 from worlds.processes.sequences import run_sequence
@@ -176,7 +176,7 @@ def test_saves_by_the_process_executor_are_of_the_state_at_the_call(processes: P
     """Checkpoints in turn by the same daemons and any stager, the state of each changed while it is saved."""
     steps = (STEP, replace(STEP, entries=STEP.entries[1:]), STEP, STEP, STEP, STEP)
     plain = run_sequence(processes, SaveSequence(steps), caching=False)
-    sequence = SaveSequence(tuple(starmap(by_async_save, zip(steps, get_args(Stager), strict=True))))
+    sequence = SaveSequence(tuple(starmap(by_async_save, zip(steps, STAGERS, strict=True))))
     saved = run_async_sequence(processes, sequence)
     assert len(saved.steps) == len(steps)
     assert saved.steps[0].load is not None
@@ -283,7 +283,7 @@ def test_saves_for_a_daemon_have_any_stager_and_nobody_who_fails() -> None:
         drawn.extend(sequence.steps)
 
     collect()
-    assert {step.save.stager for step in drawn} == set(get_args(Stager))
+    assert {step.save.stager for step in drawn} == set(STAGERS)
     assert {step.save.named_by for step in drawn} == set(get_args(NamedBy))
     assert all(step.save.distributed and not step.faults for step in drawn)
     assert len({(one.in_place, one.anew) for one in sequences}) == 4

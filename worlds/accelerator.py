@@ -9,8 +9,9 @@ import torch
 from .dtypes import DTYPES
 from .invalid import require
 from .layouts import Device
+from .operations import Stager
 
-__all__ = ["is_held_by_accelerator", "torch_device"]
+__all__ = ["check_stager", "is_held_by_accelerator", "torch_device"]
 
 
 def torch_device(device: Device) -> torch.device:
@@ -21,6 +22,12 @@ def torch_device(device: Device) -> torch.device:
     accelerator = torch.accelerator.current_accelerator()
     assert accelerator is not None
     return torch.device(accelerator.type, torch.accelerator.current_device_index())
+
+
+def check_stager(stager: Stager) -> None:
+    """Raise :class:`worlds.InvalidScenario` where it takes an accelerator and there is none."""
+    there = "pinned" not in stager or torch.accelerator.is_available()
+    require(there, "to stage without waiting takes an accelerator, and there is none here")
 
 
 @cache

@@ -236,10 +236,10 @@ def make_stager(kind: Stager) -> AsyncStager | None:
         return None
     return DefaultStager(
         StagingOptions(
-            use_pinned_memory=False,
+            use_pinned_memory="pinned" in kind,
             use_shared_memory="shared" in kind,
             use_async_staging="background" in kind,
-            use_non_blocking_copy=False,
+            use_non_blocking_copy="pinned" in kind,
         )
     )
 

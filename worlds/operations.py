@@ -9,6 +9,7 @@ from .concise import Concise
 from .invalid import require
 
 __all__ = [
+    "STAGERS",
     "UPLOADS",
     "Api",
     "Extension",
@@ -31,10 +32,22 @@ NamedBy = Literal["both", "path", "storage"]
 """What a call names the checkpoint by: the ``checkpoint_id`` and a storage; the ``checkpoint_id`` alone, for which DCP
 finds a storage; a storage alone, which knows the path from whoever made it, or from the last call that told it one."""
 
-Stager = Literal["writer", "default", "shared", "background", "shared background", "synchronized background"]
+Stager = Literal[
+    "writer",
+    "default",
+    "shared",
+    "background",
+    "shared background",
+    "synchronized background",
+    "pinned shared background",
+]
 """What copies the state dict for ``async_save``: the writer itself; a ``DefaultStager``; one that puts the copy into
-shared memory; one that copies in a thread of its own; one that does both, as a ``DefaultStager`` does by itself; and
-one with a thread that is waited for by ``synchronize_staging``, and not by the future that ``async_save`` returns."""
+shared memory; one that copies in a thread of its own; one that does both; one with a thread that is waited for by
+``synchronize_staging``, and not by the future that ``async_save`` returns; and one as a ``DefaultStager`` is by itself,
+which also pins the memory, and does not wait for each copy: it takes an accelerator."""
+
+STAGERS: tuple[Stager, ...] = get_args(Stager)[:-1]
+"""Those that any machine has."""
 
 Extension = Literal["inverted", "deflated", "zstandard"]
 """What changes each byte of an item, as a cipher does; what changes its length; and torch's own ``ZStandard``."""

@@ -11,6 +11,7 @@ from torch.distributed.checkpoint.default_planner import _create_default_local_m
 from torch.distributed.checkpoint.metadata import Metadata
 
 from .abandoned import Abandoned
+from .accelerator import check_stager
 from .calls import load, save
 from .do_damage import damage_checkpoint, read_files
 from .inject import Injection
@@ -76,6 +77,7 @@ def run_rank(
     scenario itself raises, before DCP is called, is an error of the tester and is raised.
     """
     options = scenario.operation(operation)
+    check_stager(options.stager)
     group = group_of(options.members) if options.members else None
     if options.members:
         if rank not in options.members:

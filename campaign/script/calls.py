@@ -71,10 +71,10 @@ def _asynchronous(plan: Plan, arguments: list[Code], head: str) -> list[str]:
         stager = _stager(plan)
         if stager.is_new:
             options = (
-                "use_pinned_memory=False",
+                f"use_pinned_memory={'pinned' in kind}",
                 f"use_shared_memory={'shared' in kind}",
                 f"use_async_staging={'background' in kind}",
-                "use_non_blocking_copy=False",
+                f"use_non_blocking_copy={'pinned' in kind}",
             )
             lines.append(render(Items(f"{stager.variable} = DefaultStager(", (Items("StagingOptions(", options),))))
         arguments = [*arguments, f"async_stager={stager.variable}"]

@@ -18,7 +18,7 @@ from .objects import change_lines, object_code, object_helpers
 from .per_rank import only_where_it_is, per_rank_lines
 from .places import key_literal, place_of
 from .plan import Name, Plan
-from .tensors import holds, is_on_accelerator, tensor_checks, tensor_helpers, tensor_overwrite, tensor_value
+from .tensors import holds, takes_accelerator, tensor_checks, tensor_helpers, tensor_overwrite, tensor_value
 from .text import Code, Items, quoted, render
 from .values import from_bits, tensor_code
 
@@ -102,7 +102,7 @@ def state_helpers(plan: Plan) -> list[str]:
         layouts = [layout_of(leaf, name) for name in plan.names for leaf in plan.leaves(name)]
         lazy = any(layout.memory in ("conjugated", "negated") for layout in layouts)
         resolved = ".resolve_conj().resolve_neg()" if lazy else ""
-        on_cpu = ".cpu()" if is_on_accelerator(plan) else ""
+        on_cpu = ".cpu()" if takes_accelerator(plan) else ""
         helpers.append(_AS_BYTES.format(resolved=resolved + on_cpu))
     if tensors and plan.last == "load":
         has_bool = any(entry.dtype == "bool" for entry in tensors)

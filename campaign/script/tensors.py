@@ -22,8 +22,8 @@ from .values import dtype_arguments, shape_literal
 
 __all__ = [
     "holds",
-    "is_on_accelerator",
     "mesh_lines",
+    "takes_accelerator",
     "tensor_checks",
     "tensor_helpers",
     "tensor_overwrite",
@@ -62,16 +62,17 @@ def holds(plan: Plan, kind: str, name: Name | None = None) -> bool:
     return any(layout_of(leaf, each).kind == kind for each in names for leaf in plan.leaves(each))
 
 
-def is_on_accelerator(plan: Plan) -> bool:
-    """Whether a state dict holds a tensor that is on an accelerator."""
-    return any(layout_of(leaf, name).device == "accelerator" for name in plan.names for leaf in plan.leaves(name))
+def takes_accelerator(plan: Plan) -> bool:
+    """Whether a tensor is on an accelerator, or what stages them takes one."""
+    layouts = (layout_of(leaf, name) for name in plan.names for leaf in plan.leaves(name))
+    return "pinned" in plan.scenario.save.stager or any(layout.device == "accelerator" for layout in layouts)
 
 
 def tensor_helpers(plan: Plan) -> list[str]:
     """The definitions that make the tensors of their content."""
     if plan.kind in (ChangedOutside, NotInPlace, WrongTensor):
         _check_simple(plan)
-    helpers = [_ACCELERATOR] if is_on_accelerator(plan) else []
+    helpers = [_ACCELERATOR] if takes_accelerator(plan) else []
     helpers += [_OVERWRITE] if plan.overwrites and plan.tensors("save") else []
     helpers += memory_helpers(plan)
     cuts = plan.compares_content and holds(plan, "ShardedTensor")
