@@ -77,9 +77,9 @@ def _shows_what_was_left(breach: HistoryBreach) -> bool:
     saves = set(left.values())
     if breach.kind is WrongBits:
         return _is_all_of_some_save(breach)
-    if breach.kind is NotRefused:
-        *_, last = _saves_there(breach)
-        lacking = _names(breach.history, "load", breach.step) - _names(breach.history, "save", last)
+    if breach.kind is NotRefused and breach.verdict is not None:
+        seen = {leaf.fqn for leaf in breach.verdict.scenario.leaves("save")}
+        lacking = _names(breach.history, "load", breach.step) - seen
         return bool(lacking) and lacking <= {name for save in saves for name in _names(breach.history, "save", save)}
     fails = breach.kind is UnexpectedFailure or breach.kind.law == "blame"
     return fails and _fails_on_what_was_left(breach, saves)

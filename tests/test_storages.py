@@ -31,6 +31,7 @@ from worlds import (
     ObjectEntry,
     Operation,
     Plain,
+    PlannerOptions,
     ProcessWorld,
     Scenario,
     Schedule,
@@ -236,6 +237,26 @@ def test_entry_is_of_that_storage_alone(issue: KnownIssue, world: SimulatedWorld
     elsewhere = replace(issue.scenario, storage="file_system", writer=options)
     assert judge(elsewhere, world.run(elsewhere))
     assert find_known_issue(replace(verdict, scenario=elsewhere)) is None
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        (Fault("load", 1, "planner.commit_tensor"),),
+        (Fault("load", 0, "reader.read_data"), Fault("load", 1, "planner.commit_tensor")),
+        (Fault("load", 0, "planner.resolve_tensor"), Fault("load", 0, "reader.read_data", through="future")),
+    ],
+    ids=lambda faults: " and ".join(fault.hook for fault in faults),
+)
+def test_no_rank_fails_at_what_is_not_found(faults: tuple[Fault, ...], world: SimulatedWorld) -> None:
+    """Found by campaigns: a load of what is there alone reads nothing below the path, and what fails is blamed."""
+    issue = KNOWN_ISSUES["consolidated-without-distributed"]
+    planner = PlannerOptions(allow_partial_load=True)
+    scenario = replace(issue.scenario, load=Operation(2), planner=planner, faults=faults)
+    assert find_known_issue(verdict_of(scenario, world)) is issue
+    reached = Raised(ErrorRecord("CheckpointException", ""), "read", ((0, ErrorRecord("OSError", "disk")),))
+    saved = OperationOutcome((Returned(()),))
+    assert find_known_issue(judge(scenario, Outcome(saved, OperationOutcome((reached,) * 2)))) is None
 
 
 def test_object_beside_tensors_is_all_that_is_excused() -> None:

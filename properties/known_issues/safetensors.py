@@ -12,7 +12,7 @@ from worlds.entries import Entry, ObjectEntry, TensorEntry
 from worlds.faults import Fault
 from worlds.layouts import ChunkSharding, EnumerableSharding, Plain, Tile
 from worlds.operations import Operation, WriterOptions
-from worlds.outcome import ErrorRecord
+from worlds.outcome import ErrorRecord, OperationOutcome
 from worlds.scenario import Scenario
 from worlds.state_tree import ties
 from worlds.storages import FORMATTED, SAFETENSORS
@@ -260,8 +260,17 @@ def _lies_deeper(verdict: Verdict, breach: Breach) -> bool:
     partial = verdict.scenario.planner.allow_partial_load and (
         breach.kind in (NotLoaded, NotRefused, WrongObject) or _is_what_was_in_memory(verdict, breach)
     )
-    never = breach.kind is LostFailure and not load.hits
-    return partial or never or says("plan", r"^Missing key in checkpoint state_dict: ")(verdict, breach)
+    nothing = breach.kind.law == "blame" and _reads_no_item(verdict.scenario, load)
+    return partial or nothing or says("plan", r"^Missing key in checkpoint state_dict: ")(verdict, breach)
+
+
+def _reads_no_item(scenario: Scenario, load: OperationOutcome) -> bool:
+    """Whether no rank failed at what it was to read, where some were to, and all that failed did as they had to."""
+    faults = enumerate(scenario.all_faults)
+    items = {index for index, fault in faults if fault.operation == "load" and fault.place.per_item}
+    named = [*blamed(load, "plan").items(), *blamed(load, "read").items()]
+    reached = {hit.index for hit in load.hits}
+    return bool(items) and not items & reached and all(is_due(scenario, "load", *each) for each in named)
 
 
 def _scenario(entry: Entry | None, storage: str = "safetensors", save: Operation | None = None) -> Scenario:
