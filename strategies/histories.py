@@ -24,7 +24,7 @@ from .calls import schedules, writer_options
 from .case_features import case_features
 from .failures import failing_ranks, faults
 from .file_faults import file_faults
-from .layouts import chunk_sharding_specs
+from .layouts import chunk_sharding_specs, on_accelerator
 from .states import fqns, object_values
 from .tensors import dtypes, tensor_shapes
 
@@ -131,7 +131,7 @@ def _tensors(draw: DrawFn, world_size: int) -> TensorEntry | ObjectEntry:
     shape = draw(_SHAPES, label="shape")
     dtype = draw(_DTYPES, label="dtype")
     saved, loaded = (draw(_layouts(len(shape), world_size), label=label) for label in ("saved", "loaded"))
-    return TensorEntry(key, shape, dtype, saved, loaded)
+    return TensorEntry(key, shape, dtype, *on_accelerator(draw, dtype, saved, loaded))
 
 
 @reused

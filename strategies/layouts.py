@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import InvalidArgument
 from hypothesis.strategies import DrawFn, SearchStrategy
 
+from worlds.accelerator import is_held_by_accelerator
 from worlds.checkpointable import HAS_CHECKPOINTABLE_TENSOR
 from worlds.layouts import (
     ChunkSharding,
@@ -248,6 +249,18 @@ def on_meta(layout: Layout) -> Layout:
     return layout if layout.kind == "Checkpointable" else replace(layout, memory="meta")
 
 
-def on_accelerator(layout: Layout) -> Layout:
-    """The layout with its local tensors on the machine's accelerator; what is on the meta device stays there."""
-    return layout if layout.memory == "meta" else replace(layout, device="accelerator")
+# Drawn only where there is one, so that all else is the same everywhere.
+_ON_ACCELERATOR = (*[()] * 3, ("save",), ("load",), ("save", "load"), ("save", "load"))
+
+
+def on_accelerator(draw: DrawFn, dtype: str, saved: Layout, loaded: Layout) -> tuple[Layout, Layout]:
+    """The layouts of a tensor of that dtype, half the time with one or both on the accelerator, where that can be.
+
+    To be drawn last of what is drawn for a tensor. What is on the meta device stays there.
+    """
+    where = draw(st.sampled_from(_ON_ACCELERATOR), label="on an accelerator") if is_held_by_accelerator(dtype) else ()
+    if "save" in where:
+        saved = replace(saved, device="accelerator")
+    if "load" in where and loaded.memory != "meta":
+        loaded = replace(loaded, device="accelerator")
+    return saved, loaded

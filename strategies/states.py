@@ -10,7 +10,6 @@ from typing import get_args
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from worlds.accelerator import is_held_by_accelerator
 from worlds.entries import TAKEN, Container, Entry, Form, Key, Nested, ObjectEntry, TensorEntry, Value
 from worlds.layouts import Layout, Plain
 
@@ -104,17 +103,13 @@ def _tensors(
     there = sides.everywhere or sides.whole or sides.core or target != "none"
     if target == "meta" and not (sides.whole or sides.core):
         loaded = on_meta(loaded)
-    if is_held_by_accelerator(dtype) and not (sides.whole or sides.core):
-        where = draw(st.sampled_from(_ON_ACCELERATOR), label="on an accelerator")
-        saved = on_accelerator(saved) if "save" in where else saved
-        loaded = on_accelerator(loaded) if "load" in where else loaded
+    if not (sides.whole or sides.core):
+        saved, loaded = on_accelerator(draw, dtype, saved, loaded)
     return TensorEntry(key, shape, dtype, saved, loaded if there else None, fill)  # type: ignore[arg-type]
 
 
 # Seldom on the meta device, since ShardedTensors there are refused.
 _TARGETS = (*["tensor"] * 17, "none", "none", "meta")
-# Last of all, and drawn only where there is one, so that all else is the same everywhere.
-_ON_ACCELERATOR = (*[()] * 3, ("save",), ("load",), ("save", "load"), ("save", "load"))
 
 
 @reused

@@ -133,12 +133,12 @@ def drawn() -> list[Scenario]:
 
 @pytest.mark.usefixtures("without")
 def test_drawn_where_there_is_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("strategies.states.is_held_by_accelerator", lambda dtype: False)
+    monkeypatch.setattr(sys.modules["strategies.layouts"], "is_held_by_accelerator", lambda dtype: False)
     assert not any(features(scenario) & FEATURES for scenario in drawn())
     with pytest.raises(NoSuchExample):
         find(scenarios(), lambda scenario: bool(features(scenario) & FEATURES), settings=quick)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
-    monkeypatch.setattr("strategies.states.is_held_by_accelerator", lambda dtype: dtype != "float64")
+    monkeypatch.setattr(sys.modules["strategies.layouts"], "is_held_by_accelerator", lambda dtype: dtype != "float64")
     counts = [feature for scenario in drawn() for feature in features(scenario) & FEATURES]
     assert min(counts.count(feature) for feature in FEATURES) > 0
     entries = [entry for scenario in drawn() for entry in scenario.entries if isinstance(entry, TensorEntry)]

@@ -77,14 +77,13 @@ def poison_bytes(fqn: str, entry: TensorEntry, box: Box) -> bytes:
 def tensor_bits(tensor: torch.Tensor) -> torch.Tensor:
     """The bytes of a tensor of any dtype and memory, of shape ``(*tensor.shape, itemsize)``, as a view.
 
-    As torch reads them: with what a lazy conjugation or negation makes of them. Of a tensor on another device than the
-    CPU they are a copy.
+    As torch reads them: with what a lazy conjugation or negation makes of them. They are on the tensor's device.
     """
-    tensor = tensor.detach().resolve_conj().resolve_neg().cpu()
+    tensor = tensor.detach().resolve_conj().resolve_neg()
     width = tensor.element_size()
     if tensor.numel() == 0:
-        return torch.empty((*tensor.shape, width), dtype=torch.uint8)
-    whole = torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage())
+        return torch.empty((*tensor.shape, width), dtype=torch.uint8, device=tensor.device)
+    whole = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
     strides = (*(stride * width for stride in tensor.stride()), 1)
     return whole.as_strided((*tensor.shape, width), strides, tensor.storage_offset() * width)
 
@@ -97,7 +96,7 @@ def tensor_bytes(tensor: torch.Tensor) -> bytes:
 
 
 def _raw(bits: torch.Tensor) -> bytes:
-    bits = bits.contiguous()
+    bits = bits.contiguous().cpu()
     return ctypes.string_at(bits.data_ptr(), bits.numel()) if bits.numel() else b""
 
 
