@@ -21,6 +21,7 @@ from worlds.storages import lies_open
 
 from .check import KNOWN_HITS
 from .history_entry import HistoryIssue
+from .history_states import others_held
 from .judge_history import AtAnotherPlace, HistoryBreach, MemoryShows, UnderAnotherName, judge_history
 from .judge_killed import MixedCheckpoint
 from .judged import count_judged
@@ -29,7 +30,7 @@ from .ledger import LedgerEntry, first_match
 from .oracle import mentions_fault
 from .side_by_side_issues import SIDE_BY_SIDE_ISSUES
 from .stored_history_issues import STORED_HISTORY_ISSUES
-from .violations import WrongBits
+from .violations import NotLoaded, WrongBits
 
 __all__ = [
     "HISTORY_ISSUES",
@@ -239,7 +240,16 @@ def _takes_a_part_for_the_whole(breach: HistoryBreach) -> bool:
         for name, cut in _parts_of(history, index).items():
             parts.setdefault(name, set()).add(cut)
     otherwise = any(len(cuts) > 1 for cuts in parts.values())
-    return breach.kind is AtAnotherPlace and otherwise and any(history.steps[index].all_faults for index in saves)
+    if not otherwise or not any(history.steps[index].all_faults for index in saves):
+        return False
+    return breach.kind is AtAnotherPlace or (breach.kind is NotLoaded and _may_be_of_another_place(breach, saves))
+
+
+def _may_be_of_another_place(breach: HistoryBreach, saves: Sequence[int]) -> bool:
+    """Whether what seems not to be loaded is at other places of what was saved: of a dtype of two values, by chance."""
+    candidates = {save: breach.history.read_of(breach.step, save) for save in saves}
+    held = others_held(candidates, breach.outcome.steps[breach.step].operation)
+    return bool(held) and all(held.values())
 
 
 def _parts_of(history: History, save: int) -> dict[str, tuple[tuple[Part, ...], ...]]:

@@ -18,7 +18,7 @@ from properties.judge_killed import EarlierChanged, MixedCheckpoint, NeitherOldN
 from properties.judge_sequence import compare_caching
 from properties.ledger import torch_release
 from properties.sequence_issues import find_sequence_issue
-from properties.violations import NotRefused, UnexpectedFailure, Violation
+from properties.violations import NotLoaded, NotRefused, UnexpectedFailure, Violation
 from strategies import histories
 from strategies.histories import with_operation
 from worlds import (
@@ -401,6 +401,21 @@ def test_elements_at_other_places_are_told_from_those_of_another_name(world: Sim
     for failing in (first, replace(first, without=("a",), faults=(Fault("save", 0, "writer.finish"),))):
         same = replace(breach, history=replace(breach.history, steps=(first, failing, load)))
         assert find_history_issue(same) is None, "the failed save is of no other parts"
+
+
+def test_element_at_another_place_may_be_as_it_was_before(world: SimulatedWorld) -> None:
+    """Found by a campaign: a number of two values that was read from another place is the one that was there."""
+    entry = TensorEntry("a", (3,), "bool", saved=ChunkSharding(0, (0, 1, 2)))
+    failing = Save(operation=Operation(3), faults=(Fault("save", 0, "writer.write_data"),))
+    history = History((entry,), (Save(operation=Operation(2)), failing, Load()))
+    (breach,) = find_history_breaches(history, world)
+    assert breach.kind is NotLoaded
+    assert find_history_issue(breach) is HISTORY_ISSUES["places-mixed-after-failure"]
+    first, _, load = history.steps
+    alike = replace(failing, operation=Operation(2))
+    assert find_history_issue(replace(breach, history=replace(history, steps=(first, alike, load)))) is None
+    numbers = replace(history, entries=(replace(entry, dtype="float32"),))
+    assert find_history_issue(replace(breach, history=numbers)) is None, "what was there is of no save"
 
 
 def test_tensor_in_the_place_of_one_of_another_dtype_is_told_by_its_name(world: SimulatedWorld) -> None:
