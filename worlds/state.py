@@ -169,8 +169,9 @@ class StateDict:
         if self._name == "save":
             bits = expected_bits(leaf.fqn, entry, part)
             if layout.memory == "contiguous" and bits.numel():
-                copied = bits.clone(memory_format=torch.contiguous_format).view(DTYPES[entry.dtype]).squeeze(-1)
-                return copied.to(torch_device(layout.device))
+                # As bytes, which go to any device.
+                copied = bits.clone(memory_format=torch.contiguous_format).to(torch_device(layout.device))
+                return copied.view(DTYPES[entry.dtype]).squeeze(-1)
         else:
             bits = poison_bits(leaf.fqn, _as_saved(entry, self._saved.get(leaf.fqn)), part)
         memory = self._memory.setdefault(leaf.path, [])
