@@ -13,6 +13,7 @@ from worlds.layouts import ChunkSharding
 from worlds.operations import Operation
 from worlds.outcome import ErrorRecord, Raised
 from worlds.safetensors_files import SUFFIX
+from worlds.scenario import Scenario
 from worlds.state import POISON_OBJECT
 from worlds.state_tree import path_text
 from worlds.storages import SAFETENSORS
@@ -22,6 +23,7 @@ from .history_states import saves_seen
 from .judge_history import HistoryBreach, MemoryShows
 from .judge_killed import EarlierChanged, NeitherOldNorNew
 from .oracle import names_fault
+from .reach import refusals
 from .violations import LostFailure, NotLoaded, NotRefused, UnexpectedFailure, WrongBits, WrongObject
 
 __all__ = ["STORED_HISTORY_ISSUES"]
@@ -78,11 +80,16 @@ def _shows_what_was_left(breach: HistoryBreach) -> bool:
     if breach.kind is WrongBits:
         return _is_all_of_some_save(breach)
     if breach.kind is NotRefused and breach.verdict is not None:
-        seen = {leaf.fqn for leaf in breach.verdict.scenario.leaves("save")}
-        lacking = _names(breach.history, "load", breach.step) - seen
+        lacking = _lacking_in_silence(breach, breach.verdict.scenario)
         return bool(lacking) and lacking <= {name for save in saves for name in _names(breach.history, "save", save)}
     fails = breach.kind is UnexpectedFailure or breach.kind.law == "blame"
     return fails and _fails_on_what_was_left(breach, saves)
+
+
+def _lacking_in_silence(breach: HistoryBreach, scenario: Scenario) -> set[str]:
+    """The names that are not in what is to be seen, of the ranks that ask for some and are not blamed."""
+    blamed = {rank for errors in _blamed(breach).values() for rank in errors}
+    return {name for rank, names in refusals(scenario, "load").items() if rank not in blamed for name in names}
 
 
 def _names(history: History, name: Literal["save", "load"], step: int) -> set[str]:

@@ -347,8 +347,13 @@ def test_what_was_left_over_is_known_beside_what_else_is_wrong(world: SimulatedW
             (Save(), Save(without=("a", "b")), Save(faults=(Fault("save", 0, "writer.storage_meta"),)), Load()),
             "whole_consolidated",
         ),
+        (
+            (TensorEntry("b", (0,), loaded=ChunkSharding(0, (0,))), TensorEntry("a")),
+            (Save(without=("b",)), Save(without=("a", "b")), Load(operation=TWO)),
+            "threaded",
+        ),
     ],
-    ids=["of several shards", "zero", "before one that fails at once"],
+    ids=["of several shards", "zero", "before one that fails at once", "beside what another rank refuses"],
 )
 def test_what_is_to_be_missing_is_there_from_a_save_before(
     entries: tuple[TensorEntry, ...], steps: tuple[Save | Load, ...], storage: str, world: SimulatedWorld
