@@ -21,6 +21,7 @@ _MESHES = (
 )
 _OF_BOTH_SIDES = (
     *_MESHES,
+    "stages of a pipeline",
     "FSDP's first version",
     "wrapped",
     "0 steps",
@@ -164,10 +165,13 @@ def _of_load(training: Training) -> Iterator[str]:
 
 
 def _of_side(side: Side) -> Iterator[str]:
-    yield _mesh(side.parallelism)
+    mesh = _mesh(side.parallelism)
+    if mesh != "one rank" or side.parallelism.stages == 1:
+        yield mesh
     yield side.calls
     yield f"{side.steps} step{'' if side.steps == 1 else 's'}"
     names = {
+        "stages of a pipeline": side.parallelism.stages > 1,
         "FSDP's first version": side.parallelism.flat,
         "wrapped": side.parallelism.wrapped,
         "evaluated": side.evaluated,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, TypeVar, get_args
 
 from hypothesis import strategies as st
@@ -217,6 +218,7 @@ def trainings(draw: DrawFn, *, max_world_size: int = 6, max_layers: int = 3) -> 
     more = draw(st.tuples(*[st.booleans()] * max_layers), label="those at save alone")
     layers = draw(training_layers(max_layers=max_layers), label="layers")
     dtype = draw(st.sampled_from(_DTYPES), label="dtype")
+    stages = draw(st.sampled_from(_STAGES), label="stages")
     if any(isinstance(layer, Scale | Renamed) for layer in leaf_layers(layers)) or (optimizer and optimizer.apart):
         saved, loaded = (replace(side, parallelism=replace(side.parallelism, flat=False)) for side in (saved, loaded))
     layers = tuple(_widened(layer, (saved.parallelism, loaded.parallelism)) for layer in layers)
@@ -251,8 +253,43 @@ def trainings(draw: DrawFn, *, max_world_size: int = 6, max_layers: int = 3) -> 
         dtype=dtype,
         nested=nested and _can_be_nested([layers[place] for place in places], saved, loaded),
     )
+    training = _in_stages(training, stages, within_limit(max_world_size))
     tell(training_features(training))
     return training
+
+
+_STAGES = (*[(1, 1)] * 5, (2, 1), (1, 2), (2, 2), (2, 3), (3, 2))
+"""How many a pipeline has, at save and at load, where there are layers for them."""
+
+
+def _in_stages(training: Training, stages: tuple[int, int], most: int) -> Training:
+    """The training as a pipeline, on at most so many ranks, if it takes all of its model and each stage can train."""
+    layers = training.layers
+    whole = training.own or training.loaded.submodules or any(isinstance(layer, Again) for layer in layers)
+    if max(stages) == 1 or whole or not all(_can_be_cut(layers, number) for number in stages):
+        return training
+    one = None if training.optimizer is None else replace(training.optimizer, groups="one", apart=False)
+    saved, loaded = (
+        side if number == 1 else _of_stages(side, number, most)
+        for side, number in zip((training.saved, replace(training.loaded, unasked=False)), stages, strict=True)
+    )
+    return replace(training, optimizer=one, saved=saved, loaded=loaded, flatten=True)
+
+
+def _can_be_cut(layers: Sequence[Layer], stages: int) -> bool:
+    """Whether each stage gets a layer that is trained."""
+    bounds = [len(layers) * stage // stages for stage in range(stages + 1)]
+    of_each = [leaf_layers(tuple(layers[start:stop])) for start, stop in pairwise(bounds)]
+    return all(any(not isinstance(leaf, Counter) and leaf.use == "trained" for leaf in leaves) for leaves in of_each)
+
+
+def _of_stages(side: Side, stages: int, most: int) -> Side:
+    """The side without what all ranks would have to have."""
+    parallelism = replace(side.parallelism, stages=stages, flat=False)
+    if parallelism.world_size > most:
+        parallelism = Parallelism(stages=stages)
+    whole = "bare" if "DDP" in side.whole else side.whole
+    return replace(side, parallelism=parallelism, full=False, broadcast=False, meta=False, whole=whole)
 
 
 def _can_be_nested(asked: list[Layer], *sides: Side) -> bool:

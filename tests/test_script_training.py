@@ -13,7 +13,7 @@ from campaign.planted.plant import planted
 from campaign.script import CannotWrite
 from campaign.script.training import write_training_script
 from properties.training import TRAINING_ISSUES, TrainingBreach, judge_training
-from properties.violations import Deadlock, RankDied, WrongBits, WrongObject
+from properties.violations import Deadlock, RankDied, UnexpectedFailure, WrongBits, WrongObject
 from strategies import trainings
 from tests.script_runs import Plant, run_script
 from tests.script_texts import EVERYTHING, broken, check_text
@@ -283,6 +283,18 @@ BUGS = {
         Training((Mlp(2), Counter()), saved=Side(ONE, 1), loaded=Side(TWO)),
         WrongBits,
         "[rank 0] model.0.0.weight: saved tensor([[",
+    ),
+    "what another stage alone has not saved": (
+        Plant(
+            f"{_CHECKPOINT}.default_planner",
+            "create_default_local_save_plan",
+            "            requests += _create_write_items(fqn, obj)\n\n",
+            "            if isinstance(obj, torch.Tensor) or is_coordinator:\n"
+            "                requests += _create_write_items(fqn, obj)\n\n",
+        ),
+        Training((Norm(), Norm()), saved=Side(Parallelism(stages=2), 1), loaded=Side(), flatten=True),
+        UnexpectedFailure,
+        "Missing key in checkpoint state_dict: optim.param_groups.1.weight.lr.",
     ),
 }
 

@@ -73,6 +73,7 @@ def _words(parallelism: Parallelism) -> str:
     if parallelism.world_size == 1:
         return "one alone"
     parts = [
+        f"{parallelism.stages} stages of a pipeline" if parallelism.stages > 1 else "",
         f"{parallelism.replicas} replicas" if parallelism.replicas > 1 else "",
         f"{parallelism.data} for fully_shard, below each other" if parallelism.data else "",
         f"{parallelism.tensor} for tensor parallelism, beside each other" if parallelism.tensor else "",
@@ -81,16 +82,19 @@ def _words(parallelism: Parallelism) -> str:
 
 
 def _mesh(parallelism: Parallelism, name: str) -> str:
-    """A block for each replica, in which ranks that share a row are tensor parallel."""
+    """A block for each replica of each stage, in which ranks that share a row are tensor parallel."""
     rows, columns = max(1, parallelism.data), max(1, parallelism.tensor)
     wide, tall = columns * _CELL + 12, rows * _CELL + 12
     parts = []
-    for replica in range(parallelism.replicas):
-        x = 4 + replica * (wide + 8)
-        parts.append(rectangle(x, 4, wide, tall, "#fff", title=f"replica {replica}"))
+    blocks = parallelism.stages * parallelism.replicas
+    for block in range(blocks):
+        x = 4 + block * (wide + 8)
+        stage, replica = divmod(block, parallelism.replicas)
+        title = f"replica {replica}" if parallelism.stages == 1 else f"stage {stage}, replica {replica}"
+        parts.append(rectangle(x, 4, wide, tall, "#fff", title=title))
         for row in range(rows):
             for column in range(columns):
-                rank = (replica * rows + row) * columns + column
+                rank = (block * rows + row) * columns + column
                 parts.extend(_rank(rank, x + 6 + column * _CELL, 10 + row * _CELL))
-    width = parallelism.replicas * (wide + 8) + 4
+    width = blocks * (wide + 8) + 4
     return drawing(width, tall + 8, parts, title=f"{name}: a mesh of {parallelism.world_size} ranks")

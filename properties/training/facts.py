@@ -32,8 +32,9 @@ STATE_DICT = "torch/distributed/checkpoint/state_dict.py"
 
 
 def saved_values(breach: TrainingBreach) -> dict[str, str]:
-    first = breach.outcome.saved[0]
-    return dict(first.after.values) if isinstance(first, Saved) else {}
+    """What the ranks of the save held beside tensors; where two have another under one name, what the first has."""
+    ranks = [rank for rank in breach.outcome.saved if isinstance(rank, Saved)]
+    return {name: value for rank in reversed(ranks) for name, value in rank.after.values}
 
 
 def saved_names(breach: TrainingBreach) -> set[str]:

@@ -128,7 +128,11 @@ class _Judged:
             yield self.breach(ChangedInput, "load", headline, name=f"given.{name}", rank=rank, expected="stays")
         before, after = _tensors(loaded.before), _tensors(loaded.after)
         kept = {name for name, tensor in before.items() if self.is_left_out(name, tensor)}
-        elsewhere = {name for name in whole.tensors if name not in after and is_elsewhere(name, after)}
+        elsewhere = {
+            name
+            for name in whole.tensors
+            if name not in after and (is_elsewhere(name, after) or self.is_of_another_stage(rank, name))
+        }
         for name in sorted(_without_gradients({*whole.tensors, *after}) - kept - elsewhere):
             wanted, got = whole.tensors.get(name), after.get(name)
             if wanted is None or got is None:
@@ -141,10 +145,11 @@ class _Judged:
 
     def _target_values(self, rank: int, whole: Whole, loaded: Loaded) -> Iterator[TrainingBreach]:
         before, values = _values(loaded.before), _values(loaded.after)
-        kept = {name for name in before if self.is_not_asked_for(name)}
+        kept = {name for name in before if self.is_not_asked_for(name) or self.is_list_of_a_stage(name)}
+        elsewhere = {name for name in whole.values if name not in values and self.is_of_another_stage(rank, name)}
         for name in sorted(kept):
             yield from self._kept(WrongObject, rank, name, before[name], values.get(name))
-        for name in sorted({*whole.values, *values} - kept):
+        for name in sorted({*whole.values, *values} - kept - elsewhere):
             wanted_text, text = whole.values.get(name), values.get(name)
             if wanted_text is None or text is None:
                 yield self._wrong_key(rank, name, text is None, _text(text))
@@ -179,6 +184,16 @@ class _Judged:
         return self.breach(
             WrongKeys, "load", f"{name} on rank {rank} {what}", name=name, rank=rank, seen=seen, missing=missing
         )
+
+    def is_of_another_stage(self, rank: int, name: str) -> bool:
+        """Whether it is of a layer that the rank of the load does not have."""
+        place = name.removeprefix("model.").removeprefix("optim.state.").partition(".")[0]
+        return place.isdigit() and int(place) not in self.training.places_of(self.training.loaded, rank)
+
+    def is_list_of_a_stage(self, name: str) -> bool:
+        """Whether it is what an optimizer has parameters of, which is not saved, and is another list in each stage."""
+        sides = (self.training.saved, self.training.loaded)
+        return name.endswith(".params") and any(side.parallelism.stages > 1 for side in sides)
 
     def _tensor(
         self, rank: int, name: str, wanted: WholeTensor, before: HeldTensor | None, got: HeldTensor

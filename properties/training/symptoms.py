@@ -149,11 +149,11 @@ def state_never_made(breach: TrainingBreach) -> bool:
 
 def frozen_state_dropped(breach: TrainingBreach) -> bool:
     """Whether optimizer state of a frozen parameter was saved, and was not loaded: it has gone, or is the target's."""
-    first = breach.outcome.saved[0]
-    if not breach.name.startswith(STATE) or not isinstance(first, Saved):
+    if not breach.name.startswith(STATE):
         return False
     parameter = "model." + breach.name.removeprefix(STATE).rpartition(".")[0]
-    frozen = any(name == parameter and tensor.frozen for name, tensor in first.after.tensors)
+    ranks = [rank for rank in breach.outcome.saved if isinstance(rank, Saved)]
+    frozen = any(name == parameter and tensor.frozen for rank in ranks for name, tensor in rank.after.tensors)
     gone = breach.kind is WrongKeys and breach.missing
     return frozen and (gone or (breach.kind is NotLoaded and breach.training.loaded.full))
 

@@ -31,13 +31,15 @@ class Whole:
 
 
 def put_together(ranks: Sequence[Held]) -> Whole:
-    """What the ranks hold together.
+    """What the ranks hold together, but for lists of parameters that are not the same in each stage of a pipeline.
 
     Raises ``ValueError`` where two of them have other things in the same place, or none has what should be there: a
     training whose replicas have drifted apart has nothing that a checkpoint could be compared with.
     """
     tensors: dict[str, list[HeldTensor]] = {}
     values: dict[str, str] = {}
+    lists = {name: value for held in ranks for name, value in held.values if name.endswith(".params")}
+    apart = {name for held in ranks for name, value in held.values if lists.get(name, value) != value}
     for held in ranks:
         here = dict(held.tensors)
         for name, tensor in held.tensors:
@@ -45,7 +47,7 @@ def put_together(ranks: Sequence[Held]) -> Whole:
                 continue
             tensors.setdefault(name, []).append(tensor)
         for name, value in held.values:
-            if values.setdefault(name, value) != value:
+            if name not in apart and values.setdefault(name, value) != value:
                 raise ValueError(f"{name} is {values[name]} on one rank, and {value} on another")
     return Whole({name: _joined(name, parts) for name, parts in tensors.items()}, values)
 

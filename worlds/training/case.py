@@ -68,13 +68,15 @@ class Optimizer(Concise):
 
 @dataclass(frozen=True, repr=False)
 class Parallelism(Concise):
-    """How the ranks share a training: a mesh of ``replicas`` × ``data`` × ``tensor`` ranks.
+    """How the ranks share a training: a mesh of ``stages`` × ``replicas`` × ``data`` × ``tensor`` ranks.
 
     ``data`` is the number of ranks that ``fully_shard`` cuts the parameters for, and ``tensor`` that of tensor
     parallelism; 0 stands for neither. With ``replicas``, ``fully_shard`` is to replicate too (HSDP), or else the
     ranks have equal copies. With ``wrapped``, each layer is fully sharded by itself, and not the whole alone.
     With ``flat``, ``FullyShardedDataParallel``, the first version of FSDP, is in the place of ``fully_shard``: it makes
     one flat parameter of all those of a module, and cuts that. The optimizer has views of it (``use_orig_params``).
+    With ``stages``, of a pipeline, the ranks of each have some of the layers and no others, by the names that they have
+    in the whole. Each takes its steps by itself, with the batch in the place of what the stage before would hand on.
     """
 
     _positional = 0
@@ -84,17 +86,19 @@ class Parallelism(Concise):
     tensor: int = 0
     wrapped: bool = False
     flat: bool = False
+    stages: int = 1
 
     def __post_init__(self) -> None:
-        require(self.replicas > 0 and min(self.data, self.tensor) >= 0, f"no mesh has such dims: {self}")
+        positive = min(self.stages, self.replicas) > 0
+        require(positive and min(self.data, self.tensor) >= 0, f"no mesh has such dims: {self}")
         require(self.data > 0 or not self.wrapped, "layers are wrapped that fully_shard does not see")
-        alone = self.data > 1 and not self.tensor and self.replicas == 1
+        alone = self.data > 1 and not self.tensor and self.replicas == self.stages == 1
         require(alone or not self.flat, "FSDP's first version shards for two ranks at least, and is here by itself")
 
     @property
     def world_size(self) -> int:
         """The number of ranks."""
-        return self.replicas * max(1, self.data) * max(1, self.tensor)
+        return self.stages * self.replicas * max(1, self.data) * max(1, self.tensor)
 
 
 WrappedWhole = Literal["bare", "DDP", "compiled", "compiled DDP", "DDP compiled"]
@@ -146,6 +150,7 @@ class Side(Concise):
         require("DDP" not in self.whole or not shared, "DDP is for parameters of which each rank has the whole")
         self._check_meta()
         self._check_flat()
+        self._check_stages()
         require(sorted(set(self.submodules)) == list(self.submodules), f"not in order: {self.submodules}")
 
     def _check_meta(self) -> None:
@@ -164,6 +169,12 @@ class Side(Concise):
         require(not self.meta, "FSDP's first version gives what is on the meta device memory by itself")
         # Of torch 2.13: what is to be offloaded from the CPU it frees before it copies it.
         require(not (self.full and self.offload), "FSDP's first version cannot offload what is whole on the CPU")
+
+    def _check_stages(self) -> None:
+        if self.parallelism.stages > 1:
+            require("DDP" not in self.whole, "DDP is for parameters that all ranks have")
+            require(not self.full, "a full state dict is of what all ranks have")
+            require(not self.submodules, "the submodules of a stage are those that it has")
 
 
 _SAVED = Side(steps=1)
@@ -225,6 +236,27 @@ class Training(Concise):
         flat = self.saved.parallelism.flat or self.loaded.parallelism.flat
         require(not (apart and flat), "FSDP's first version takes the optimizer that has all of a flat parameter")
         self._check_submodules()
+        self._check_stages()
+
+    def places_of(self, side: Side, rank: int) -> range:
+        """The places of the layers that a rank has, which are those of its stage."""
+        stages, count = side.parallelism.stages, len(self.layers)
+        stage = rank * stages // side.parallelism.world_size
+        return range(count * stage // stages, count * (stage + 1) // stages)
+
+    def _check_stages(self) -> None:
+        if self.saved.parallelism.stages == self.loaded.parallelism.stages == 1:
+            return
+        asked = self.optimizer
+        require(asked is None or self.flatten, "ranks with other parameters need flatten_optimizer_state_dict")
+        require(asked is None or asked.groups == "one", "each stage has one group of parameters here")
+        require(not self.own, "a parameter that is in no layer is of no stage")
+        require(not any(isinstance(layer, Again) for layer in self.layers), "a layer that comes again is of one stage")
+        for side in (self.saved, self.loaded):
+            for rank in range(side.parallelism.world_size):
+                layers = tuple(self.layers[place] for place in self.places_of(side, rank))
+                leaves = [layer for layer in leaf_layers(layers) if not isinstance(layer, Counter)]
+                require(any(layer.use == "trained" for layer in leaves), "each stage needs a layer that is trained")
 
     def asked_for(self, side: Side) -> frozenset[int]:
         """The places of the layers that a side asks for; all of those of one that comes again."""

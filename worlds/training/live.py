@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -32,6 +33,8 @@ class LiveTraining:
         self.training = training
         self.side = side
         self.module = make_model(training)
+        if side.parallelism.stages > 1:
+            self.module.keep(training.places_of(side, dist.get_rank()))
         if side.meta:
             self.module.to("meta")
             self._tie()
@@ -137,12 +140,13 @@ def _parallelize(model: Layers, parallelism: Parallelism) -> nn.Module:
 def _make_mesh(parallelism: Parallelism) -> DeviceMesh | None:
     """The mesh, without the dims that nothing is along; ``None`` where that is all of them."""
     sizes = {
+        "stages": parallelism.stages if parallelism.stages > 1 else 0,
         "replicas": parallelism.replicas if parallelism.replicas > 1 else 0,
         "data": parallelism.data,
         "tensor": parallelism.tensor,
     }
     names = tuple(name for name, size in sizes.items() if size)
-    if names in ((), ("replicas",)):
+    if {"stages", "replicas"}.issuperset(names):
         return None
     return init_device_mesh("cpu", tuple(sizes[name] for name in names), mesh_dim_names=names)
 

@@ -162,6 +162,7 @@ class Misfit(Concise):
         require(self.kind in kinds, f"{self.kind!r} cannot be here")
         require(replace(_SIDE, **{name: getattr(side, name) for name in _KEPT}) == side, f"{side!r} has more than here")
         require(side.calls != "optimizer first", "one call is made")
+        require(side.parallelism.stages == 1, "all ranks have the whole model here")
         alone = self.optimizer is None or not self.optimizer.apart
         require(alone, "there is one optimizer")
         # Of torch 2.13: FSDP's first version mixes up what it is to flatten.

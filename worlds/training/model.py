@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from typing import Any
 
 import torch
@@ -149,9 +149,15 @@ class Layers(nn.Sequential):
         first = self[layer.place]
         return Within(first) if layer.inside else first
 
+    def keep(self, places: Collection[int]) -> None:
+        """Have the layers at those places alone, which stay where they are."""
+        for place in range(len(self)):
+            if place not in places:
+                delattr(self, str(place))
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for module, used in zip(self, self.used, strict=True):
-            x = module(x) if used else x
+        for place, module in self._modules.items():
+            x = module(x) if module is not None and self.used[int(place)] else x
         return x
 
 

@@ -94,7 +94,7 @@ def _training(misfit: Misfit) -> list[str]:
     plan = TrainingPlan(TrainingBreach(UnexpectedFailure, "", training, TrainingOutcome(()), "save"))
     parallelism = misfit.side.parallelism
     return [
-        *model_lines(training, first=True),
+        *model_lines(training, misfit.side, first=True),
         *mesh_lines(parallelism),
         *parallel_lines(training, parallelism),
         *optimizer_lines(plan, "save"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from worlds.training import Again, Block, Counter, Embedding, Mlp, Norm, Renamed, Scale, Training
+from worlds.training import Again, Block, Counter, Embedding, Mlp, Norm, Renamed, Scale, Side, Training
 from worlds.training.layers import Layer, leaf_layers
 
 from ..known import CannotWrite
@@ -123,7 +123,7 @@ def model_helpers(training: Training) -> list[str]:
     return [*helpers, _SHIFTED] if training.own else helpers
 
 
-def model_lines(training: Training, *, first: bool) -> list[str]:
+def model_lines(training: Training, side: Side, *, first: bool) -> list[str]:
     """The statements that make ``model``; where it is the ``first``, from a seed if its layers draw their values."""
     drawn = any(isinstance(layer, Mlp | Embedding) for layer in leaf_layers(training.layers))
     seed = ["torch.manual_seed(0)"] if first and drawn else []
@@ -137,7 +137,22 @@ def model_lines(training: Training, *, first: bool) -> list[str]:
         layers.append(f"width={training.width}")
     head = "model = Shifted(" if training.own else "model = nn.Sequential("
     cast = [] if training.dtype == "float32" else [f"model = model.to(torch.{training.dtype})"]
-    return [*seed, *shared, render(Items(head, tuple(layers))), *cast]
+    return [*seed, *shared, render(Items(head, tuple(layers))), *cast, *_stage_lines(training, side)]
+
+
+def _stage_lines(training: Training, side: Side) -> list[str]:
+    """The statements that leave the rank the layers of its stage, where there is more than one."""
+    stages, world = side.parallelism.stages, side.parallelism.world_size
+    if stages == 1:
+        return []
+    firsts = (training.places_of(side, stage * world // stages) for stage in range(stages))
+    places = ", ".join(str([*each]) for each in firsts)
+    ranks = world // stages
+    stage = "dist.get_rank()" if ranks == 1 else f"dist.get_rank() // {ranks}"
+    return [
+        f"stage = [{places}][{stage}]",
+        "for place in range(len(model)):\n    if place not in stage:\n        delattr(model, str(place))",
+    ]
 
 
 def _check_again(training: Training) -> None:

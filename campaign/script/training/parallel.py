@@ -38,7 +38,8 @@ def parallel_lines(training: Training, parallelism: Parallelism) -> list[str]:
 
 def _dims(parallelism: Parallelism) -> dict[str, int]:
     replicas = parallelism.replicas if parallelism.replicas > 1 else 0
-    sizes = {"replicas": replicas, "data": parallelism.data, "tensor": parallelism.tensor}
+    stages = parallelism.stages if parallelism.stages > 1 else 0
+    sizes = {"stages": stages, "replicas": replicas, "data": parallelism.data, "tensor": parallelism.tensor}
     return {name: size for name, size in sizes.items() if size}
 
 

@@ -17,7 +17,7 @@ from properties.violations import (
     WrongObject,
     WrongTensor,
 )
-from worlds.training import Again, Counter, Mlp, Saved, Side, Training
+from worlds.training import Again, Counter, Mlp, Saved, Scale, Side, Training
 from worlds.training.layers import leaf_layers
 
 from ..known import CannotWrite
@@ -125,7 +125,7 @@ class TrainingPlan:
     def has_mesh(self, name: SideName) -> bool:
         """Whether the training is parallelised there, by more than copies."""
         parallelism = self.side(name).parallelism
-        return bool(parallelism.data or parallelism.tensor)
+        return bool(parallelism.data or parallelism.tensor) or parallelism.stages > 1
 
     @property
     def is_flat(self) -> bool:
@@ -192,6 +192,7 @@ class TrainingPlan:
         self._check_ranks()
         self._check_layers()
         self._check_flat()
+        self._check_stages()
         if self.compared is not None:
             self._check_compared()
 
@@ -222,6 +223,16 @@ class TrainingPlan:
         if self.is_left_out or (self.compared == "state" and not alike):
             raise CannotWrite("there is no script that compares what FSDP's first version shards otherwise yet")
 
+    def _check_stages(self) -> None:
+        staged = [side.parallelism for side in self.sides if side.parallelism.stages > 1]
+        named = any(isinstance(layer, Scale | Counter) for layer in leaf_layers(self.training.layers))
+        if any(parallelism.tensor or (parallelism.data and named) for parallelism in staged):
+            raise CannotWrite(
+                "there is no script for stages of a pipeline that are sharded by the places of layers yet"
+            )
+        if staged and self.compared is not None and len({side.parallelism for side in self.sides}) > 1:
+            raise CannotWrite("there is no script that compares what is in other stages at load yet")
+
     def _check_layers(self) -> None:
         leaves = list(leaf_layers(self.training.layers))
         unused = any(not isinstance(layer, Counter) and layer.use == "unused" for layer in leaves)
@@ -249,6 +260,6 @@ class TrainingPlan:
 
     @property
     def _keeps_some(self) -> bool:
-        first = self.breach.outcome.saved[0]
-        frozen = isinstance(first, Saved) and any(tensor.frozen for _, tensor in first.after.tensors)
+        ranks = [rank for rank in self.breach.outcome.saved if isinstance(rank, Saved)]
+        frozen = any(tensor.frozen for rank in ranks for _, tensor in rank.after.tensors)
         return self.training.ignore_frozen and frozen

@@ -49,7 +49,7 @@ def _side(plan: TrainingPlan, name: SideName) -> list[list[str]]:
     side = plan.side(name)
     options = options_lines(plan, name)
     mesh = mesh_lines(side.parallelism)
-    made = model_lines(plan.training, first=name == "save")
+    made = model_lines(plan.training, side, first=name == "save")
     ready = [
         *parallel_lines(plan.training, side.parallelism),
         *optimizer_lines(plan, name),
@@ -111,7 +111,7 @@ def _load(plan: TrainingPlan) -> list[str]:
 
 
 def _load_on_meta(plan: TrainingPlan) -> list[str]:
-    model = model_lines(plan.training, first=False)
+    model = model_lines(plan.training, plan.training.loaded, first=False)
     return [
         *get_lines(plan, "load"),
         load_line(plan),
