@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import torch
 
@@ -13,18 +14,23 @@ from worlds.outcome import ChunkState, EntryState, ObjectState, OperationOutcome
 from worlds.parts import Box
 from worlds.scenario import Scenario
 from worlds.state_tree import path_text
-from worlds.values import tensor_bytes
+from worlds.values import poison_bytes, tensor_bytes
 
 from .expected_state import ExpectedState, ExpectedTensor, expected_state
 
-__all__ = ["count_saves", "others_held", "saves_seen"]
+__all__ = ["LEFT", "count_saves", "others_held", "saves_seen"]
 
 Counted = Counter[frozenset[int]]
 """How many elements, or objects, could be of which saves; those of none have the empty set."""
 
 
-def saves_seen(candidates: Mapping[int, Scenario], load: OperationOutcome) -> dict[tuple[str, int], Counted]:
-    """By the name of an entry and the rank, of which of the ``candidates`` it could be, each a load of one save."""
+def saves_seen(
+    candidates: Mapping[int, Scenario], load: OperationOutcome, *, or_left: bool = False
+) -> dict[tuple[str, int], Counted]:
+    """By the name of an entry and the rank, of which of the ``candidates`` it could be, each a load of one save.
+
+    With ``or_left``, what the load has left in a tensor as it was is of one more, which has the number ``LEFT``.
+    """
     found: dict[tuple[str, int], Counted] = {}
     for rank, seen in enumerate(load.ranks):
         if isinstance(seen, Returned):
@@ -32,10 +38,20 @@ def saves_seen(candidates: Mapping[int, Scenario], load: OperationOutcome) -> di
                 save: {state.path: state for state in expected_state(scenario, "load", rank)}
                 for save, scenario in candidates.items()
             }
+            if or_left:
+                wanted[LEFT] = {path: _left(state) for states in wanted.values() for path, state in states.items()}
             for state in seen.state:
                 here = {save: states[state.path] for save, states in wanted.items()}
                 found[path_text(state.path), rank] = _of_entry(here, state)
     return found
+
+
+LEFT = -1
+"""In the place of the number of a save."""
+
+
+def _left(state: ExpectedState) -> ExpectedState:
+    return replace(state, find=poison_bytes) if isinstance(state, ExpectedTensor) else state
 
 
 def others_held(candidates: Mapping[int, Scenario], load: OperationOutcome) -> dict[str, bool]:

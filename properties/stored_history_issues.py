@@ -57,10 +57,13 @@ def _is_unreadable(breach: HistoryBreach, save: int) -> bool:
     return objects or not outcome.returned or bool(outcome.hits)
 
 
-def _is_all_of_some_save(breach: HistoryBreach) -> bool:
-    """Whether each element of what is wrong, or of all if that is not said, was saved there by some save."""
+def _is_all_of_some_save(breach: HistoryBreach, *, or_left: bool = False) -> bool:
+    """Whether each element of what is wrong, or of all if that is not said, was saved there by some save.
+
+    With ``or_left``, or is as it was before the load.
+    """
     candidates = {save: breach.history.read_of(breach.step, save) for save in _saves_there(breach)}
-    found = saves_seen(candidates, breach.outcome.steps[breach.step].operation)
+    found = saves_seen(candidates, breach.outcome.steps[breach.step].operation, or_left=or_left)
     wrong = None if breach.verdict is None else breach.verdict.breach
     name = path_text(wrong.path) if wrong is not None and wrong.path else None
     return all(frozenset() not in counted for (there, _), counted in found.items() if name in (None, there))
@@ -162,6 +165,8 @@ def _takes_for_a_checkpoint(breach: HistoryBreach) -> bool:
     # Of several saves that have failed it may be any that is seen in part.
     kinds = {breach.kind, *(verdict.breach.kind for verdict in breach.others if verdict.breach is not None)}
     if NotLoaded in kinds or (breach.kind is LostFailure and not seen.operation.hits) or _lacks_object(breach):
+        return True
+    if breach.kind is WrongBits and _left_over(breach) and _is_all_of_some_save(breach, or_left=True):
         return True
     nothing = not any(name.endswith(SUFFIX) and "/" not in name for name, _ in seen.contents)
     return nothing and breach.kind in (NeitherOldNorNew, WrongObject)

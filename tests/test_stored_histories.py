@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from properties.history_issues import HISTORY_ISSUES, find_history_breaches, find_history_issue
 from properties.judge_history import judge_history
+from properties.violations import WrongBits
 from strategies import histories, stored_histories
 from worlds import (
     ChunkSharding,
@@ -32,7 +33,7 @@ from worlds.example import ExampleWorld
 from worlds.file_faults import FileFault
 from worlds.fitting import fitted_history
 from worlds.histories import History, Load, Save
-from worlds.outcome import Returned
+from worlds.outcome import Returned, TensorState
 from worlds.reference import CHECKPOINTS
 from worlds.run_history import run_history
 from worlds.storages import SERVED
@@ -250,6 +251,25 @@ def test_part_of_any_of_several_saves_that_have_failed_is_known(world: Simulated
     steps = (fails, Save(operation=Operation(api="async", stager="default")), Load())
     history = History((TensorEntry("a", (2,), saved=ChunkSharding(0, (1, 0))),), steps, storage="safetensors")
     assert _known(history, world)[-1] == "safetensors-unfinished"
+
+
+def test_part_of_a_save_that_has_failed_is_known_beside_what_was_left_over(world: SimulatedWorld) -> None:
+    """Found by a campaign: an element is in no file, and another one is of a file of the save before."""
+    entry = TensorEntry("a", (3,), saved=MeshSharding((1,), (Shard(0),)))
+    fails = Save(operation=Operation(3), faults=(Fault("save", 1, "writer.write_data"),))
+    history = History((entry,), (Save(operation=TWO), fails, Load()), storage="threaded")
+    (breach,) = find_history_breaches(history, world)
+    assert breach.kind is WrongBits
+    assert _known(history, world) == ["safetensors-unfinished"]
+    *others, load = breach.outcome.steps
+    (seen,) = load.operation.ranks
+    assert isinstance(seen, Returned)
+    (state,) = seen.state
+    assert isinstance(state, TensorState)
+    wrong = replace(state, chunks=tuple(replace(chunk, data=bytes(len(chunk.data))) for chunk in state.chunks))
+    zeros = replace(load, operation=replace(load.operation, ranks=(replace(seen, state=(wrong,)),)))
+    new = replace(breach, outcome=replace(breach.outcome, steps=(*others, zeros)))
+    assert find_history_issue(new) is None, "zeros are of no save, and were not there before"
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["told", "lost in a thread"])
