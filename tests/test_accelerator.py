@@ -315,6 +315,7 @@ none_here = pytest.mark.skipif(torch.accelerator.is_available(), reason="there i
 
 
 @none_here
+@pytest.mark.commands
 @pytest.mark.thorough
 def test_what_takes_one_on_the_one_in_python(tmp_path: Path) -> None:
     assert re.search(

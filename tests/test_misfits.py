@@ -211,7 +211,7 @@ def test_any_misfit_has_a_script_or_is_refused_in_one_line(world: SimulatedWorld
     refused: list[str] = []
 
     @seed(1)
-    @settings(max_examples=60, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(max_examples=30, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     @given(misfit=misfits())
     def draw(misfit: Misfit) -> None:
         for breach in judge_misfit(misfit, run_misfit(world, misfit)):
