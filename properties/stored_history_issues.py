@@ -22,7 +22,7 @@ from .history_entry import HistoryIssue
 from .history_states import saves_seen
 from .judge_history import HistoryBreach, MemoryShows
 from .judge_killed import EarlierChanged, NeitherOldNorNew
-from .oracle import names_fault
+from .oracle import names_fault, names_refusal
 from .reach import refusals
 from .violations import LostFailure, NotLoaded, NotRefused, UnexpectedFailure, WrongBits, WrongObject
 
@@ -90,9 +90,10 @@ def _shows_what_was_left(breach: HistoryBreach) -> bool:
 
 
 def _lacking_in_silence(breach: HistoryBreach, scenario: Scenario) -> set[str]:
-    """The names that are not in what is to be seen, of the ranks that ask for some and are not blamed."""
-    blamed = {rank for errors in _blamed(breach).values() for rank in errors}
-    return {name for rank, names in refusals(scenario, "load").items() if rank not in blamed for name in names}
+    """The names that are not in what is to be seen, of the ranks that ask for some and are not blamed for it."""
+    blamed = [each for errors in _blamed(breach).values() for each in errors.items()]
+    refused = {rank for rank, error in blamed if names_refusal(scenario, "load", rank, error)}
+    return {name for rank, names in refusals(scenario, "load").items() if rank not in refused for name in names}
 
 
 def _names(history: History, name: Literal["save", "load"], step: int) -> set[str]:

@@ -372,8 +372,19 @@ def test_what_was_left_over_is_known_beside_what_else_is_wrong(world: SimulatedW
             (Save(without=("b",)), Save(without=("a", "b")), Load(operation=TWO)),
             "threaded",
         ),
+        (
+            (TensorEntry("a"), TensorEntry("v")),
+            (Save(), Save(without=("a", "v")), Load(faults=(Fault("load", 0, "reader.read_data"),))),
+            "whole",
+        ),
     ],
-    ids=["of several shards", "zero", "before one that fails at once", "beside what another rank refuses"],
+    ids=[
+        "of several shards",
+        "zero",
+        "before one that fails at once",
+        "beside what another rank refuses",
+        "before what fails later",
+    ],
 )
 def test_what_is_to_be_missing_is_there_from_a_save_before(
     entries: tuple[TensorEntry, ...], steps: tuple[Save | Load, ...], storage: str, world: SimulatedWorld
