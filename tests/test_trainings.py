@@ -603,6 +603,18 @@ def test_issue_shows_in_another_way(training: Training, id: str, world: Simulate
     assert {find_training_issue(breach) for breach in found} == {TRAINING_ISSUES[id]}
 
 
+def test_rate_of_another_group_is_known_beside_names_that_are_not_found(world: SimulatedWorld) -> None:
+    """Found by the law: a group without parameters gets the learning rate of the next one, in a tensor."""
+    optimizer = Optimizer("Adam", groups="matrices first", tensor_lr=True)
+    training = Training((Renamed(),), optimizer=optimizer, loaded=Side(strict=False))
+    found = list(judge_training(training, run_training(world, training)))
+    (rate,) = [breach for breach in found if breach.kind is WrongBits]
+    assert rate.name == "optim.param_groups.0.lr"
+    assert find_training_issue(rate) is TRAINING_ISSUES["empty-group-first"]
+    named = replace(rate, training=replace(training, layers=(Norm(),)))
+    assert find_training_issue(named) is None, "all parameters are found"
+
+
 @pytest.mark.parametrize("inside", [True, False])
 def test_rest_of_a_block_that_comes_again_is_not_asked_for(inside: bool, world: SimulatedWorld) -> None:
     layers = (Block((Norm(), Norm())), Again(inside=inside))

@@ -17,7 +17,7 @@ from properties.violations import (
 from worlds.layouts import MeshSharding, Shard, StridedShard
 from worlds.outcome import Deadlocked
 from worlds.parts import Part, chunk_runs
-from worlds.training import Counter, Embedding, Loaded, Mlp, Parallelism, Saved, Training
+from worlds.training import Counter, Embedding, Loaded, Mlp, Parallelism, Renamed, Saved, Training
 from worlds.training.layers import leaf_layers
 
 from .breach import TrainingBreach
@@ -107,11 +107,29 @@ def empty_group_lost(breach: TrainingBreach) -> bool:
     # A learning rate that is a tensor is loaded into in any case, but where the optimizer is made after that.
     # Or where rank 0 alone has it.
     side = breach.training.loaded
-    of_tensor = side.meta or (side.broadcast and side.offload and breach.rank > 0)
+    # Or where it gets that of the next group, of which no parameter is found by its name.
+    of_tensor = side.meta or (side.broadcast and side.offload and breach.rank > 0) or _is_of_another_group(breach)
     kinds = (WrongKeys, WrongObject, *((WrongBits, NotLoaded) if of_tensor else ()))
     if breach.side != "load" or breach.kind not in kinds or not breach.name.startswith(GROUPS):
         return False
     return breach.name.split(".")[2] == "0" and 0 in empty_groups(breach)
+
+
+def _is_of_another_group(breach: TrainingBreach) -> bool:
+    """Whether a hyperparameter that is a tensor, as a learning rate, has what was saved of another group."""
+    target = breach.target()
+    held = None if target is None else dict(target.after.tensors).get(breach.name)
+    renames = any(isinstance(layer, Renamed) for layer in leaf_layers(breach.training.layers))
+    if held is None or not renames or not breach.name.startswith(GROUPS):
+        return False
+    ranks = [rank.after for rank in breach.outcome.saved if isinstance(rank, Saved)]
+    key = breach.name.split(".")[3]
+    others = {
+        tensor.elements
+        for name, tensor in put_together(ranks).tensors.items()
+        if name.startswith(GROUPS) and name.endswith(f".{key}") and name != breach.name
+    }
+    return tuple(element for chunk in held.chunks for _, element in places(chunk, held.shape)) in others
 
 
 def flat_empty_group(breach: TrainingBreach) -> bool:
