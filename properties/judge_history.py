@@ -13,14 +13,14 @@ from worlds.storages import lies_open
 
 from .agreement import is_race
 from .history_model import NOTHING, UNKNOWN, Sight
-from .history_states import count_saves, others_held, saves_seen
+from .history_states import LEFT, count_saves, others_held, saves_seen
 from .history_story import story
 from .judge import judge_load, judge_save
 from .judge_killed import EarlierChanged, MixedCheckpoint, NeitherOldNorNew, UnnamedFailure
 from .judge_sequence import without_places
 from .judge_side_by_side import differing_ranks
 from .verdict import Verdict, place_of
-from .violations import NotLoaded, NotRefused, Violation
+from .violations import NotRefused, Violation
 
 __all__ = ["AtAnotherPlace", "HistoryBreach", "MemoryShows", "UnderAnotherName", "judge_history"]
 
@@ -212,9 +212,8 @@ class _Judge:
             steps = " and ".join(str(save + 1) for save in sorted(verdicts))
             return self._breach(index, MixedCheckpoint, f"the load succeeds, and mixes steps {steps}", detail)
         # What was not written at all may by chance be of another place, as with a dtype of two values.
-        written = all(
-            verdict.breach is not None and verdict.breach.kind is not NotLoaded for verdict in verdicts.values()
-        )
+        or_left = saves_seen(scenarios, seen.operation, or_left=True)
+        written = not any(frozenset({LEFT}) in counted for counted in or_left.values())
         held = others_held(scenarios, seen.operation) if written else {}
         if held and all(held.values()):
             told = f"the load succeeds, and holds elements of {', '.join(held)} at other places than they were saved"

@@ -428,6 +428,17 @@ def test_tensor_in_the_place_of_one_of_another_dtype_is_told_by_its_name(world: 
     assert find_history_issue(breach) is HISTORY_ISSUES["names-mixed-after-failure"]
 
 
+def test_tensor_in_the_place_of_another_is_told_beside_one_that_is_not_there(world: SimulatedWorld) -> None:
+    """Found by a campaign: what the first save has not, and so is not loaded, is no reason to look at that alone."""
+    fails = Save(operation=Operation(2), faults=(Fault("save", 1, "writer.write_data"),))
+    entries = (TensorEntry("a", (1,)), TensorEntry("r", (1,)))
+    history = History(entries, (Save(without=("a",)), fails, Load(partial=True)))
+    (breach,) = find_history_breaches(history, world)
+    assert breach.kind is UnderAnotherName
+    assert breach.headline == "the load succeeds, and holds under 'r' what was saved under another name"
+    assert find_history_issue(breach) is HISTORY_ISSUES["names-mixed-after-failure"]
+
+
 def test_element_that_is_of_no_name_is_not_one_of_another(world: SimulatedWorld) -> None:
     history = HISTORY_ISSUES["names-mixed-after-failure"].history
     outcome = run_history(world, history)
