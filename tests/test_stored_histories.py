@@ -22,6 +22,7 @@ from worlds import (
     MeshSharding,
     ObjectEntry,
     Operation,
+    PlannerOptions,
     Schedule,
     Shard,
     SimulatedWorld,
@@ -280,6 +281,20 @@ def test_empty_file_that_a_failed_save_has_left_is_known(lost: bool, world: Simu
     history = History((TensorEntry("layers.0.weight"), TensorEntry("a")), steps, storage="safetensors")
     history = replace(history, writer=WriterOptions(thread_count=1 + lost))
     assert "safetensors-left-over" in _known(history, world)
+
+
+def test_empty_file_that_a_thread_has_left_is_known(world: SimulatedWorld) -> None:
+    """Found by a campaign: a plan is kept of a save that failed, and a thread fails in silence at what it asks for."""
+    fails = Save(without=("a",), faults=(Fault("save", 0, "writer.prepare_global_plan"),))
+    begun = Save(operation=Operation(schedule=Schedule(threads_first=True)), without=("a",))
+    history = History(
+        (TensorEntry("a"),),
+        (Save(), fails, begun, Load(operation=TWO), Save(without=("a",)), Load(partial=True)),
+        writer=WriterOptions(thread_count=2),
+        planner=PlannerOptions(enable_plan_caching=True),
+        storage="whole",
+    )
+    assert _known(history, world) == ["safetensors-left-over"]
 
 
 _HALVES = TensorEntry("w", (2,), saved=ChunkSharding(0, (0, 1)))
