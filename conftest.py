@@ -6,7 +6,6 @@ import gc
 import os
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
-from itertools import pairwise
 from typing import Any
 
 import hypothesis
@@ -103,23 +102,6 @@ def _steal_work(config: pytest.Config) -> None:
     """Let workers take tests from each other: laws take far longer than most, and who has the last ones ends alone."""
     if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
         config.option.dist = "worksteal"
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With ``-n`` deal the laws to the workers, to be run first, and then what takes seconds.
-
-    Each worker begins with as long a part of the list as another, and what it has not begun is taken by number: so what
-    takes long must not be what is left at the end, where one worker would run it and the others wait.
-    """
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    laws = [item for item in items if _is_law(item)]
-    tests = [item for item in items if not _is_law(item)]
-    bounds = [len(tests) * worker // workers for worker in range(workers + 1)]
-    items.clear()
-    for worker, (start, stop) in enumerate(pairwise(bounds)):
-        long_first = sorted(tests[start:stop], key=lambda test: test.get_closest_marker("thorough") is None)
-        items += [*laws[worker::workers], *long_first]
 
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)

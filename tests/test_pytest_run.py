@@ -116,16 +116,3 @@ def test_shards_draw_different_examples() -> None:
     events = [[line for line in text.stdout.splitlines() if "%" in line] for text in done]
     assert events[0]
     assert events[0] != events[1]
-
-
-def test_laws_are_dealt_to_the_workers_before_what_takes_less() -> None:
-    """As a worker of two lists them, which gives half of them to each."""
-    files = ["properties/test_blame.py", "tests/test_codec.py"]
-    env = "import os; os.environ['PYTEST_XDIST_WORKER_COUNT'] = '2'; import sys, pytest; pytest.main(sys.argv[1:])"
-    dealt = [line for line in run("--collect-only", "-q", *files, code=env).stdout.splitlines() if "::" in line]
-    halves = [dealt[: len(dealt) // 2], dealt[len(dealt) // 2 :]]
-    assert len(dealt) == len(set(dealt)) > 0
-    for half, shards in zip(halves, ("02", "13"), strict=True):
-        are_laws = [line.startswith("properties/") for line in half]
-        assert are_laws == sorted(are_laws, reverse=True)
-        assert {line[-2] for line, is_law in zip(half, are_laws, strict=True) if is_law} == set(shards)
