@@ -18,7 +18,16 @@ from worlds.state_tree import ties
 from worlds.storages import FORMATTED, SAFETENSORS
 
 from ..verdict import Breach, Verdict
-from ..violations import BadStorageIndex, LostFailure, NotLoaded, NotRefused, UnexpectedFailure, WrongBits, WrongObject
+from ..violations import (
+    BadStorageIndex,
+    LostFailure,
+    NotLoaded,
+    NotRefused,
+    UnexpectedFailure,
+    WrongBits,
+    WrongException,
+    WrongObject,
+)
 from .alone import IN_ONE_MEMORY, NOT_CONTIGUOUS, ends_alone, has_gaps
 from .entry import KnownIssue, blamed, is_due, raised_alone
 
@@ -260,7 +269,7 @@ def _lies_deeper(verdict: Verdict, breach: Breach) -> bool:
     partial = verdict.scenario.planner.allow_partial_load and (
         breach.kind in (NotLoaded, NotRefused, WrongObject) or _is_what_was_in_memory(verdict, breach)
     )
-    nothing = breach.kind.law == "blame" and _reads_no_item(verdict.scenario, load)
+    nothing = breach.kind in (LostFailure, WrongException) and _reads_no_item(verdict.scenario, load)
     return partial or nothing or says("plan", r"^Missing key in checkpoint state_dict: ")(verdict, breach)
 
 
@@ -270,7 +279,8 @@ def _reads_no_item(scenario: Scenario, load: OperationOutcome) -> bool:
     items = {index for index, fault in faults if fault.operation == "load" and fault.place.per_item}
     named = [*blamed(load, "plan").items(), *blamed(load, "read").items()]
     reached = {hit.index for hit in load.hits}
-    return bool(items) and not items & reached and all(is_due(scenario, "load", *each) for each in named)
+    due = (load.returned or bool(named)) and all(is_due(scenario, "load", *each) for each in named)
+    return bool(items) and not items & reached and due
 
 
 def _scenario(entry: Entry | None, storage: str = "safetensors", save: Operation | None = None) -> Scenario:
