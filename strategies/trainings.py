@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any, TypeVar, get_args
 
 from hypothesis import strategies as st
@@ -25,7 +24,7 @@ from worlds.training import (
     Training,
 )
 from worlds.training.case import Calls, Dtype, Kind, Modifiers, WrappedLayers, WrappedWhole, can_train
-from worlds.training.layers import Layer, Use, has_two_groups, leaf_layers
+from worlds.training.layers import Layer, Use, can_be_cut, has_two_groups, leaf_layers
 from worlds.training.program import HAS_SUBMODULES
 
 from ._bounds import check_bounds, within_limit
@@ -265,8 +264,8 @@ _STAGES = (*[(1, 1)] * 5, (2, 1), (1, 2), (2, 2), (2, 3), (3, 2))
 def _in_stages(training: Training, stages: tuple[int, int], most: int) -> Training:
     """The training as a pipeline, on at most so many ranks, if it takes all of its model and each stage can train."""
     layers = training.layers
-    whole = training.own or training.loaded.submodules or any(isinstance(layer, Again) for layer in layers)
-    if max(stages) == 1 or whole or not all(_can_be_cut(layers, number) for number in stages):
+    together = training.own or training.loaded.submodules or any(isinstance(layer, Again) for layer in layers)
+    if max(stages) == 1 or together or not all(can_be_cut(layers, number) for number in stages):
         return training
     one = None if training.optimizer is None else replace(training.optimizer, groups="one", apart=False)
     saved, loaded = (
@@ -274,13 +273,6 @@ def _in_stages(training: Training, stages: tuple[int, int], most: int) -> Traini
         for side, number in zip((training.saved, replace(training.loaded, unasked=False)), stages, strict=True)
     )
     return replace(training, optimizer=one, saved=saved, loaded=loaded, flatten=True)
-
-
-def _can_be_cut(layers: Sequence[Layer], stages: int) -> bool:
-    """Whether each stage gets a layer that is trained."""
-    bounds = [len(layers) * stage // stages for stage in range(stages + 1)]
-    of_each = [leaf_layers(tuple(layers[start:stop])) for start, stop in pairwise(bounds)]
-    return all(any(not isinstance(leaf, Counter) and leaf.use == "trained" for leaf in leaves) for leaves in of_each)
 
 
 def _of_stages(side: Side, stages: int, most: int) -> Side:

@@ -17,9 +17,11 @@ from .layers import (
     Norm,
     Renamed,
     Scale,
+    can_be_cut,
     check_again,
     has_two_groups,
     leaf_layers,
+    stage_places,
 )
 
 __all__ = [
@@ -240,9 +242,8 @@ class Training(Concise):
 
     def places_of(self, side: Side, rank: int) -> range:
         """The places of the layers that a rank has, which are those of its stage."""
-        stages, count = side.parallelism.stages, len(self.layers)
-        stage = rank * stages // side.parallelism.world_size
-        return range(count * stage // stages, count * (stage + 1) // stages)
+        stages = side.parallelism.stages
+        return stage_places(len(self.layers), stages)[rank * stages // side.parallelism.world_size]
 
     def _check_stages(self) -> None:
         if self.saved.parallelism.stages == self.loaded.parallelism.stages == 1:
@@ -253,10 +254,8 @@ class Training(Concise):
         require(not self.own, "a parameter that is in no layer is of no stage")
         require(not any(isinstance(layer, Again) for layer in self.layers), "a layer that comes again is of one stage")
         for side in (self.saved, self.loaded):
-            for rank in range(side.parallelism.world_size):
-                layers = tuple(self.layers[place] for place in self.places_of(side, rank))
-                leaves = [layer for layer in leaf_layers(layers) if not isinstance(layer, Counter)]
-                require(any(layer.use == "trained" for layer in leaves), "each stage needs a layer that is trained")
+            trains = can_be_cut(self.layers, side.parallelism.stages)
+            require(trains, "each stage needs a layer that is trained")
 
     def asked_for(self, side: Side) -> frozenset[int]:
         """The places of the layers that a side asks for; all of those of one that comes again."""

@@ -20,9 +20,11 @@ __all__ = [
     "Renamed",
     "Scale",
     "Use",
+    "can_be_cut",
     "check_again",
     "has_two_groups",
     "leaf_layers",
+    "stage_places",
 ]
 
 Use = Literal["trained", "frozen", "unused"]
@@ -129,6 +131,17 @@ def check_again(layers: tuple[Layer, ...]) -> None:
         if isinstance(layer, Again):
             first = layers[: layer.place + 1][-1]
             require(layer.place < number and not isinstance(first, Again), f"there is no layer for {layer}")
+
+
+def stage_places(count: int, stages: int) -> list[range]:
+    """The places of the layers, ``count`` in all, that each stage of a pipeline has."""
+    return [range(count * stage // stages, count * (stage + 1) // stages) for stage in range(stages)]
+
+
+def can_be_cut(layers: tuple[Layer, ...], stages: int) -> bool:
+    """Whether each of so many stages gets a layer that is trained."""
+    of_each = [leaf_layers(layers[places.start : places.stop]) for places in stage_places(len(layers), stages)]
+    return all(any(not isinstance(leaf, Counter) and leaf.use == "trained" for leaf in leaves) for leaves in of_each)
 
 
 def leaf_layers(layers: tuple[Layer, ...]) -> Iterator[Mlp | Norm | Renamed | Scale | Embedding | Counter]:
