@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
+from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-__all__ = ["reused"]
+__all__ = ["orders", "reused", "sampled_from"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,3 +36,23 @@ def _is_hashable(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     except TypeError:
         return False
     return True
+
+
+def sampled_from(elements: Iterable[T]) -> SearchStrategy[T]:
+    """Hypothesis's own, the same again for equal elements of the same types.
+
+    For what a ``draw`` asks for in each example, of a few elements that are quickly compared. Not where equal ones can
+    differ inside, as ``(0,)`` and ``(False,)`` do, nor for ``favouring``, which would then speak of all that are equal.
+    """
+    return _sampled_from(*elements)
+
+
+@reused
+def _sampled_from(*elements: T) -> SearchStrategy[T]:
+    return st.sampled_from(elements)
+
+
+@reused
+def orders(count: int) -> SearchStrategy[list[int]]:
+    """0 to ``count - 1`` in any order; shrinks towards the natural one."""
+    return st.permutations(range(count))

@@ -24,7 +24,7 @@ from worlds.operations import (
 
 from ._bounds import MOST_RANKS, within_limit
 from ._corners import favouring
-from ._reused import reused
+from ._reused import reused, sampled_from
 from ._weighted import weighted
 from .tensors import ranks, world_sizes
 
@@ -78,17 +78,17 @@ def operations(
     with ``staged``, each save is an ``async_save``.
     """
     size = draw(world_sizes(min_size=min_world_size, max_size=max_world_size), label="world size")
-    api = draw(st.sampled_from(_LOADS if load or core else _STAGED if staged else _SAVES), label="api")
+    api = draw(sampled_from(_LOADS if load or core else _STAGED if staged else _SAVES), label="api")
     # All this is drawn for every size and API, so that nothing more has to be drawn, and what follows does not shift,
     # when one of those changes: in shrinking, and where Hypothesis makes one example of parts of another.
     coordinator = draw(ranks(world_size=size), label="coordinator, if legacy")
-    alone = draw(st.sampled_from(("group", "group", "without", "no_dist")), label="if alone")
-    bystanders = draw(st.sampled_from((0, 0, 0, 0, 1, _MOST_BYSTANDERS)), label="ranks that take no part")
+    alone = draw(sampled_from(("group", "group", "without", "no_dist")), label="if alone")
+    bystanders = draw(sampled_from((0, 0, 0, 0, 1, _MOST_BYSTANDERS)), label="ranks that take no part")
     standing = draw(_STANDING, label="their places in the whole world")
-    rotated = draw(st.sampled_from((False, False, False, True)), label="keys in another order")
+    rotated = draw(sampled_from((False, False, False, True)), label="keys in another order")
     stagers = get_args(Stager) if torch.accelerator.is_available() else STAGERS
-    stager = draw(st.sampled_from(stagers), label="stager, if async")
-    named_by = draw(st.sampled_from(_NAMED_BY), label="named by, if not legacy")
+    stager = draw(sampled_from(stagers), label="stager, if async")
+    named_by = draw(sampled_from(_NAMED_BY), label="named by, if not legacy")
     schedule = draw(schedules(world_size=size), label="schedule") if scheduled else Schedule()
     distributed = size > 1 or alone != "without"
     bystanders = within_limit(size + bystanders) - size

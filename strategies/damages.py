@@ -13,6 +13,7 @@ from worlds.scenario import Scenario
 from worlds.storages import FILE_SYSTEM, limits_of
 
 from ._bounds import check_bounds
+from ._reused import sampled_from
 from ._spared import SPARED
 from ._telling import tell
 from .case_features import damage_features
@@ -59,10 +60,10 @@ def damages(draw: DrawFn, *, min_damages: int = 1, max_damages: int = 2) -> tupl
 @st.composite
 def _damages(draw: DrawFn) -> Damage:
     # As few choices as it takes, and as many for each kind: what has more, Hypothesis does not always leave out.
-    kind, metadata = draw(st.sampled_from(_KINDS), label="kind, and whether of the metadata")
+    kind, metadata = draw(sampled_from(_KINDS), label="kind, and whether of the metadata")
     file = draw(st.integers(0, 7), label="file")
     byte = draw(st.integers(0, _MOST_BYTES), label="byte, or how far the other file is behind it")
-    bit, special = draw(st.sampled_from(_BITS), label="bit, and whether inside or nothing left")
+    bit, special = draw(sampled_from(_BITS), label="bit, and whether inside or nothing left")
     damage = Damage(kind, 0 if metadata else file, metadata)
     if kind == "flipped":
         return replace(damage, byte=byte, bit=bit, inside=special)
@@ -81,7 +82,7 @@ def damaged_scenarios(draw: DrawFn, *, max_world_size: int = 8, max_entries: int
     nothing is damaged after all.
     """
     # First, since a smaller world takes fewer draws: what is drawn behind it would be something else.
-    storage = draw(st.sampled_from(_STORAGES), label="storage")
+    storage = draw(sampled_from(_STORAGES), label="storage")
     done = draw(damages(), label="damages")
     if draw(SPARED, label="nothing is damaged after all"):
         done = ()

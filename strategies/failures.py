@@ -14,7 +14,7 @@ from worlds.hooks import HOOKS
 
 from ._bounds import MOST_RANKS, check_bounds, check_rank
 from ._corners import favouring
-from ._reused import reused
+from ._reused import reused, sampled_from
 
 __all__ = ["failing_ranks", "faults"]
 
@@ -71,13 +71,13 @@ def _at_one_hook(
     draw: DrawFn, operation: Literal["save", "load"], world_size: int, coordinator: int
 ) -> Sequence[Fault]:
     """The same failure on a set of ranks."""
-    hook, through = draw(st.sampled_from(_PLACES[operation]), label="hook")
+    hook, through = draw(sampled_from(_PLACES[operation]), label="hook")
     place = HOOKS[operation, hook]
     failed = draw(failing_ranks(world_size=world_size, coordinator=coordinator), label="ranks")
     # On another rank it is never reached, which is a law too, but a dull one.
-    if place.role == "coordinator" and draw(st.sampled_from((True, True, False)), label="on the coordinator alone"):
+    if place.role == "coordinator" and draw(sampled_from((True, True, False)), label="on the coordinator alone"):
         failed = frozenset({coordinator})
-    error = draw(st.sampled_from(_ERRORS), label="error")
+    error = draw(sampled_from(_ERRORS), label="error")
     return [Fault(operation, rank, hook, error, through) for rank in sorted(failed)]
 
 

@@ -16,6 +16,7 @@ from worlds.scenario import Scenario
 from worlds.storages import FILE_SYSTEM, SHIPPED, find_storage
 
 from ._bounds import MOST_RANKS, check_bounds, check_rank, within_storages
+from ._reused import sampled_from
 from ._spared import SPARED
 from ._telling import tell
 from .features import features
@@ -86,8 +87,8 @@ def _sets_of_ranks(world_size: int) -> list[tuple[int, ...]]:
 def _at_one_call(draw: DrawFn, operation: Name) -> _AtOneCall:
     # As few choices as it takes: what has more, Hypothesis does not always leave out.
     failed = draw(st.integers(0, _MOST_SETS), label="which set of ranks")
-    call, error = draw(st.sampled_from(_KINDS[operation]), label="operation on files, and its error")
-    skip = draw(st.sampled_from(_SKIPPED), label="calls before it")
+    call, error = draw(sampled_from(_KINDS[operation]), label="operation on files, and its error")
+    skip = draw(sampled_from(_SKIPPED), label="calls before it")
     if call == "metadata.exists":  # which is called twice
         skip %= 2
     elif not call.endswith((".write", ".read", ".seek")):  # which are called once for each file, of which there are few
@@ -142,9 +143,9 @@ def failing_file_scenarios(
     nothing fails after all.
     """
     # First what is the point, since what is drawn behind something with many choices falls back to the simplest.
-    name: Name = draw(st.sampled_from(("save", "save", "load")), label="failing")
-    earlier: Earlier = draw(st.sampled_from(_EARLIER), label="earlier save")
-    storage = within_storages(draw(st.sampled_from(_STORAGES), label="storage"), shared=shared)
+    name: Name = draw(sampled_from(("save", "save", "load")), label="failing")
+    earlier: Earlier = draw(sampled_from(_EARLIER), label="earlier save")
+    storage = within_storages(draw(sampled_from(_STORAGES), label="storage"), shared=shared)
     groups = draw(_groups(name, 1, 2), label="operations on files")
     if draw(SPARED, label="nothing fails after all"):
         groups = []

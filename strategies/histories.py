@@ -16,7 +16,7 @@ from worlds.layouts import Layout, MeshSharding, Plain, Shard
 from worlds.operations import STAGERS, NamedBy, Operation, PlannerOptions, Stager
 
 from ._bounds import check_bounds, within_limit
-from ._reused import reused
+from ._reused import reused, sampled_from
 from ._several import several
 from ._telling import tell
 from ._weighted import weighted
@@ -67,8 +67,8 @@ def histories(
     check_bounds("entries", 0, max_entries)
     largest = within_limit(max_world_size)
     writer = draw(writer_options(), label="writer")
-    caching = draw(st.sampled_from((False, False, False, True)), label="plan caching")
-    dedup = draw(st.sampled_from((False, False, True)), label="dedup to the lowest rank")
+    caching = draw(sampled_from((False, False, False, True)), label="plan caching")
+    dedup = draw(sampled_from((False, False, True)), label="dedup to the lowest rank")
     entries = draw(several(_entries(largest), min_size=min(1, max_entries), max_size=max_entries, unique_by=_key))
     usual = draw(_usuals(largest, caching), label="usual")
     one = _moves(usual, tuple(map(_key, entries)))
@@ -179,7 +179,7 @@ def _moves(draw: DrawFn, usual: _Usual, keys: tuple[Key, ...]) -> tuple[Step, ..
 
     An upload that is overtaken is so by another one as often as not: what the two share is in each other's way.
     """
-    name: Literal["save", "load"] = draw(st.sampled_from(("save", "save", "save", "load")), label="step")
+    name: Literal["save", "load"] = draw(sampled_from(("save", "save", "save", "load")), label="step")
     step = draw(_steps(usual, keys, name), label=name)
     steps: tuple[Step, ...] = (step,)
     followed = draw(st.booleans(), label="and a load")
@@ -203,9 +203,9 @@ def with_operation(step: Step, operation: Operation) -> Step:
 @st.composite
 def _steps(draw: DrawFn, usual: _Usual, keys: tuple[Key, ...], name: Literal["save", "load"]) -> Step:
     # All but the faults is drawn for each kind of step, so that what follows does not shift.
-    at = draw(st.sampled_from(_PLACES), label="at")
+    at = draw(sampled_from(_PLACES), label="at")
     operation = draw(_operations(usual), label="operation")
-    stager = draw(st.sampled_from((*[None] * 5, *[usual.stager] * 3, *STAGERS)), label="stager, if asynchronous")
+    stager = draw(sampled_from((*[None] * 5, *[usual.stager] * 3, *STAGERS)), label="stager, if asynchronous")
     overtaken = draw(_SOMETIMES, label="is overtaken, if asynchronous")
     option = draw(_RARELY, label="is not to overwrite, or is partial")
     failing = draw(st.booleans() if name == "save" else _SOMETIMES, label="fails")
@@ -235,11 +235,11 @@ def _steps(draw: DrawFn, usual: _Usual, keys: tuple[Key, ...], name: Literal["sa
 def _operations(draw: DrawFn, usual: _Usual) -> Operation:
     """As :func:`strategies.operations` has them with ``core``, mostly by the usual number of ranks."""
     largest = usual.largest
-    size = draw(st.sampled_from((usual.world_size,) * 4 + tuple(range(1, largest + 1))), label="world size")
-    api: Literal["current", "legacy"] = draw(st.sampled_from(("current", "current", "legacy")), label="api")
+    size = draw(sampled_from((usual.world_size,) * 4 + tuple(range(1, largest + 1))), label="world size")
+    api: Literal["current", "legacy"] = draw(sampled_from(("current", "current", "legacy")), label="api")
     coordinator = draw(st.integers(0, largest - 1), label="coordinator, if legacy")
     alone = draw(_SOMETIMES, label="without torch.distributed, if alone")
-    named_by = draw(st.sampled_from(_NAMED_BY), label="named by, if not legacy")
+    named_by = draw(sampled_from(_NAMED_BY), label="named by, if not legacy")
     schedule = draw(schedules(world_size=largest), label="schedule")
     if usual.one_job:
         size, alone = usual.world_size, usual.alone

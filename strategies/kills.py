@@ -10,6 +10,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from worlds.killed import Kill, KilledScenario, kill_places
 
 from ._bounds import check_bounds, check_rank
+from ._reused import sampled_from
 from ._telling import tell
 from .case_features import case_features
 from .tensors import ranks
@@ -37,11 +38,11 @@ def kills(
 @st.composite
 def _kills(draw: DrawFn, operation: Literal["save", "load"], world_size: int) -> Kill:
     rank = draw(ranks(world_size=world_size), label="rank")
-    place = draw(st.sampled_from(kill_places(operation)), label="place")
+    place = draw(sampled_from(kill_places(operation)), label="place")
     # A small file takes some hundreds of bytes, most of them around its data. All three are drawn for each place, so
     # that what follows does not shift where the place shrinks.
     written = draw(st.integers(0, 2000), label="bytes, if it dies writing")
-    calls = draw(st.sampled_from((0, 0, 0, 1, 2)), label="calls, if it dies elsewhere")
+    calls = draw(sampled_from((0, 0, 0, 1, 2)), label="calls, if it dies elsewhere")
     done = draw(st.booleans(), label="when the call is done")
     return Kill(rank, place, written) if place == "file.write" else Kill(rank, place, calls, done)
 
@@ -54,8 +55,8 @@ def killed_scenarios(draw: DrawFn, *, max_world_size: int = 4, max_entries: int 
     """
     check_bounds("world_size", 1, max_world_size)
     check_bounds("entries", 0, max_entries)
-    operation: Literal["save", "load"] = draw(st.sampled_from(("save", "save", "load")), label="operation")
-    path: Literal["another", "same"] = draw(st.sampled_from(("another", "same", "same")), label="path")
+    operation: Literal["save", "load"] = draw(sampled_from(("save", "save", "load")), label="operation")
+    path: Literal["another", "same"] = draw(sampled_from(("another", "same", "same")), label="path")
     some = scenarios(failing="nothing", max_world_size=max_world_size, max_entries=max_entries, core=True)
     scenario = draw(some, label="scenario")
     size = scenario.operation(operation).world_size

@@ -29,7 +29,7 @@ from worlds.layouts import (
 )
 
 from ._corners import favouring
-from ._reused import reused
+from ._reused import orders, reused, sampled_from
 from ._weighted import weighted
 from .tensors import ranks
 
@@ -63,7 +63,7 @@ def chunk_sharding_specs(*, dims: int, world_size: int, max_chunks: int | None =
     return st.builds(ChunkSharding, dim, _placements(world_size, most))
 
 
-_KINDS = (*["in turn"] * 3, *["anywhere"] * 2, *["in turn, in any order"] * 3)
+_KINDS = favouring(st.sampled_from((*["in turn"] * 3, *["anywhere"] * 2, *["in turn, in any order"] * 3)), whole=3)
 _AS_MANY_AS_RANKS = 16
 """Where they are placed in turn, all but one in so many are as many chunks as there are ranks."""
 
@@ -73,12 +73,12 @@ _AS_MANY_AS_RANKS = 16
 def _placements(draw: DrawFn, world_size: int, most: int) -> tuple[int, ...]:
     # How many there are means the same for any world: two chunks on two ranks become two on one, and not one.
     place = draw(st.integers(0, _AS_MANY_AS_RANKS * most - 1), label="how many chunks")
-    kind = draw(favouring(st.sampled_from(_KINDS), whole=_KINDS.index("anywhere")), label="kind of placements")
+    kind = draw(_KINDS, label="kind of placements")
     if kind == "anywhere":
         some = st.tuples(*[ranks(world_size=world_size)] * (place % most + 1))
         return draw(some, label="placements")
     count = place + 1 if place < most else min(world_size, most)
-    order = range(world_size) if kind == "in turn" else draw(st.permutations(range(world_size)), label="order")
+    order = range(world_size) if kind == "in turn" else draw(orders(world_size), label="order")
     return tuple(order[chunk % world_size] for chunk in range(count))
 
 
@@ -104,25 +104,31 @@ def enumerable_sharding_specs(
     """
     if world_size < 1 or max_cuts < 0:
         raise InvalidArgument(f"world_size={world_size} must be at least 1, and max_cuts={max_cuts} at least 0")
-    number = st.integers(0, 99)
-    cuts = draw(st.lists(st.tuples(number, number, number), max_size=max_cuts if shape else 0), label="cuts")
+    cuts = draw(_cuts(max_cuts if shape else 0), label="cuts")
     tiles = [((0,) * len(shape), tuple(shape))]
     for which, dim, place in cuts:
         tile = tiles.pop(which % len(tiles))
         tiles += _cut(tile, dim % len(shape), place)
     # As many with and without CheckpointableTensor, so that all torches draw the same but for that.
     holders = _WITH_DIMS if shape else _WITHOUT_DIMS
-    holder, padded = draw(st.sampled_from(holders), label="holder of the tiles")
+    holder, padded = draw(sampled_from(holders), label="holder of the tiles")
     if holder == "ShardedTensor":
         tiles = [tile for tile in tiles if math.prod(tile[1])] or [((0,) * len(shape), tuple(shape))]
     owners = draw(st.tuples(*[ranks(world_size=world_size)] * (max_cuts + 1)), label="ranks of the tiles")
-    if draw(st.sampled_from((False, False, True)), label="several tiles on a rank"):
+    if draw(sampled_from((False, False, True)), label="several tiles on a rank"):
         owners = (owners[0], owners[0], *owners[2:])
-    order = draw(st.permutations(range(len(tiles))), label="order of the tiles")
+    order = draw(orders(len(tiles)), label="order of the tiles")
     placed = [Tile(owners[index], *tiles[index]) for index in order]
     taken = {(tile.rank, tile.offsets) for tile in placed if tile.box}
     kept = {(tile.rank, tile.offsets): tile for tile in placed if tile.box or (tile.rank, tile.offsets) not in taken}
     return EnumerableSharding(tuple(kept.values()), holder, padded)
+
+
+@reused
+def _cuts(most: int) -> SearchStrategy[list[tuple[int, int, int]]]:
+    """Which tile, which dim and where, each to be taken modulo what there is."""
+    number = st.integers(0, 99)
+    return st.lists(st.tuples(number, number, number), max_size=most)
 
 
 _Block = tuple[tuple[int, ...], tuple[int, ...]]
@@ -151,21 +157,19 @@ def mesh_shardings(draw: DrawFn, *, dims: int, world_size: int, max_mesh_dims: i
     """
     if world_size < 1 or max_mesh_dims < 1:
         raise InvalidArgument(f"world_size={world_size} and max_mesh_dims={max_mesh_dims} must be at least 1")
-    mesh = draw(st.sampled_from(_meshes(world_size, max_mesh_dims)), label="mesh")
-    kinds = ("replicate", "shard", "shard", "strided") if dims else ("replicate", "replicate")
-    along = st.tuples(st.sampled_from(kinds), st.integers(0, max(0, dims - 1)))
+    mesh = draw(_meshes(world_size, max_mesh_dims), label="mesh")
     # As many as the largest mesh has, so that what is drawn behind them keeps its place. The last ones count, so that a
     # mesh that loses a dim in front keeps its placements.
-    drawn = draw(st.tuples(*[along] * max_mesh_dims), label="placements")[-len(mesh) :]
-    together = draw(st.sampled_from((False, False, True)), label="FSDP2 with tensor parallelism")
+    drawn = draw(_kinds_and_dims(dims, max_mesh_dims), label="placements")[-len(mesh) :]
+    together = draw(sampled_from((False, False, True)), label="FSDP2 with tensor parallelism")
     if together and dims and len(mesh) > 1:
         drawn = (("strided", drawn[0][1]), ("shard", drawn[0][1]), *drawn[2:])
-    orders = weighted((2, st.just(())), (1, st.permutations(range(world_size)).map(tuple)), whole=1)
-    order = draw(orders, label="ranks of the mesh")
+    order = draw(_orders(world_size), label="ranks of the mesh")
     return MeshSharding(mesh, _placed(mesh, drawn), order[: math.prod(mesh)])
 
 
-def _meshes(world_size: int, max_dims: int) -> list[tuple[int, ...]]:
+@reused
+def _meshes(world_size: int, max_dims: int) -> SearchStrategy[tuple[int, ...]]:
     """All meshes for as many ranks or fewer, those that take them all several times; few ranks, then few dims first.
 
     Those of a smaller world come first and in the same order, so that what is drawn keeps its meaning in shrinking.
@@ -176,7 +180,19 @@ def _meshes(world_size: int, max_dims: int) -> list[tuple[int, ...]]:
     found = sorted((mesh for mesh in every if math.prod(mesh) <= world_size), key=math.prod)
     found += [mesh for mesh in found if math.prod(mesh) == world_size]
     # Hypothesis draws nothing where there is one value.
-    return found if len(found) > 1 else found * 2
+    return st.sampled_from(found if len(found) > 1 else found * 2)
+
+
+@reused
+def _kinds_and_dims(dims: int, mesh_dims: int) -> SearchStrategy[tuple[tuple[str, int], ...]]:
+    kinds = ("replicate", "shard", "shard", "strided") if dims else ("replicate", "replicate")
+    along = st.tuples(st.sampled_from(kinds), st.integers(0, max(0, dims - 1)))
+    return st.tuples(*[along] * mesh_dims)
+
+
+@reused
+def _orders(world_size: int) -> SearchStrategy[tuple[int, ...]]:
+    return weighted((2, st.just(())), (1, orders(world_size).map(tuple)), whole=1)
 
 
 def _placed(mesh: Sequence[int], drawn: Sequence[tuple[str, int]]) -> tuple[Placement, ...]:
@@ -231,7 +247,7 @@ def layouts(
     plain tensor is on every rank.
     """
     kinds = ("plain", "plain", "chunk", "mesh", "mesh", "enumerable") if world_size else ("plain", "plain")
-    kind = draw(st.sampled_from(kinds), label="kind of layout")
+    kind = draw(sampled_from(kinds), label="kind of layout")
     if kind == "chunk" and len(shape):
         return draw(chunk_sharding_specs(dims=len(shape), world_size=world_size))
     if kind == "enumerable":
@@ -258,7 +274,7 @@ def on_accelerator(draw: DrawFn, dtype: str, saved: Layout, loaded: Layout) -> t
 
     To be drawn last of what is drawn for a tensor. What is on the meta device stays there.
     """
-    where = draw(st.sampled_from(_ON_ACCELERATOR), label="on an accelerator") if is_held_by_accelerator(dtype) else ()
+    where = draw(sampled_from(_ON_ACCELERATOR), label="on an accelerator") if is_held_by_accelerator(dtype) else ()
     if "save" in where:
         saved = replace(saved, device="accelerator")
     if "load" in where and loaded.memory != "meta":

@@ -23,6 +23,7 @@ from worlds.training.misfit import (
     may_differ,
 )
 
+from ._reused import sampled_from
 from ._several import several
 from ._telling import tell
 from ._weighted import weighted
@@ -60,15 +61,15 @@ def misfits(draw: DrawFn, *, max_world_size: int = 4) -> Misfit:
     could be loaded in all of them, as far as torch can; of layers there are one or two, since it takes no more for
     there to be another one beside what is wrong. The ranks that are wrong are drawn as those that fail are.
     """
-    kind = draw(st.sampled_from(get_args(Kind)), label="kind")
+    kind = draw(sampled_from(get_args(Kind)), label="kind")
     optimizer = _with_state(kind, draw(weighted((1, st.none()), (5, _OPTIMIZERS)), label="optimizer"))
     parallelism = draw(parallelisms(max_world_size=max_world_size), label="parallelism")
-    full, broadcast = draw(st.sampled_from(_HANDING), label="full_state_dict, broadcast_from_rank0")
-    strict = draw(st.sampled_from((True, True, True, False)), label="strict")
-    whole = draw(st.sampled_from(_WHOLES), label="whole")
-    steps = draw(st.sampled_from((0, 0, 1)), label="steps")
-    calls: Calls = draw(st.sampled_from(_CALLS), label="calls")
-    flatten = draw(st.sampled_from((False, False, True)), label="flatten")
+    full, broadcast = draw(sampled_from(_HANDING), label="full_state_dict, broadcast_from_rank0")
+    strict = draw(sampled_from((True, True, True, False)), label="strict")
+    whole = draw(sampled_from(_WHOLES), label="whole")
+    steps = draw(sampled_from((0, 0, 1)), label="steps")
+    calls: Calls = draw(sampled_from(_CALLS), label="calls")
+    flatten = draw(sampled_from((False, False, True)), label="flatten")
     last = draw(st.booleans(), label="the last key")
     width = draw(st.integers(1, 3), label="width")
     layers = draw(several(_LAYERS, min_size=1, max_size=2, unique_by=type), label="layers")

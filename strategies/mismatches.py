@@ -12,6 +12,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from worlds.entries import Entry, Nested, ObjectEntry, TensorEntry
 from worlds.layouts import Plain
 
+from ._reused import sampled_from
 from .tensors import dtypes
 
 __all__ = ["colliding_entries", "mismatched_entries"]
@@ -52,7 +53,7 @@ def colliding_entries(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
 @st.composite
 def _mismatched(draw: DrawFn, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
     index = draw(st.integers(0, len(entries) - 1), label="which entry")
-    kind = draw(st.sampled_from(("missing", "shape", "dims", "dtype", "kind")), label="mismatch")
+    kind = draw(sampled_from(("missing", "shape", "dims", "dtype", "kind")), label="mismatch")
     dtype = draw(dtypes(), label="dtype, if another")
     changed = _changed(entries[index], kind, dtype)
     return (*entries[:index], *changed, *entries[index + 1 :])

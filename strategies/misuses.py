@@ -10,6 +10,7 @@ from worlds.layouts import MeshSharding, Plain, Shard
 from worlds.misuses import CALLS, OF_GROUP, OF_SOME, Kind, Misuse, Name, kinds_of
 from worlds.operations import Api, Operation
 
+from ._reused import sampled_from
 from ._several import several
 from ._telling import tell
 from .calls import schedules
@@ -31,14 +32,14 @@ def misuses(draw: DrawFn, *, max_world_size: int = 4) -> Misuse:
     object, or nothing. The ranks that are wrong are drawn as those that fail are, with all of them, the coordinator
     alone and all but it among them.
     """
-    name, api = draw(st.sampled_from(_CALLS), label="call")
-    kind = draw(st.sampled_from(kinds_of(name, api)), label="kind")
+    name, api = draw(sampled_from(_CALLS), label="call")
+    kind = draw(sampled_from(kinds_of(name, api)), label="kind")
     drawn = draw(world_sizes(max_size=max_world_size), label="world size")
     size = max(2, drawn) if kind in OF_SOME or kind == "no_dist" else drawn
     wrong = _ranks(kind, name, size, draw(failing_ranks(world_size=size), label="ranks that are wrong"))
     schedule = draw(schedules(world_size=size), label="schedule")
     over = draw(st.booleans(), label="over a checkpoint, if a save")
-    alone = draw(st.sampled_from((False, False, True)), label="without a group, if alone")
+    alone = draw(sampled_from((False, False, True)), label="without a group, if alone")
     held = draw(several(st.sampled_from(_HELD), min_size=0, max_size=3, unique_by=lambda each: each), label="held")
     distributed = size > 1 or not alone or kind in OF_GROUP
     whole = not distributed or kind in ("group of others", "no_dist")

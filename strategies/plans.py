@@ -32,6 +32,7 @@ from worlds.plans import (
 )
 
 from ._bounds import check_bounds
+from ._reused import sampled_from
 from .tensors import bounded_shape
 
 __all__ = [
@@ -156,8 +157,8 @@ def reads(draw: DrawFn) -> Reads:
 def _load_entries(draw: DrawFn) -> LoadEntry:
     tiled = draw(tilings(), label="saved")
     corners = draw(st.lists(_corners, max_size=2), label="corners")
-    target = draw(st.sampled_from(("tensor", "boxes", "boxes", "object", "resized")), label="target")
-    saved = draw(st.sampled_from((True, True, True, False)), label="a tensor")
+    target = draw(sampled_from(("tensor", "boxes", "boxes", "object", "resized")), label="target")
+    saved = draw(sampled_from((True, True, True, False)), label="a tensor")
     missing = draw(_rarely, label="missing")
     wanted = tuple(_box_between(tiled.shape, corner) for corner in corners) if target == "boxes" else ()
     return LoadEntry(tiled if saved else None, wanted, target, missing)  # type: ignore[arg-type]
@@ -315,7 +316,7 @@ _CHANGES = ("nothing", "fqn", "dtype", "shape", "box", "kind", "drop", "paths", 
 def comparisons(draw: DrawFn) -> Comparison:
     """A rank's plan in one save and in the next, in which at most one thing differs; shrinks towards two empty ones."""
     groups = draw(st.lists(_groups(), max_size=2), label="items")
-    change = draw(st.sampled_from(_CHANGES), label="change")
+    change = draw(sampled_from(_CHANGES), label="change")
     which = draw(st.integers(0, 7), label="which")
     items = [replace(item, fqn="ab"[index]) for index, group in enumerate(groups) for item in group]
     one = tuple(items)

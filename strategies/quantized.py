@@ -12,7 +12,7 @@ from worlds.entries import TensorEntry
 from worlds.layouts import EnumerableSharding, Layout, Tile
 from worlds.quantized import BESIDE, Float, Quantized, Stored
 
-from ._reused import reused
+from ._reused import reused, sampled_from
 from ._telling import tell
 from ._weighted import weighted
 from .calls import operations
@@ -36,7 +36,7 @@ def quantized_tensors(draw: DrawFn, *, max_world_size: int = 6) -> Quantized:
     one. Shrinks towards one element in one block, loaded by one process. Names that the reader takes for others, and
     numbers of dims that it refuses, are drawn seldom, since they hide whatever else is wrong.
     """
-    stored = draw(st.sampled_from(_STORED), label="stored")
+    stored = draw(sampled_from(_STORED), label="stored")
     blocks = st.integers(1, 4) | st.sampled_from((1, 128))
     block = draw(blocks if stored != "mxfp4" else st.sampled_from(_BYTES), label="block")
     shape = draw(_shapes(), label="shape")
@@ -51,7 +51,7 @@ def quantized_tensors(draw: DrawFn, *, max_world_size: int = 6) -> Quantized:
     usual = layouts(shape=plain.sizes, dtype=dtype, world_size=world, target=True)
     grids = _grids(plain, world) if world and 0 not in shape else usual
     loaded = draw(weighted((3, usual), (2, grids)), label="loaded")
-    meta = draw(st.sampled_from((*[False] * 14, True)), label="on the meta device")
+    meta = draw(sampled_from((*[False] * 14, True)), label="on the meta device")
     if meta:
         loaded = on_meta(loaded)
     quantized = Quantized(
@@ -66,8 +66,8 @@ def quantized_tensors(draw: DrawFn, *, max_world_size: int = 6) -> Quantized:
         draw(_others(), label="beside"),
         loads_scales=draw(st.booleans(), label="scales too"),
         apart=draw(st.booleans(), label="scales apart"),
-        partial=draw(st.sampled_from((False, False, False, True)), label="partial"),
-        thread_count=draw(st.sampled_from((1, 2)), label="threads"),
+        partial=draw(sampled_from((False, False, False, True)), label="partial"),
+        thread_count=draw(sampled_from((1, 2)), label="threads"),
     )
     tell(case_features(quantized))
     return quantized
@@ -99,7 +99,7 @@ def _grids(draw: DrawFn, quantized: Quantized, world_size: int) -> Layout:
         Tile(owner, tuple(start for start, _ in box), tuple(stop - start for start, stop in box))
         for owner, box in zip(itertools.cycle(owners), itertools.product(*bounds), strict=False)
     )
-    empty = draw(st.sampled_from((None, None, 0, 1)), label="dim in which one more has nothing")
+    empty = draw(sampled_from((None, None, 0, 1)), label="dim in which one more has nothing")
     if empty is None or empty > last or sizes[empty] < 2:
         return EnumerableSharding(tiles)
     within = draw(st.integers(1, sizes[empty] - 1), label="where that would begin")

@@ -11,6 +11,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from worlds.rebuilding import By, Rebuilding
 from worlds.scenario import Scenario
 
+from ._reused import sampled_from
 from ._telling import tell
 from ._weighted import weighted
 from .case_features import case_features
@@ -35,7 +36,7 @@ def rebuildings(draw: DrawFn, *, max_world_size: int = 8, max_entries: int = 3) 
     the checkpoint must say how, and a key must find what is below it.
     """
     # First what is the point, since what is drawn behind something with many choices falls back to the simplest.
-    by = draw(st.sampled_from(_WAYS), label="by")
+    by = draw(sampled_from(_WAYS), label="by")
     wanted = draw(_WISHES, label="keys, if by keys")
     scenario = draw(
         scenarios(failing="nothing", max_world_size=max_world_size, max_entries=max_entries, deep=True),

@@ -14,6 +14,7 @@ from worlds.scenario import Scenario
 from worlds.storages import SERVED
 
 from ._bounds import MOST_RANKS, within_storages
+from ._reused import sampled_from
 from ._telling import tell
 from .features import features
 from .whole import scenarios
@@ -54,7 +55,7 @@ def failing_request_scenarios(
     ``async_save`` and with several threads are among them, and none without collectives, since DCP protects nothing of
     such a save. Shrinks towards the first request of rank 0 that is dropped once.
     """
-    name = draw(st.sampled_from(_NAMES), label="failing")
+    name = draw(sampled_from(_NAMES), label="failing")
     failing = draw(st.lists(_failing(), min_size=1, max_size=2), label="requests")
     scenario = draw(
         scenarios(failing="nothing", max_world_size=max_world_size, min_entries=1, max_entries=max_entries),

@@ -13,6 +13,7 @@ from worlds.layouts import Plain
 from worlds.routes import Route, Way, from_torch_save
 from worlds.scenario import Scenario
 
+from ._reused import sampled_from
 from ._telling import tell
 from .case_features import case_features
 from .whole import scenarios
@@ -29,11 +30,11 @@ def routes(draw: DrawFn, *, max_world_size: int = 6, max_entries: int = 3) -> Ro
     What is broadcast is often all tensors, and often such as are not sharded, by a call for all ranks of the world: all
     else is refused, or fails in released torch, so that nothing behind it would be seen.
     """
-    by = draw(st.sampled_from(_WAYS), label="by")
+    by = draw(sampled_from(_WAYS), label="by")
     scenario = draw(
         scenarios(failing="nothing", max_world_size=max_world_size, max_entries=max_entries), label="scenario"
     )
-    only = draw(st.sampled_from(("plain tensors", "plain tensors", "tensors", "anything")), label="if broadcast")
+    only = draw(sampled_from(("plain tensors", "plain tensors", "tensors", "anything")), label="if broadcast")
     scenario = from_torch_save(scenario, by)
     if by == "broadcast" and only != "anything":
         scenario = replace(scenario, entries=tensors_alone(scenario.entries))

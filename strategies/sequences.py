@@ -14,6 +14,7 @@ from worlds.scenario import Scenario
 from worlds.sequences import SaveSequence
 
 from ._bounds import check_bounds
+from ._reused import sampled_from
 from ._telling import tell
 from .case_features import case_features
 from .failures import faults
@@ -57,16 +58,16 @@ def async_save_sequences(draw: DrawFn, *, max_world_size: int = 2, max_steps: in
     """
     sequence = draw(save_sequences(max_world_size=max_world_size, max_steps=max_steps), label="sequence")
     # In turn, since a run has few such sequences: so each has several stagers, or one alone.
-    first = draw(st.sampled_from(range(len(STAGERS))), label="first stager")
-    next_one = draw(st.sampled_from((0, 1, 1)), label="whether the next step has the next stager")
+    first = draw(sampled_from(range(len(STAGERS))), label="first stager")
+    next_one = draw(sampled_from((0, 1, 1)), label="whether the next step has the next stager")
     numbers = (first + next_one * number for number in range(len(sequence.steps)))
-    by_path = draw(st.sampled_from((False, True)), label="by the path alone, where it can be")
+    by_path = draw(sampled_from((False, True)), label="by the path alone, where it can be")
     pairs = zip(sequence.steps, numbers, strict=True)
     steps = [_asynchronous(step, STAGERS[number % len(STAGERS)]) for step, number in pairs]
     named = (_by_path(step, first=not number) if by_path else step for number, step in enumerate(steps))
     # Seldom, since a daemon takes as long to begin as all else.
-    anew = draw(st.sampled_from(("kept",) * 4 + ("anew", "caching")), label="daemons")
-    where = draw(st.sampled_from(("apart", "apart", "in place", "refused in place")), label="where")
+    anew = draw(sampled_from(("kept",) * 4 + ("anew", "caching")), label="daemons")
+    where = draw(sampled_from(("apart", "apart", "in place", "refused in place")), label="where")
     planned = (_caching(step) if anew == "caching" else step for step in named)
     placed = (_not_over(step) if where == "refused in place" else step for step in planned)
     return SaveSequence(tuple(placed), in_place=where != "apart", anew=anew != "kept")

@@ -12,6 +12,7 @@ from worlds.scenario import Scenario
 from worlds.side_by_side import How, SideBySide
 
 from ._bounds import within_limit
+from ._reused import orders, sampled_from
 from ._telling import tell
 from .case_features import case_features
 from .tensors import world_sizes
@@ -30,8 +31,8 @@ def saves_side_by_side(draw: DrawFn, *, max_world_size: int = 4, max_entries: in
     across each other, and now and then share ranks. Where they share none, ranks of one may fail, which must be nothing
     to the other. Uploads are by all ranks together. Shrinks towards two groups of one rank each.
     """
-    how = draw(st.sampled_from(_HOW), label="how")
-    shared = draw(st.sampled_from((0, 0, 0, 1, 2)), label="ranks in both groups")
+    how = draw(sampled_from(_HOW), label="how")
+    shared = draw(sampled_from((0, 0, 0, 1, 2)), label="ranks in both groups")
     failing = "anything" if how == "groups" and not shared else "nothing"
     size = draw(world_sizes(max_size=max_world_size), label="world size, if uploads")
     smallest, largest = (1, max_world_size) if how == "groups" else (size, size)
@@ -62,7 +63,7 @@ def saves_side_by_side(draw: DrawFn, *, max_world_size: int = 4, max_entries: in
 
 
 def _orders(one: Operation, other: Operation) -> st.SearchStrategy[list[int]]:
-    return st.permutations(range(within_limit(one.world_size + other.world_size)))
+    return orders(within_limit(one.world_size + other.world_size))
 
 
 def _placed(order: list[int], one: Operation, other: Operation, shared: int) -> tuple[Operation, Operation]:

@@ -15,7 +15,7 @@ from worlds.layouts import Layout, Plain
 
 from ._bounds import check_bounds, check_rank
 from ._corners import favouring
-from ._reused import reused
+from ._reused import reused, sampled_from
 from ._several import several
 from ._weighted import weighted
 from .layouts import chunk_sharding_specs, layouts, memories, on_accelerator, on_meta, replicas
@@ -96,8 +96,8 @@ def _tensors(
     dtype = draw(_usual_dtypes(), label="dtype")
     saved = draw(_held(shape, dtype, sides, target=False), label="saved")
     loaded = draw(_held(shape, dtype, sides, target=True), label="loaded")
-    fill = draw(st.sampled_from(("distinct", "distinct", "special", "special", "constant")), label="fill")
-    target = draw(st.sampled_from(_TARGETS), label="target")
+    fill = draw(sampled_from(("distinct", "distinct", "special", "special", "constant")), label="fill")
+    target = draw(sampled_from(_TARGETS), label="target")
     if saved.memory == "expanded":
         fill = "constant"
     there = sides.everywhere or sides.whole or sides.core or target != "none"
@@ -140,6 +140,7 @@ def object_forms() -> SearchStrategy[tuple[Form, Value]]:
     return weighted((1, common), (2, st.sampled_from(get_args(Form)))).flatmap(_held_by)
 
 
+@reused
 def _held_by(form: Form) -> SearchStrategy[tuple[Form, Value]]:
     taken = TAKEN.get(form)
     return st.tuples(st.just(form), object_values() if taken is None else _OF_TYPE[taken])
@@ -168,7 +169,7 @@ def _objects(draw: DrawFn, names: SearchStrategy[Key], sides: _Sides) -> ObjectE
     everywhere = sides.everywhere or sides.whole or sides.core
     saved = draw(replicas(world_size=max(1, sides.save_world), everywhere=everywhere), label="saved on")
     loaded = draw(replicas(world_size=max(1, sides.load_world), everywhere=everywhere), label="loaded on")
-    absent = draw(st.sampled_from((False,) * 9 + (True,)), label="not loaded")
+    absent = draw(sampled_from((False,) * 9 + (True,)), label="not loaded")
     if sides.core:
         form = "value"
     return ObjectEntry(key, value, form, saved, None if absent and not everywhere else loaded)
@@ -195,7 +196,7 @@ def nested_entries(
 def _nested(draw: DrawFn, names: SearchStrategy[Key], sides: _Sides, depth: int, top: bool = False) -> Nested:
     key = draw(names, label="key")
     kinds = [kind for kind in _CONTAINERS if top or kind != "stateful"]
-    container = draw(st.sampled_from(kinds), label="container")
+    container = draw(sampled_from(kinds), label="container")
     if container == "tuple" or (container == "list" and sides.whole):
         sides = replace(sides, whole=True)
     elif container == "list":

@@ -15,7 +15,7 @@ from worlds.scenario import Scenario
 from worlds.storages import SAFETENSORS, SHIPPED
 
 from ._bounds import within_storages
-from ._reused import reused
+from ._reused import reused, sampled_from
 from ._telling import tell
 from ._weighted import weighted
 from .features import features
@@ -61,15 +61,15 @@ def stored_scenarios(
     """
     usual = _by_format() if failing == "nothing" else storages()
     storage = within_storages(draw(usual if names is None else names, label="storage"))
-    anything = draw(st.sampled_from((False,) * 9 + (True,)), label="anything, if safetensors")
+    anything = draw(sampled_from((False,) * 9 + (True,)), label="anything, if safetensors")
     without_id = draw(st.booleans(), label="without checkpoint_id, if consolidated")
-    by_path = draw(st.sampled_from(BY_PATH), label="found by the path, if it can be")
-    floating = draw(st.sampled_from((True, True, True, False)), label="floating point alone, if consolidated")
-    contiguous = draw(st.sampled_from((True, True, True, False)), label="contiguous, if safetensors")
+    by_path = draw(sampled_from(BY_PATH), label="found by the path, if it can be")
+    floating = draw(sampled_from((True, True, True, False)), label="floating point alone, if consolidated")
+    contiguous = draw(sampled_from((True, True, True, False)), label="contiguous, if safetensors")
     inside = draw(st.booleans(), label="failing within the storage")
-    at_load = draw(st.sampled_from(_AT_LOAD), label="where, if at load")
-    count = draw(st.sampled_from((0, 0, 1, 2, 3)), label="files by name, if safetensors")
-    unsaved = draw(st.sampled_from((False,) * 9 + (True,)), label="a file of what is not saved")
+    at_load = draw(sampled_from(_AT_LOAD), label="where, if at load")
+    count = draw(sampled_from((0, 0, 1, 2, 3)), label="files by name, if safetensors")
+    unsaved = draw(sampled_from((False,) * 9 + (True,)), label="a file of what is not saved")
     scenario = draw(
         scenarios(
             failing=failing,

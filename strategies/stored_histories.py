@@ -14,7 +14,7 @@ from worlds.histories import History, Save, Step
 from worlds.storages import FILE_SYSTEM, SAFETENSORS, SHIPPED
 
 from ._bounds import within_storages
-from ._reused import reused
+from ._reused import reused, sampled_from
 from ._telling import tell
 from ._weighted import weighted
 from .case_features import case_features
@@ -45,8 +45,8 @@ def stored_histories(
     step. Shrinks as :func:`strategies.histories`.
     """
     storage = within_storages(draw(_storages() if names is None else names, label="storage"))
-    anything = draw(st.sampled_from((False,) * 9 + (True,)), label="anything, if safetensors")
-    saves = draw(st.sampled_from(("without id", "without id", "healthy", "any")), label="saves, if consolidated")
+    anything = draw(sampled_from((False,) * 9 + (True,)), label="anything, if safetensors")
+    saves = draw(sampled_from(("without id", "without id", "healthy", "any")), label="saves, if consolidated")
     history = draw(histories(max_world_size=max_world_size, max_steps=max_steps), label="history")
     history = fitted_history(history, storage)
     if storage in SAFETENSORS and not anything:

@@ -28,6 +28,7 @@ from worlds.training.layers import Layer, Use, can_be_cut, has_two_groups, leaf_
 from worlds.training.program import HAS_SUBMODULES
 
 from ._bounds import check_bounds, within_limit
+from ._reused import reused, sampled_from
 from ._telling import tell
 from ._weighted import weighted
 from .training_features import training_features
@@ -65,7 +66,7 @@ _MODIFIERS: tuple[Modifiers, ...] = ("_fqn_modifiers",) * 4 + ("names_in_state_d
 
 def _seldom(often: T, *seldom: T) -> SearchStrategy[T]:
     """Mostly the first: what is seldom in trainings often breaks them, and hides what else could be found."""
-    return st.sampled_from((often,) * 4 + seldom)
+    return sampled_from((often,) * 4 + seldom)
 
 
 _leaves: SearchStrategy[Layer] = weighted(
@@ -78,6 +79,7 @@ _leaves: SearchStrategy[Layer] = weighted(
 )
 
 
+@reused
 def training_layers(*, max_layers: int = 3) -> SearchStrategy[tuple[Layer, ...]]:
     """Layers of a module, of which one at least is trained; blocks of them too. Shrinks towards one ``LayerNorm``.
 
@@ -105,6 +107,7 @@ def _is_trained(layers: tuple[Layer, ...]) -> bool:
     return any(not isinstance(layer, Counter) and layer.use == "trained" for layer in leaf_layers(layers))
 
 
+@reused
 def optimizers() -> SearchStrategy[Optimizer]:
     """Optimizers of ``torch.optim`` with their options. Shrinks towards plain SGD, which keeps no state."""
     return st.builds(
@@ -118,6 +121,7 @@ def optimizers() -> SearchStrategy[Optimizer]:
     ).flatmap(_perhaps_apart)
 
 
+@reused
 def _perhaps_apart(optimizer: Optimizer) -> SearchStrategy[Optimizer]:
     """With one group, as it is; or else also with an optimizer for each."""
     if optimizer.groups == "one":
@@ -131,7 +135,11 @@ def parallelisms(*, max_world_size: int = 6) -> SearchStrategy[Parallelism]:
     Or FSDP's first version by itself. Shrinks towards one rank without any parallelism.
     """
     check_bounds("world_size", 1, max_world_size, at_least=1)
-    most = within_limit(max_world_size)
+    return _parallelisms(within_limit(max_world_size))
+
+
+@reused
+def _parallelisms(most: int) -> SearchStrategy[Parallelism]:
     replicas, few, some, wrapped = st.integers(2, 3), st.integers(1, 3), st.integers(1, 4), st.booleans()
     return weighted(
         (3, st.builds(Parallelism, st.integers(1, 2))),
@@ -150,10 +158,15 @@ def training_sides(*, load: bool = False, max_world_size: int = 6) -> SearchStra
 
     ``broadcast_from_rank0`` is needed at load where rank 0 alone has the full state dict; at save it changes nothing.
     """
+    return _sides(load, parallelisms(max_world_size=max_world_size))
+
+
+@reused
+def _sides(load: bool, parallelism: SearchStrategy[Parallelism]) -> SearchStrategy[Side]:
     sides = st.builds(
         _side,
         _LOADING if load else _SAVING,
-        parallelism=parallelisms(max_world_size=max_world_size),
+        parallelism=parallelism,
         steps=_seldom(0, 1) if load else st.sampled_from((1,) * 6 + (2, 2, 0)),
         evaluated=_seldom(False, True),
         backward=_seldom(False, True),
@@ -209,15 +222,15 @@ def trainings(draw: DrawFn, *, max_world_size: int = 6, max_layers: int = 3) -> 
     ignore_frozen = draw(_seldom(False, True, True), label="ignore frozen")
     api = draw(_seldom("save", "async"), label="api")
     own = draw(_seldom(False, True), label="a parameter of its own")
-    modifiers = draw(st.sampled_from(_MODIFIERS), label="modifiers")
+    modifiers = draw(sampled_from(_MODIFIERS), label="modifiers")
     meta = draw(_seldom(False, True), label="meta")
     which = draw(_SUBMODULES, label="submodules")
     asked = draw(st.tuples(*[st.booleans()] * max_layers), label="the layers that are asked for")
     nested = draw(st.booleans(), label="the first layer of a block alone")
     more = draw(st.tuples(*[st.booleans()] * max_layers), label="those at save alone")
     layers = draw(training_layers(max_layers=max_layers), label="layers")
-    dtype = draw(st.sampled_from(_DTYPES), label="dtype")
-    stages = draw(st.sampled_from(_STAGES), label="stages")
+    dtype = draw(sampled_from(_DTYPES), label="dtype")
+    stages = draw(sampled_from(_STAGES), label="stages")
     if any(isinstance(layer, Scale | Renamed) for layer in leaf_layers(layers)) or (optimizer and optimizer.apart):
         saved, loaded = (replace(side, parallelism=replace(side.parallelism, flat=False)) for side in (saved, loaded))
     layers = tuple(_widened(layer, (saved.parallelism, loaded.parallelism)) for layer in layers)

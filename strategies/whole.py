@@ -21,6 +21,7 @@ from worlds.scenario import Scenario
 from worlds.storages import FILE_SYSTEM, find_storage
 
 from ._bounds import check_bounds, planners_for_all, within_storages
+from ._reused import sampled_from
 from ._spared import SPARED
 from ._telling import tell
 from .calls import operations, planner_options, schedules, writer_options
@@ -88,7 +89,7 @@ def scenarios(
     some_entries = partial(state_dicts, max_entries=max_entries, core=core, deep=deep, of_objects=staged)
     scenario = _drawn(draw, some, some_entries, failing, min_entries, core=core, mismatched=mismatched, spared=spared)
     if by_path:
-        scenario = by_the_path(scenario, draw(st.sampled_from(BY_PATH), label="found by the path"))
+        scenario = by_the_path(scenario, draw(sampled_from(BY_PATH), label="found by the path"))
     scenario = _on_storage(scenario)
     tell(features(scenario))
     return scenario
@@ -112,13 +113,13 @@ def _drawn(
     examples.
     """
     save, load = _both(draw, some)
-    where = draw(st.sampled_from(_PLACES), label="failing") if failing == "anything" else failing
+    where = draw(sampled_from(_PLACES), label="failing") if failing == "anything" else failing
     drawn = draw(_faults(where, save, load), label="faults")
     spare = spared and draw(SPARED, label="nothing goes wrong after all")
     failures = () if spare else drawn
     writer = draw(writer_options(), label="writer")
     planner = PlannerOptions() if core else draw(planner_options(), label="planner")
-    container = draw(st.sampled_from(("dict", "dict", "dict", "module")), label="container")
+    container = draw(sampled_from(("dict", "dict", "dict", "module")), label="container")
     some_entries = partial(
         some_entries,
         save_world=_group_size(save),
@@ -137,7 +138,7 @@ def _both(draw: DrawFn, some: Callable[..., SearchStrategy[Operation]]) -> tuple
     """A save and a load, in the same world or in two."""
     save = draw(some(), label="save")
     other = draw(some(load=True), label="load, if in another world")
-    same = not draw(st.sampled_from((False, True, True)), label="another world at load") or not save.coordinated
+    same = not draw(sampled_from((False, True, True)), label="another world at load") or not save.coordinated
     return save, _as_load(save) if same else other
 
 
@@ -159,7 +160,7 @@ def _entries(
     entries = draw(some(names=None if is_dict else _ATTRIBUTES, objects=is_dict), label="entries")
     if not is_dict:
         entries = tuple(map(_of_module, entries))
-    if draw(st.sampled_from((False,) * 15 + (True,)), label="colliding names") and is_dict and colliding:
+    if draw(sampled_from((False,) * 15 + (True,)), label="colliding names") and is_dict and colliding:
         entries = colliding_entries(entries)
     if mismatched and is_dict and entries:
         return entries, draw(mismatched_entries(entries), label="mismatched entries")
@@ -271,9 +272,12 @@ def _is_plain(entry: Entry) -> bool:
     return all(side == Plain(memory=side.memory) and side.memory != "meta" for side in sides)
 
 
+_NO_FAULTS: SearchStrategy[tuple[Fault, ...]] = st.just(())
+
+
 def _faults(where: str, save: Operation, load: Operation) -> SearchStrategy[tuple[Fault, ...]]:
     if where == "save":
         return faults(operation="save", world_size=save.world_size, coordinator=save.coordinator)
     if where == "load":
         return faults(operation="load", world_size=load.world_size, coordinator=load.coordinator)
-    return st.just(())
+    return _NO_FAULTS

@@ -9,6 +9,7 @@ from worlds.operations import Operation
 from worlds.windows import Window
 
 from ._bounds import within_limit
+from ._reused import sampled_from
 from ._telling import tell
 from .case_features import case_features
 from .layouts import chunk_sharding_specs, enumerable_sharding_specs
@@ -28,7 +29,7 @@ def windows(draw: DrawFn, *, max_world_size: int = 4, max_dims: int = 3) -> Wind
     readers = within_limit(max_world_size)
     # Which of the rows are read by nobody, but lie before the window, shrinks towards all but the last: so a rank that
     # reads goes, and what is read by the others stays where it is.
-    reading = draw(st.sampled_from((*range(1, readers), *[readers] * 4 * readers)), label="ranks that load, at most")
+    reading = draw(sampled_from((*range(1, readers), *[readers] * 4 * readers)), label="ranks that load, at most")
     drawn = draw(st.lists(st.integers(1, 3), min_size=1, max_size=readers).map(tuple), label="rows of each rank")
     above, rows = sum(drawn[:-reading]), drawn[-reading:]
     width = draw(st.lists(st.integers(1, 4), max_size=max_dims - 1).map(tuple), label="width")

@@ -39,9 +39,11 @@ from strategies import (
     state_dicts,
     tensor_entries,
     tensor_shapes,
+    training_sides,
     world_sizes,
     writer_options,
 )
+from strategies._reused import sampled_from
 from strategies.features import ACCELERATED, FEATURES, features
 from strategies.whole import Failing
 from worlds import (
@@ -279,13 +281,23 @@ def test_strategy_is_the_same_where_it_is_asked_for_again() -> None:
     assert find(layouts(shape=[2, 3], dtype="float32", world_size=2), lambda _: True, settings=QUIET) == Plain()
 
 
+def test_equal_elements_of_other_types_are_not_taken_for_each_other() -> None:
+    numbers, flags = sampled_from((0, 1)), sampled_from((False, True))
+    assert numbers is sampled_from([0, 1])
+    assert find(numbers, lambda drawn: drawn == 1, settings=QUIET) is not True
+    assert find(flags, lambda drawn: drawn == 1, settings=QUIET) is True
+
+
 def test_limit_holds_for_strategies_that_were_asked_for_before() -> None:
     most = settings(QUIET, max_examples=1000)
     assert find(operations(), lambda operation: operation.world_size > 4, settings=most)
+    assert find(training_sides(), lambda side: side.parallelism.world_size > 4, settings=most)
     limit_world_sizes(4)
     try:
         with pytest.raises(NoSuchExample):
             find(operations(), lambda operation: operation.whole_world > 4, settings=most)
+        with pytest.raises(NoSuchExample):
+            find(training_sides(), lambda side: side.parallelism.world_size > 4, settings=most)
     finally:
         limit_world_sizes(None)
 
