@@ -120,6 +120,29 @@ def test_minimal_case_shows_the_issue(issue: MisfitIssue, world: SimulatedWorld,
         assert issue in known, f"this torch no longer shows it: set fixed_in of {issue.id!r}"
 
 
+@pytest.mark.parametrize(
+    ("id", "misfit"),
+    [
+        # Refused at the end of what is done with the optimizer's state, while the others wait in the model's.
+        (
+            "misfit-refused-alone",
+            Misfit(
+                "no param_groups",
+                optimizer=Optimizer(),
+                side=Side(parallelism=Parallelism(data=2, flat=True)),
+                ranks=(0,),
+            ),
+        ),
+    ],
+    ids=repr,
+)
+def test_other_ways_in_which_it_shows(id: str, misfit: Misfit, world: SimulatedWorld, processes: ProcessWorld) -> None:
+    for where in (world, processes):
+        known = [find_misfit_issue(breach) for breach in judge_misfit(misfit, run_misfit(where, misfit))]
+        assert None not in known
+        assert MISFIT_ISSUES[id] in known
+
+
 NOTHING = Held((), ())
 OTHER = Held((), (("optim.param_groups.0.lr", "1"),))
 RIGHT = Ended(Took((), (), NOTHING), GoesOn(NOTHING, NOTHING))

@@ -62,10 +62,13 @@ def is_told_alone(breach: MisfitBreach) -> bool:
     if breach.kind is not Deadlock or breach.when != "in the call" or misfit.kind not in _IN_STATE_DICT:
         return False
     raised = [rank for rank, seen in enumerate(calls) if isinstance(seen, Raised)]
-    early = all(_origin(breach, rank).startswith(_BEFORE) for rank in raised)
-    return raised == [*misfit.wrong] and early
+    # A state dict without any state passes for one of numbers, and goes as it is to the optimizer: before the model's
+    # state is loaded, in which the others wait.
+    before = (*_BEFORE, _LOAD) if misfit.kind == "no param_groups" else _BEFORE
+    return raised == [*misfit.wrong] and all(_origin(breach, rank).startswith(before) for rank in raised)
 
 
+_LOAD = "torch/optim/optimizer.py:load_state_dict"
 _BEFORE = (STATE_DICT, "torch/distributed/_state_dict_utils.py:_unflatten_state_dict")
 
 
