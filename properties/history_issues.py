@@ -177,15 +177,6 @@ def _has_another_coordinator(breach: HistoryBreach) -> bool:
     return breach.goes_without_caching and new and named == {("plan", ((coordinator, "TypeError"),))}
 
 
-def _is_staged_over(history: History, index: int) -> bool:
-    """Whether a save is overtaken by one that stages the same tensors with the same stager, into the same memory."""
-    if not history.is_overtaken(index):
-        return False
-    following = history.steps[index + 1]
-    staged = isinstance(following, Save) and following.operation.uploads
-    return staged and {"stager", "tensors"} <= set(following.again)
-
-
 def _has_what_was_staged_later(breach: HistoryBreach) -> bool:
     """Whether such a save, which returns or fails as it is made to, has written something else, or a load reads it."""
     history, step = breach.history, breach.history.steps[breach.step]
@@ -193,7 +184,7 @@ def _has_what_was_staged_later(breach: HistoryBreach) -> bool:
         seen, made = breach.outcome.steps[breach.step].operation, {fault.rank for fault in step.all_faults}
         blamed = {who for rank in seen.ranks if isinstance(rank, Raised) for who, _ in rank.failures or ()}
         as_made = seen.returned or (bool(blamed) and blamed <= made)
-        return breach.kind is MemoryShows and as_made and _is_staged_over(history, breach.step)
+        return breach.kind is MemoryShows and as_made and history.is_staged_over(breach.step)
     ended = history.order[: history.order.index(breach.step)]
     saves = [index for index in ended if isinstance(history.steps[index], Save) and history.steps[index].at == step.at]
     # What was refused, as not to overwrite, or failed before that, left what was there before it.
@@ -206,7 +197,7 @@ def _has_what_was_staged_later(breach: HistoryBreach) -> bool:
         for verdict in (breach.verdict, *breach.others)
         if verdict is not None and verdict.breach is not None and verdict.breach.kind is WrongBits
     ]
-    staged_over = [history.read_of(breach.step, index) for index in seen_of if _is_staged_over(history, index)]
+    staged_over = [history.read_of(breach.step, index) for index in seen_of if history.is_staged_over(index)]
     return any(scenario in wrong for scenario in staged_over)
 
 

@@ -217,10 +217,10 @@ class _Judge:
         held = others_held(scenarios, seen.operation) if written else {}
         if held and all(held.values()):
             told = f"the load succeeds, and holds elements of {', '.join(held)} at other places than they were saved"
-            return self._breach(index, AtAnotherPlace, told, detail)
+            return replace(self._breach(index, AtAnotherPlace, told, detail), others=tuple(verdicts.values()))
         if held:
             told = f"the load succeeds, and holds under {', '.join(held)} what was saved under another name"
-            return self._breach(index, UnderAnotherName, told, detail)
+            return replace(self._breach(index, UnderAnotherName, told, detail), others=tuple(verdicts.values()))
         last = max(verdicts)
         others = tuple(verdict for save, verdict in verdicts.items() if save != last)
         return replace(self._of_verdict(index, verdicts[last]), others=others)

@@ -62,7 +62,10 @@ def _is_all_of_some_save(breach: HistoryBreach, *, or_left: bool = False) -> boo
 
     With ``or_left``, or is as it was before the load.
     """
-    candidates = {save: breach.history.read_of(breach.step, save) for save in _saves_there(breach)}
+    history, saves = breach.history, list(_saves_there(breach))
+    # What is staged over is saved there, too.
+    saves += [save + 1 for save in saves if history.is_staged_over(save) and save + 1 not in saves]
+    candidates = {save: history.read_of(breach.step, save) for save in saves}
     found = saves_seen(candidates, breach.outcome.steps[breach.step].operation, or_left=or_left)
     wrong = None if breach.verdict is None else breach.verdict.breach
     name = path_text(wrong.path) if wrong is not None and wrong.path else None
@@ -167,7 +170,8 @@ def _takes_for_a_checkpoint(breach: HistoryBreach) -> bool:
         return False
     seen = breach.outcome.steps[breach.step]
     # Of several saves that have failed it may be any that is seen in part.
-    kinds = {breach.kind, *(verdict.breach.kind for verdict in breach.others if verdict.breach is not None)}
+    others = breach.others if breach.verdict is not None else ()
+    kinds = {breach.kind, *(verdict.breach.kind for verdict in others if verdict.breach is not None)}
     if NotLoaded in kinds or (breach.kind is LostFailure and not seen.operation.hits) or _lacks_object(breach):
         return True
     if breach.kind is WrongBits and _left_over(breach) and _is_all_of_some_save(breach, or_left=True):
@@ -226,9 +230,18 @@ def _uses_of_writer(history: History, number: int) -> Iterator[Save]:
 
 
 def _is_not_put_below(breach: HistoryBreach) -> bool:
-    """Whether all is as it is alone, but for the directory below the path, of a save by a writer that is used again."""
+    """Whether all is as it is alone, but for the directory below the path, of a save by a writer that is used again.
+
+    A save by several threads is not compared with itself alone: a load then takes a part for the whole.
+    """
     step, seen = breach.history.steps[breach.step], breach.outcome.steps[breach.step]
-    if breach.history.storage not in _MAKE_ONE or breach.kind is not MemoryShows or seen.alone is None:
+    if breach.history.storage not in _MAKE_ONE:
+        return False
+    if isinstance(step, Load):
+        saves = list(_saves_there(breach))
+        beside = bool(saves) and _was_told_before(breach.history, saves[-1])
+        return beside and breach.kind is UnexpectedFailure and _fails(breach, "read", _OF_A_PART)
+    if breach.kind is not MemoryShows or seen.alone is None:
         return False
     alone, here = dict(seen.alone.contents), dict(seen.contents)
     below = any(name.startswith(_BELOW) for name in alone)
@@ -236,6 +249,13 @@ def _is_not_put_below(breach: HistoryBreach) -> bool:
     return below and moved and "writer" in step.again
 
 
+def _was_told_before(history: History, number: int) -> bool:
+    """Whether the save of that number is not told where to, and its writer has been, by one before."""
+    (save, *before) = _uses_of_writer(history, number)
+    return not save.operation.tells_path and any(one.operation.tells_path for one in before)
+
+
+_OF_A_PART = r"^AssertionError: req MetadataIndex\(.* mismatch sizes "
 _MAKE_ONE = ("consolidated", "whole_consolidated")
 _BELOW = "sharded/"
 _HALVES = ChunkSharding(0, (0, 1))

@@ -12,7 +12,7 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from properties.history_issues import HISTORY_ISSUES, find_history_breaches, find_history_issue
-from properties.judge_history import judge_history
+from properties.judge_history import UnderAnotherName, judge_history
 from properties.violations import WrongBits
 from strategies import histories, stored_histories
 from worlds import (
@@ -355,6 +355,44 @@ def test_writer_that_was_told_a_path_writes_no_more_below_its_own(world: Simulat
     history = History((TensorEntry("a"),), (Save(), fails), storage="consolidated")
     assert _known(history, world) == ["consolidated-below-until-told"]
     assert _known(replace(history, steps=(Save(), replace(fails, again=()))), world) == []
+
+
+def test_part_that_is_not_put_below_is_taken_for_the_whole(world: SimulatedWorld) -> None:
+    """Found by a campaign: by several threads, a save is not compared with itself alone, and a load shows it."""
+    entry = TensorEntry("a", (2,), saved=ChunkSharding(0, (0, 1)))
+    told = Save(operation=TWO, faults=(Fault("save", 0, "writer.write_data"),))
+    steps = (told, Save(operation=Operation(2, named_by="storage"), again=("writer",)), Load())
+    history = History((entry,), steps, WriterOptions(thread_count=2), storage="consolidated")
+    assert _known(history, world) == ["consolidated-below-until-told"]
+    (breach,) = find_history_breaches(history, world)
+    another = replace(history, steps=(steps[0], replace(steps[1], again=()), steps[2]))
+    assert find_history_issue(replace(breach, history=another)) is None, "its writer was told nothing"
+
+
+def test_zero_that_happens_to_be_another_tensor_too_is_known(world: SimulatedWorld) -> None:
+    """Found by a campaign: the other one's value is zero in float16."""
+    fails = Save(faults=(Fault("save", 0, "writer.write_data"),))
+    steps = (Save(operation=Operation(named_by="storage")), fails, Load())
+    history = History((TensorEntry("a", dtype="float16"), TensorEntry("b", (1,))), steps, storage="consolidated")
+    (breach,) = find_history_breaches(history, world)
+    assert breach.kind is UnderAnotherName
+    assert _known(history, world) == ["consolidated-scalars"]
+    assert find_history_issue(replace(breach, others=())) is None
+
+
+def test_what_was_left_over_is_of_what_was_staged_over_it(world: SimulatedWorld) -> None:
+    """Found by a campaign, if what is left is what is read of the two."""
+    staged = Operation(api="async", stager="default")
+    steps = (
+        Save(operation=staged, overtaken=True),
+        Save("b", staged, again=("stager", "tensors")),
+        Save(operation=Operation(named_by="storage")),
+        Load(),
+    )
+    history = History((TensorEntry("a", (1,)),), steps, storage="consolidated")
+    first, *others = _known(history, world)
+    assert first == "staged-over-an-upload"
+    assert others in ([], ["safetensors-left-over"])
 
 
 def test_what_was_left_over_is_known_beside_what_else_is_wrong(world: SimulatedWorld) -> None:

@@ -149,6 +149,14 @@ class History(Concise):
         step = self.steps[index]
         return isinstance(step, Save) and step.overtaken
 
+    def is_staged_over(self, index: int) -> bool:
+        """Whether a save is overtaken by one that stages the same tensors with its stager, into the same memory."""
+        if not self.is_overtaken(index):
+            return False
+        following = self.steps[index + 1]
+        staged = isinstance(following, Save) and following.operation.uploads
+        return staged and {"stager", "tensors"} <= set(following.again)
+
     @property
     def order(self) -> tuple[int, ...]:
         """The places of the steps in the order in which they end."""
