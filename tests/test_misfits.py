@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import suppress
 from dataclasses import replace
 
@@ -27,6 +29,7 @@ from properties.violations import (
 )
 from strategies import misfits
 from strategies.misfit_features import MISFIT_FEATURES, misfit_features
+from tests.campaigns import ROOT
 from tests.script_texts import check_text
 from worlds import InvalidScenario, ProcessWorld, SimulatedWorld
 from worlds.codec import from_json, to_json
@@ -141,6 +144,24 @@ def test_other_ways_in_which_it_shows(id: str, misfit: Misfit, world: SimulatedW
         known = [find_misfit_issue(breach) for breach in judge_misfit(misfit, run_misfit(where, misfit))]
         assert None not in known
         assert MISFIT_ISSUES[id] in known
+
+
+_LEFT_GATHERED = """
+from properties.training import MISFIT_ISSUES
+from worlds import SimulatedWorld
+from worlds.training.run_misfit import run_misfit
+
+with SimulatedWorld() as world:
+    run_misfit(world, MISFIT_ISSUES["misfit-left-unsharded"].misfit)
+print("done")
+"""
+
+
+@pytest.mark.thorough
+def test_process_ends_well_after_what_is_left_gathered() -> None:
+    """Torch aborts the interpreter as it ends, unless what a load that has raised has left is collected before."""
+    done = subprocess.run([sys.executable, "-c", _LEFT_GATHERED], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
 
 
 NOTHING = Held((), ())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
 
 import torch.distributed as dist
@@ -40,12 +41,17 @@ def run_misfit(world: ExampleWorld, misfit: Misfit) -> MisfitOutcome:
     size = misfit.side.parallelism.world_size
     launched = world.launch(partial(_in_rank, misfit, world.group_of, world.report_in_rank), size)
     if misfit.side.parallelism.flat:
-        # Seen with torch 2.13 and 2.15: what a load that has raised leaves gathered aborts the interpreter as it ends.
-        gc.collect()
+        _collect_at_exit()
     said: dict[tuple[str, int], Any] = {(what, rank): it for what, rank, it in launched.reported}
     alone, calls = (tuple(said.get((what, rank)) for rank in range(size)) for what in ("alone", "call"))
     name = next((said["name", rank] for rank in misfit.wrong if said.get(("name", rank))), "")
     return MisfitOutcome(name, alone, calls, launched.ranks)
+
+
+@cache
+def _collect_at_exit() -> None:
+    """Seen with torch 2.13 and 2.15: what a load that has raised leaves gathered aborts the interpreter as it ends."""
+    atexit.register(gc.collect)
 
 
 @dataclass(frozen=True)
