@@ -169,7 +169,8 @@ def _sides(load: bool, parallelism: SearchStrategy[Parallelism]) -> SearchStrate
         parallelism=parallelism,
         steps=_seldom(0, 1) if load else st.sampled_from((1,) * 6 + (2, 2, 0)),
         evaluated=_seldom(False, True),
-        backward=_seldom(False, True),
+        # At load only after steps, which are seldom there.
+        backward=st.booleans() if load else _seldom(False, True),
         calls=st.sampled_from(get_args(Calls)),
         strict=_seldom(True, False),
         whole=st.sampled_from(_WHOLES),

@@ -189,6 +189,7 @@ SAYS = {
     "strict-wants-state": ["RuntimeError: Missing optimizer state for parameter '1.weight' in checkpoint."],
     "frozen-by-another-name": ["model.1.head.weight: was tensor([[-1.0]]), is now tensor([[1.5409960746765137]])"],
     "frozen-beside-submodules": ["in _get_model_state_dict", "KeyError: '1.weight'"],
+    "empty-part-refused": ["RuntimeError: Optimizers are not passed in but optim_only is set to True."],
     "marker-for-extra-state": ["in set_extra_state", "TypeError: '_EXTRA_STATE' object is not subscriptable"],
     "renamed-for-the-load-alone": ["RuntimeError: Missing optimizer state for parameter '0.weight' in checkpoint."],
     "modifiers-of-another-name": ["in _get_fqns", "AttributeError: 'Renamed' object has no attribute 'weight'"],
@@ -354,6 +355,9 @@ REPAIRS = {
         "set_state_dict",
         "optim_only=not model_state_dict",
         "optim_only=not model_state_dict and not options.broadcast_from_rank0",
+    ),
+    "empty-part-refused": Plant(
+        _STATE_DICT, "set_state_dict", "optim_only=not model_state_dict", "optim_only=bool(optim_state_dict)"
     ),
     "strict-wants-state": Plant(_STATE_DICT, "_split_optim_state_dict", "elif info.strict:", "elif False:"),
     "frozen-beside-submodules": Plant(

@@ -595,6 +595,25 @@ def test_gradients_that_no_step_has_used_stay_as_they_are(world: SimulatedWorld)
             ),
             "scalars-left-on-meta",
         ),
+        (
+            Training(
+                (Block((Norm("frozen"), Again(), Norm())), Scale()),
+                optimizer=None,
+                saved=Side(Parallelism(data=2)),
+                loaded=Side(strict=False, submodules=(0,)),
+                ignore_frozen=True,
+                nested=True,
+            ),
+            "empty-part-refused",
+        ),
+        (
+            Training(
+                (Renamed(),),
+                optimizer=Optimizer("Adam", tensor_lr=True),
+                loaded=Side(calls="model first", full=True, strict=False, meta=True),
+            ),
+            "renamed-for-the-load-alone",
+        ),
     ],
     ids=repr,
 )

@@ -149,6 +149,16 @@ _ISSUES: tuple[TrainingIssue, ...] = (
         matches=symptoms.frozen_beside_submodules,
     ),
     TrainingIssue(
+        id="empty-part-refused",
+        title="set_state_dict() without optimizers refuses what get_state_dict() gives of a part that is frozen and "
+        "ignored",
+        loses="a part of a model of which all is frozen cannot be given back what it gave: an error of optimizers",
+        training=Training(
+            (Norm("frozen"), Norm()), optimizer=None, loaded=Side(strict=False, submodules=(0,)), ignore_frozen=True
+        ),
+        matches=symptoms.empty_part_refused,
+    ),
+    TrainingIssue(
         id="marker-for-extra-state",
         title="with full_state_dict, what a load has not of extra states is set to a marker of DCP's own",
         loses="a module whose extra state is not among what is loaded, as that of a part is not, raises, or keeps that",

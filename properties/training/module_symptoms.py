@@ -56,7 +56,9 @@ def renamed_for_the_load(breach: TrainingBreach) -> bool:
         group = GROUPS + breach.name.split(".")[2] + ".params"
         parameters = ast.literal_eval(saved_values(breach).get(group, "[]"))
         renamed = bool(parameters) and all(_is_renamed(breach, parameter) for parameter in parameters)
-        return renamed and breach.kind in (WrongKeys, WrongObject, NotLoaded)
+        # A learning rate in a tensor is the optimizer's own, where that is made after the tensors were poisoned.
+        own = (WrongBits,) if breach.training.loaded.meta else ()
+        return renamed and breach.kind in (WrongKeys, WrongObject, NotLoaded, *own)
     parameter = breach.name.removeprefix(STATE).rpartition(".")[0].strip("'")
     state = breach.name.startswith(STATE) and breach.kind in (WrongKeys, NotLoaded, WrongBits)
     return state and _is_renamed(breach, parameter)

@@ -17,7 +17,7 @@ from properties.violations import (
 from worlds.layouts import MeshSharding, Shard, StridedShard
 from worlds.outcome import Deadlocked
 from worlds.parts import Part, chunk_runs
-from worlds.training import Counter, Embedding, Loaded, Mlp, Parallelism, Renamed, Saved, Training
+from worlds.training import Block, Counter, Embedding, Loaded, Mlp, Parallelism, Renamed, Saved, Training
 from worlds.training.layers import leaf_layers
 
 from .breach import TrainingBreach
@@ -39,6 +39,7 @@ __all__ = [
     "betas_as_list",
     "cut_otherwise",
     "empty_group_lost",
+    "empty_part_refused",
     "empty_state_made",
     "flat_and_full",
     "flat_empty_group",
@@ -201,6 +202,19 @@ def rank_0_broadcasts_alone(breach: TrainingBreach) -> bool:
     unsent = of_model and breach.name in saved_scalars(breach)
     alone = (waits and took) or refused or (sends_none and unsent)
     return alone and side.full and side.offload and side.broadcast
+
+
+def empty_part_refused(breach: TrainingBreach) -> bool:
+    """Whether what was got of a part of which all is frozen, and ignored, is taken for there being no model."""
+    training = breach.training
+    asked = [training.layers[place] for place in training.asked_for(training.loaded)]
+    if training.nested:
+        asked = [layer.layers[0] if isinstance(layer, Block) else layer for layer in asked]
+    parts = leaf_layers(tuple(asked))
+    frozen = all(not isinstance(layer, Counter) and layer.use == "frozen" for layer in parts)
+    alone = training.optimizer is None and training.loaded.calls == "together"
+    refused = raised(breach, "set", "RuntimeError", "optim_only is set to True", f"{STATE_DICT}:_verify_options")
+    return training.ignore_frozen and frozen and alone and refused
 
 
 def state_in_another_dtype(breach: TrainingBreach) -> bool:
