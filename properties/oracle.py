@@ -79,7 +79,12 @@ def names_refusal(scenario: Scenario, name: Literal["save", "load"], rank: int, 
     refused = refusals(scenario, name).get(rank, ())
     if name == "load" and shards_on_meta(scenario, rank) and _ON_META in record.message:
         return True  # it says of what class, and not under which name
-    return not _is_injected(scenario, record) and any(fqn in record.message for fqn in refused)
+    return not _is_injected(scenario, record) and any(_has_word(record.message, fqn) for fqn in refused)
+
+
+def _has_word(message: str, name: str) -> bool:
+    """Whether the name is there by itself: of one letter, it is in every other word."""
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", message) is not None
 
 
 def names_fault(scenario: Scenario, index: int, record: ErrorRecord) -> bool:

@@ -322,6 +322,11 @@ def test_right_refusal_passes() -> None:
             UnexpectedFailure,
             "something is wrong",
         ),
+        (
+            replace(SAID, failures=((0, ErrorRecord("KeyError", "'state'")),)),
+            UnexpectedFailure,
+            "'state'",
+        ),
         (replace(SAID, failures=None), UnprotectedFailure, "rank 0 must refuse 'a', and rank 0 raised"),
         (replace(SAID, state=target(bytes(12))), TouchedTarget, "'a' on rank 0: 3 of 3 elements"),
     ],
