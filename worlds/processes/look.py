@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import PurePath
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch.distributed as dist
 
+from ..frames import current_frames
 from ..outcome import Waiting
 from ..record import place_in_dcp
 from .activity import tells_children
@@ -34,7 +34,7 @@ Not where it starts one: daemons that find each other sleep between two attempts
 
 def look_around(without: int) -> tuple[Standing, ...]:
     """Where each Python thread stands, but for the one whose identifier is ``without``."""
-    frames = sys._current_frames()
+    frames = current_frames()
     main = threading.main_thread()
     threads = [main, *(thread for thread in threading.enumerate() if thread is not main)]
     return tuple(

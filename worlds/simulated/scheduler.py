@@ -8,13 +8,13 @@ limit, no task can ever go on: that is a deadlock, found at once and without a c
 from __future__ import annotations
 
 import _thread
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
 from ..abandoned import Abandoned
+from ..frames import current_frames
 from ..outcome import Waiting
 
 __all__ = ["Scheduler", "Task", "current_task"]
@@ -164,7 +164,7 @@ class Scheduler:
             if task._has_limit:
                 task._limit_struck = True
                 return task
-        all_frames = sys._current_frames()
+        all_frames = current_frames()
         for task in self._tasks:
             assert task.waiting is not None
             self.stuck[task] = task.waiting
