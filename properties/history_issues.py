@@ -24,6 +24,7 @@ from .history_entry import HistoryIssue
 from .history_states import others_held
 from .judge_history import AtAnotherPlace, HistoryBreach, MemoryShows, UnderAnotherName, judge_history
 from .judge_killed import MixedCheckpoint
+from .judge_side_by_side import differing_ranks
 from .judged import count_judged
 from .known_issues import find_known_issue
 from .ledger import LedgerEntry, first_match
@@ -178,13 +179,12 @@ def _has_another_coordinator(breach: HistoryBreach) -> bool:
 
 
 def _has_what_was_staged_later(breach: HistoryBreach) -> bool:
-    """Whether such a save, which returns or fails as it is made to, has written something else, or a load reads it."""
+    """Whether such a save, whose ranks see what they see alone, has written something else, or a load reads it."""
     history, step = breach.history, breach.history.steps[breach.step]
     if isinstance(step, Save):
-        seen, made = breach.outcome.steps[breach.step].operation, {fault.rank for fault in step.all_faults}
-        blamed = {who for rank in seen.ranks if isinstance(rank, Raised) for who, _ in rank.failures or ()}
-        as_made = seen.returned or (bool(blamed) and blamed <= made)
-        return breach.kind is MemoryShows and as_made and history.is_staged_over(breach.step)
+        seen = breach.outcome.steps[breach.step]
+        same = seen.alone is not None and not differing_ranks(seen.alone.outcome.save, seen.operation)
+        return breach.kind is MemoryShows and same and history.is_staged_over(breach.step)
     ended = history.order[: history.order.index(breach.step)]
     saves = [index for index in ended if isinstance(history.steps[index], Save) and history.steps[index].at == step.at]
     # What was refused, as not to overwrite, or failed before that, left what was there before it.

@@ -34,13 +34,14 @@ from worlds.example import ExampleWorld
 from worlds.file_faults import FileFault
 from worlds.fitting import fitted_history
 from worlds.histories import History, Load, Save
-from worlds.outcome import Returned, TensorState
+from worlds.outcome import ErrorRecord, Raised, Returned, TensorState
 from worlds.reference import CHECKPOINTS
 from worlds.run_history import run_history
 from worlds.storages import SERVED
 
 TWO, WITHOUT_ID = Operation(2), Operation(2, api="legacy")
 ENTRIES = (TensorEntry("a", (4,), saved=ChunkSharding(0, (0, 1))), TensorEntry("b", (3,)))
+SAYS_ELSE = Raised(ErrorRecord("RuntimeError", "something else"), "write", ((0, ErrorRecord("OSError", "disk")),))
 OPEN = ("fsspec", "safetensors", "consolidated")
 IN_ONE_PROCESS = ("memory", "reference")
 
@@ -294,7 +295,7 @@ def test_empty_file_that_a_thread_has_left_is_known(world: SimulatedWorld) -> No
         planner=PlannerOptions(enable_plan_caching=True),
         storage="whole",
     )
-    assert _known(history, world) == ["safetensors-left-over"]
+    assert _known(history, world) == ["caching-across-saves", "safetensors-left-over"]
 
 
 _HALVES = TensorEntry("w", (2,), saved=ChunkSharding(0, (0, 1)))
@@ -378,6 +379,19 @@ def test_zero_that_happens_to_be_another_tensor_too_is_known(world: SimulatedWor
     assert breach.kind is UnderAnotherName
     assert _known(history, world) == ["consolidated-scalars"]
     assert find_history_issue(replace(breach, others=())) is None
+
+
+def test_save_that_fails_for_its_objects_is_staged_over_too(world: SimulatedWorld) -> None:
+    """Found by a campaign: it fails alone as well, and has written what was staged later."""
+    staged = Operation(api="async", stager="default", named_by="storage")
+    steps = (Save(operation=staged, overtaken=True), Save(operation=staged, again=("stager", "tensors")))
+    history = History((TensorEntry("a"), ObjectEntry("w")), steps, storage="consolidated")
+    assert _known(history, world) == ["safetensors-with-objects", "staged-over-an-upload"]
+    *_, breach = find_history_breaches(history, world)
+    outcome = breach.outcome.steps[0]
+    other = replace(outcome, operation=replace(outcome.operation, ranks=(SAYS_ELSE,)))
+    new = replace(breach, outcome=replace(breach.outcome, steps=(other, *breach.outcome.steps[1:])))
+    assert find_history_issue(new) is None, "alone, it says something else"
 
 
 def test_what_was_left_over_is_of_what_was_staged_over_it(world: SimulatedWorld) -> None:
