@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 import torch
@@ -18,18 +18,19 @@ from worlds.values import poison_bytes, tensor_bytes
 
 from .expected_state import ExpectedState, ExpectedTensor, expected_state
 
-__all__ = ["LEFT", "count_saves", "others_held", "saves_seen"]
+__all__ = ["LEFT", "ZERO", "count_saves", "others_held", "saves_seen"]
 
 Counted = Counter[frozenset[int]]
 """How many elements, or objects, could be of which saves; those of none have the empty set."""
 
 
 def saves_seen(
-    candidates: Mapping[int, Scenario], load: OperationOutcome, *, or_left: bool = False
+    candidates: Mapping[int, Scenario], load: OperationOutcome, *, or_left: bool = False, zero: Collection[str] = ()
 ) -> dict[tuple[str, int], Counted]:
     """By the name of an entry and the rank, of which of the ``candidates`` it could be, each a load of one save.
 
-    With ``or_left``, what the load has left in a tensor as it was is of one more, which has the number ``LEFT``.
+    With ``or_left``, what the load has left in a tensor as it was is of one more, which has the number ``LEFT``; and in
+    the tensors whose names are in ``zero``, what is zero is of ``ZERO``.
     """
     found: dict[tuple[str, int], Counted] = {}
     for rank, seen in enumerate(load.ranks):
@@ -42,12 +43,21 @@ def saves_seen(
                 wanted[LEFT] = {path: _left(state) for states in wanted.values() for path, state in states.items()}
             for state in seen.state:
                 here = {save: states[state.path] for save, states in wanted.items()}
+                if ".".join(map(str, state.path)) in zero:
+                    here[ZERO] = _zero(next(iter(here.values())))
                 found[path_text(state.path), rank] = _of_entry(here, state)
     return found
 
 
-LEFT = -1
+LEFT, ZERO = -1, -2
 """In the place of the number of a save."""
+
+
+def _zero(state: ExpectedState) -> ExpectedState:
+    if not isinstance(state, ExpectedTensor):
+        return state
+    width = DTYPES[state.entry.dtype].itemsize
+    return replace(state, content=state.entry, find=lambda _, __, box: bytes(math.prod(box.sizes) * width))
 
 
 def _left(state: ExpectedState) -> ExpectedState:

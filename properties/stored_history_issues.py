@@ -66,10 +66,28 @@ def _is_all_of_some_save(breach: HistoryBreach, *, or_left: bool = False) -> boo
     # What is staged over is saved there, too.
     saves += [save + 1 for save in saves if history.is_staged_over(save) and save + 1 not in saves]
     candidates = {save: history.read_of(breach.step, save) for save in saves}
-    found = saves_seen(candidates, breach.outcome.steps[breach.step].operation, or_left=or_left)
+    load, zero = breach.outcome.steps[breach.step].operation, _zero_in_one_file(breach)
+    found = saves_seen(candidates, load, or_left=or_left, zero=zero)
     wrong = None if breach.verdict is None else breach.verdict.breach
     name = path_text(wrong.path) if wrong is not None and wrong.path else None
     return all(frozenset() not in counted for (there, _), counted in found.items() if name in (None, there))
+
+
+def _zero_in_one_file(breach: HistoryBreach) -> set[str]:
+    """The tensors in which the file that is made of all parts has zeros, as is known of one save by itself.
+
+    Those without dims, and those of which a rank has several shards.
+    """
+    found: set[str] = set()
+    for save in _saves_there(breach) if breach.history.storage in _MAKE_ONE else ():
+        scenario = breach.history.scenario(save)
+        for leaf in scenario.leaves("save"):
+            entry = leaf.entry
+            if isinstance(entry, TensorEntry) and entry.saved is not None:
+                parts = (entry.saved.parts(entry.shape, rank) for rank in range(scenario.save.world_size))
+                if not entry.shape or any(len(list(here)) > 1 for here in parts):
+                    found.add(leaf.fqn)
+    return found
 
 
 def _shows_what_was_left(breach: HistoryBreach) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from properties.history_issues import HISTORY_ISSUES, find_history_breaches, find_history_issue
+from properties.history_states import ZERO, saves_seen
 from properties.judge_history import UnderAnotherName, judge_history
 from properties.violations import WrongBits
 from strategies import histories, stored_histories
@@ -34,7 +36,7 @@ from worlds.example import ExampleWorld
 from worlds.file_faults import FileFault
 from worlds.fitting import fitted_history
 from worlds.histories import History, Load, Save
-from worlds.outcome import ErrorRecord, Raised, Returned, TensorState
+from worlds.outcome import ChunkState, ErrorRecord, OperationOutcome, Raised, Returned, TensorState
 from worlds.reference import CHECKPOINTS
 from worlds.run_history import run_history
 from worlds.storages import SERVED
@@ -392,6 +394,24 @@ def test_save_that_fails_for_its_objects_is_staged_over_too(world: SimulatedWorl
     other = replace(outcome, operation=replace(outcome.operation, ranks=(SAYS_ELSE,)))
     new = replace(breach, outcome=replace(breach.outcome, steps=(other, *breach.outcome.steps[1:])))
     assert find_history_issue(new) is None, "alone, it says something else"
+
+
+def test_one_file_that_was_left_over_has_zeros_of_its_own(world: SimulatedWorld) -> None:
+    """Found by a campaign: of a tensor of which a rank has several shards, it has the first alone, and zeros."""
+    entries = (TensorEntry("a", (1,), saved=ChunkSharding(0, (1, 1))), TensorEntry("b"))
+    steps = (Save(operation=TWO, without=("b",)), Save(), Load())
+    history = History(entries, steps, storage="consolidated")
+    first, *others = _known(history, world)
+    assert first == "consolidated-over-itself"
+    assert others in ([], ["safetensors-left-over"]), "which of two files is read last is the file system's"
+    load = OperationOutcome((Returned((_held("a", b"\0" * 4), _held("b", b"\0" * 4))),))
+    found = saves_seen({0: history.read_of(2, 0)}, load, zero={"a"})
+    assert found == {("'a'", 0): Counter({frozenset({ZERO}): 1}), ("'b'", 0): Counter({frozenset(): 1})}
+
+
+def _held(name: str, data: bytes) -> TensorState:
+    shape = (1,) if name == "a" else ()
+    return TensorState((name,), "Tensor", "float32", shape, (ChunkState((0,) * len(shape), shape, data),))
 
 
 def test_what_was_left_over_is_of_what_was_staged_over_it(world: SimulatedWorld) -> None:
