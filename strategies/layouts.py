@@ -63,6 +63,7 @@ def chunk_sharding_specs(*, dims: int, world_size: int, max_chunks: int | None =
     return st.builds(ChunkSharding, dim, _placements(world_size, most))
 
 
+# The fourth, "anywhere", can be whatever the others are.
 _KINDS = favouring(st.sampled_from((*["in turn"] * 3, *["anywhere"] * 2, *["in turn, in any order"] * 3)), whole=3)
 _AS_MANY_AS_RANKS = 16
 """Where they are placed in turn, all but one in so many are as many chunks as there are ranks."""
