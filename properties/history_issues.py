@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 
 from strategies.case_features import case_features
@@ -21,7 +21,7 @@ from worlds.storages import lies_open
 
 from .check import KNOWN_HITS
 from .history_entry import HistoryIssue
-from .history_states import others_held
+from .history_states import others_held, saves_seen
 from .judge_history import AtAnotherPlace, HistoryBreach, MemoryShows, UnderAnotherName, judge_history
 from .judge_killed import MixedCheckpoint
 from .judge_side_by_side import differing_ranks
@@ -197,8 +197,17 @@ def _has_what_was_staged_later(breach: HistoryBreach) -> bool:
         for verdict in (breach.verdict, *breach.others)
         if verdict is not None and verdict.breach is not None and verdict.breach.kind is WrongBits
     ]
-    staged_over = [history.read_of(breach.step, index) for index in seen_of if history.is_staged_over(index)]
-    return any(scenario in wrong for scenario in staged_over)
+    staged_over = {index: history.read_of(breach.step, index) for index in seen_of if history.is_staged_over(index)}
+    if any(scenario in wrong for scenario in staged_over.values()):
+        return True
+    return bool(wrong) and bool(staged_over) and _is_all_held_by(breach, {*seen_of, *(one + 1 for one in staged_over)})
+
+
+def _is_all_held_by(breach: HistoryBreach, saves: Set[int]) -> bool:
+    """Whether the load returned, and holds in each part what one of those saves has saved, wherever it was."""
+    candidates = {save: breach.history.read_of(breach.step, save) for save in sorted(saves)}
+    load = breach.outcome.steps[breach.step].operation
+    return load.returned and not any(frozenset() in counted for counted in saves_seen(candidates, load).values())
 
 
 def _mixes_saves_at_one_path(breach: HistoryBreach) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from properties.history_issues import HISTORY_ISSUES, find_history_breaches, find_history_issue
 from properties.history_model import sight_text, walk
 from properties.judge_history import MemoryShows, judge_history
+from properties.violations import WrongBits
 from worlds import (
     ChunkSharding,
     Fault,
@@ -198,6 +199,23 @@ def test_save_that_is_staged_over_is_known_behind_one_that_fails_as_it_writes(wo
     (breach,) = find_history_breaches(history, world)
     assert breach.step == 3
     assert find_history_issue(breach) is issue
+
+
+def test_save_that_is_staged_over_is_known_in_part(world: SimulatedWorld) -> None:
+    """Found by a campaign: the object that a load holds is of the save that has failed, and the tensor is not."""
+    staged = Operation(2, api="async", stager="default")
+    steps = (
+        Save("b", staged, overtaken=True),
+        Save(operation=staged, again=("stager", "tensors")),
+        Save("b", Operation(2), faults=(Fault("save", 1, "writer.write_data"),)),
+        Load("b"),
+    )
+    history = History((ObjectEntry("b"), TensorEntry("a")), steps, WriterOptions(thread_count=2))
+    *_, breach = find_history_breaches(history, world)
+    assert breach.kind is WrongBits
+    assert find_history_issue(breach) is HISTORY_ISSUES["staged-over-an-upload"]
+    anew = replace(history, steps=(steps[0], replace(steps[1], again=()), *steps[2:]))
+    assert find_history_issue(replace(breach, history=anew)) is None
 
 
 def test_writer_that_overtakes_is_where_it_was_told(world: SimulatedWorld) -> None:
