@@ -217,7 +217,7 @@ class _Judge:
         held = others_held(scenarios, seen.operation) if written else {}
         if held and all(held.values()):
             told = f"the load succeeds, and holds elements of {', '.join(held)} at other places than they were saved"
-            return replace(self._breach(index, AtAnotherPlace, told, detail), others=tuple(verdicts.values()))
+            return self._breach(index, AtAnotherPlace, told, detail)
         if held:
             told = f"the load succeeds, and holds under {', '.join(held)} what was saved under another name"
             return replace(self._breach(index, UnderAnotherName, told, detail), others=tuple(verdicts.values()))

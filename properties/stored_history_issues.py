@@ -22,6 +22,7 @@ from .history_entry import HistoryIssue
 from .history_states import saves_seen
 from .judge_history import HistoryBreach, MemoryShows
 from .judge_killed import EarlierChanged, NeitherOldNorNew
+from .known_issues.safetensors import has_several_shards
 from .oracle import names_fault, names_refusal
 from .reach import refusals
 from .violations import LostFailure, NotLoaded, NotRefused, UnexpectedFailure, WrongBits, WrongObject
@@ -78,16 +79,10 @@ def _zero_in_one_file(breach: HistoryBreach) -> set[str]:
 
     Those without dims, and those of which a rank has several shards.
     """
-    found: set[str] = set()
-    for save in _saves_there(breach) if breach.history.storage in _MAKE_ONE else ():
-        scenario = breach.history.scenario(save)
-        for leaf in scenario.leaves("save"):
-            entry = leaf.entry
-            if isinstance(entry, TensorEntry) and entry.saved is not None:
-                parts = (entry.saved.parts(entry.shape, rank) for rank in range(scenario.save.world_size))
-                if not entry.shape or any(len(list(here)) > 1 for here in parts):
-                    found.add(leaf.fqn)
-    return found
+    saves = _saves_there(breach) if breach.history.storage == "consolidated" else ()
+    leaves = (leaf for save in saves for leaf in breach.history.scenario(save).leaves("save"))
+    tensors = ((leaf.fqn, leaf.entry) for leaf in leaves if isinstance(leaf.entry, TensorEntry))
+    return {name for name, entry in tensors if not entry.shape or has_several_shards(entry)}
 
 
 def _shows_what_was_left(breach: HistoryBreach) -> bool:

@@ -12,8 +12,8 @@ __all__ = ["current_frames"]
 def current_frames() -> dict[int, FrameType]:
     """``sys._current_frames()``, into which the garbage collector does not come.
 
-    Before Python 3.11.9 it may collect a ``threading.local`` there, and then waits for ever for a lock that the same
-    thread holds (python/cpython#106883).
+    In Python 3.11 it may collect a ``threading.local`` there, and then waits for ever for a lock that the same thread
+    holds (python/cpython#106883, where it is said that 3.12 collects elsewhere).
     """
     enabled = gc.isenabled()
     gc.disable()

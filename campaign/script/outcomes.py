@@ -26,7 +26,7 @@ def watchdog():
     """End this process if it still waits after {seconds} seconds, and say where it stands."""
     time.sleep({seconds})
     if seen is None:
-        gc.disable()  # before Python 3.11.9 it may wait for itself within what follows
+        gc.disable()  # in Python 3.11 it may wait for itself within what follows
         frame = sys._current_frames()[threading.main_thread().ident]
         stack = "".join(traceback.format_stack(frame))
         print(f"{label}still {where}:\\n{{stack}}", flush=True)

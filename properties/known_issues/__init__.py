@@ -19,6 +19,7 @@ from ..violations import UnexpectedFailure, WrongRanks
 from . import (
     asking,
     blame,
+    consolidated,
     durability,
     extensions,
     foreign,
@@ -50,6 +51,7 @@ KNOWN_ISSUES: dict[str, KnownIssue] = {
         extensions,
         leftovers,
         safetensors,
+        consolidated,
         formatted,
     )
     for issue in module.ISSUES

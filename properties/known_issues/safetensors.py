@@ -1,4 +1,4 @@
-"""Known issues of files of safetensors: what their writer drops or cannot write, and what becomes one file of all."""
+"""Known issues of files of safetensors: what their writer drops or cannot write, and what their reader does not say."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Literal
 from worlds.entries import Entry, ObjectEntry, TensorEntry
 from worlds.faults import Fault
 from worlds.layouts import ChunkSharding, EnumerableSharding, Plain, Tile
-from worlds.operations import Operation, WriterOptions
-from worlds.outcome import ErrorRecord, OperationOutcome
+from worlds.operations import Operation
+from worlds.outcome import ErrorRecord
 from worlds.scenario import Scenario
 from worlds.state_tree import ties
 from worlds.storages import FORMATTED, SAFETENSORS
@@ -22,16 +22,22 @@ from ..violations import (
     BadStorageIndex,
     LostFailure,
     NotLoaded,
-    NotRefused,
     UnexpectedFailure,
     WrongBits,
-    WrongException,
-    WrongObject,
 )
 from .alone import IN_ONE_MEMORY, NOT_CONTIGUOUS, ends_alone, has_gaps
 from .entry import KnownIssue, blamed, is_due, raised_alone
 
-__all__ = ["ISSUES", "says"]
+__all__ = [
+    "ISSUES",
+    "Predicate",
+    "has_several_shards",
+    "on_storages",
+    "says",
+    "scenario_of",
+    "tensors_saved",
+    "wrong_tensor",
+]
 
 Predicate = Callable[[Verdict, Breach], bool]
 
@@ -56,20 +62,20 @@ def says(phase: str, text: str) -> Predicate:
     )
 
 
-def _tensors(verdict: Verdict) -> dict[str, TensorEntry]:
+def tensors_saved(verdict: Verdict) -> dict[str, TensorEntry]:
     """What was saved under each name, of tensors."""
     leaves = verdict.scenario.leaves("save")
     return {leaf.fqn: leaf.entry for leaf in leaves if isinstance(leaf.entry, TensorEntry)}
 
 
-def _wrong_tensor(verdict: Verdict, breach: Breach) -> TensorEntry | None:
+def wrong_tensor(verdict: Verdict, breach: Breach) -> TensorEntry | None:
     """The tensor whose elements are not what was saved, or were not loaded, if that is what is wrong."""
     if breach.operation != "load" or breach.kind not in (NotLoaded, WrongBits):
         return None
-    return _tensors(verdict).get(".".join(map(str, breach.path)))
+    return tensors_saved(verdict).get(".".join(map(str, breach.path)))
 
 
-def _has_several_shards(entry: TensorEntry) -> bool:
+def has_several_shards(entry: TensorEntry) -> bool:
     """Whether a rank has more than one shard of it, even if one is empty."""
     saved = entry.saved
     return saved is not None and any(
@@ -80,12 +86,12 @@ def _has_several_shards(entry: TensorEntry) -> bool:
 def _loses_shards(verdict: Verdict, breach: Breach) -> bool:
     if breach.kind is BadStorageIndex:
         return breach.fact == "not in the file" and _lies_behind_the_end(verdict)
-    wrong = _wrong_tensor(verdict, breach)
+    wrong = wrong_tensor(verdict, breach)
     if wrong is not None:
-        return _has_several_shards(wrong)
+        return has_several_shards(wrong)
     if _is_never_handed_any(verdict, breach):
         return True
-    names = {name for name, entry in _tensors(verdict).items() if _has_several_shards(entry)}
+    names = {name for name, entry in tensors_saved(verdict).items() if has_several_shards(entry)}
 
     def misses(error: ErrorRecord) -> bool:
         said = _SIZE_MISMATCH.fullmatch(error.message)
@@ -99,9 +105,9 @@ def _lies_behind_the_end(verdict: Verdict) -> bool:
     metadata, sizes = verdict.outcome.metadata, {file.name: file.size for file in verdict.outcome.files or ()}
     if verdict.scenario.storage != FORMATTED or metadata is None:
         return False
-    tensors = _tensors(verdict)
+    tensors = tensors_saved(verdict)
     beyond = {record.fqn for record in metadata.storage if record.start + record.length > sizes.get(record.file, -1)}
-    return bool(beyond) and all(name in tensors and _has_several_shards(tensors[name]) for name in beyond)
+    return bool(beyond) and all(name in tensors and has_several_shards(tensors[name]) for name in beyond)
 
 
 def _is_never_handed_any(verdict: Verdict, breach: Breach) -> bool:
@@ -111,9 +117,9 @@ def _is_never_handed_any(verdict: Verdict, breach: Breach) -> bool:
     if said is None or load is None:
         return False
     rank, scenario = int(said["rank"]), verdict.scenario
-    wanted = [entry for entry in _tensors(verdict).values() if _has_elements(entry, rank)]
+    wanted = [entry for entry in tensors_saved(verdict).values() if _has_elements(entry, rank)]
     reached = any(scenario.faults[hit.index].rank == rank for hit in load.hits)
-    return bool(wanted) and not reached and all(_has_several_shards(entry) for entry in wanted)
+    return bool(wanted) and not reached and all(has_several_shards(entry) for entry in wanted)
 
 
 def _has_elements(entry: TensorEntry, rank: int) -> bool:
@@ -128,7 +134,7 @@ _SIZE_MISMATCH = re.compile(r"Size mismatch between saved .* and current: .* for
 
 def _reaches_less_far(verdict: Verdict, breach: Breach) -> bool:
     """Whether ranks miss a tensor of that size, of which no shard that was saved lies at the end of each dim."""
-    names = {name for name, entry in _tensors(verdict).items() if not _reaches_the_end(entry)}
+    names = {name for name, entry in tensors_saved(verdict).items() if not _reaches_the_end(entry)}
 
     def misses(error: ErrorRecord) -> bool:
         said = _SIZE_MISMATCH.fullmatch(error.message)
@@ -153,7 +159,7 @@ def _is_refused(text: str, alone: Predicate, suspect: Callable[[TensorEntry], bo
     def matches(verdict: Verdict, breach: Breach) -> bool:
         if says("write", text)(verdict, breach) or alone(verdict, breach):
             return True
-        return any(map(suspect, _tensors(verdict).values())) and _is_unheard(verdict, breach)
+        return any(map(suspect, tensors_saved(verdict).values())) and _is_unheard(verdict, breach)
 
     return matches
 
@@ -194,7 +200,7 @@ def _lacks_alone(verdict: Verdict, breach: Breach) -> bool:
 
 
 def _forgets_lazy_bits(verdict: Verdict, breach: Breach) -> bool:
-    wrong = _wrong_tensor(verdict, breach)
+    wrong = wrong_tensor(verdict, breach)
     return wrong is not None and wrong.saved is not None and wrong.saved.memory in ("conjugated", "negated")
 
 
@@ -207,83 +213,15 @@ def _holds_objects(verdict: Verdict, breach: Breach) -> bool:
     return objects and (unreadable or (too_long and verdict.scenario.storage == "consolidated"))
 
 
-def _of(storages: tuple[str, ...], matches: Predicate) -> Predicate:
+def on_storages(storages: tuple[str, ...], matches: Predicate) -> Predicate:
     return lambda verdict, breach: verdict.scenario.storage in storages and matches(verdict, breach)
 
 
-def _is_consolidated(matches: Predicate) -> Predicate:
-    return _of(("consolidated",), matches)
-
-
 def _of_safetensors(matches: Predicate) -> Predicate:
-    return _of(SAFETENSORS, matches)
+    return on_storages(SAFETENSORS, matches)
 
 
-def _halves_complex(verdict: Verdict, breach: Breach) -> bool:
-    """Whether the one file cannot be read, and there is a complex tensor in it."""
-    there = any(entry.dtype.startswith("complex") for entry in _tensors(verdict).values())
-    return there and says("plan", "global metadata read failed: Error while deserializing header: invalid")(
-        verdict, breach
-    )
-
-
-def _makes_of_nothing(verdict: Verdict, breach: Breach) -> bool:
-    """Whether the files cannot be read, and one of the names that were given a number was not saved."""
-    scenario = verdict.scenario
-    saved = {unit.fqn for unit in scenario.units("save")}
-    unsaved = any(name not in saved for name, _ in scenario.writer.file_indices)
-    return unsaved and says("plan", "global metadata read failed: Error while deserializing header: invalid")(
-        verdict, breach
-    )
-
-
-def _empties_scalars(verdict: Verdict, breach: Breach) -> bool:
-    wrong = _wrong_tensor(verdict, breach)
-    return wrong is not None and wrong.shape == () and all(" seen 00" in line for line in breach.detail)
-
-
-def _holds_no_tensor(verdict: Verdict, breach: Breach) -> bool:
-    empty = not verdict.scenario.units("save")
-    return empty and says("write", r"max\(\) (arg|iterable argument) is (an empty sequence|empty)")(verdict, breach)
-
-
-def _mixes_with_parts(verdict: Verdict, breach: Breach) -> bool:
-    """Whether a rank takes a part's file for the whole, where both lie in one directory."""
-    return verdict.scenario.save.tells_path and says("read", r"^req MetadataIndex\(.* mismatch sizes ")(verdict, breach)
-
-
-def _is_what_was_in_memory(verdict: Verdict, breach: Breach) -> bool:
-    """Whether it is in a tensor that the load has made in the place of one on the meta device."""
-    name = ".".join(map(str, breach.path))
-    return breach.kind is WrongBits and any(
-        leaf.fqn == name and leaf.entry.loaded is not None and leaf.entry.loaded.memory == "meta"
-        for leaf in verdict.scenario.leaves("load")
-    )
-
-
-def _lies_deeper(verdict: Verdict, breach: Breach) -> bool:
-    """Whether nothing that was saved is found at the checkpoint's path."""
-    load = verdict.outcome.load
-    if breach.operation != "load" or verdict.scenario.save.tells_path or load is None:
-        return False
-    partial = verdict.scenario.planner.allow_partial_load and (
-        breach.kind in (NotLoaded, NotRefused, WrongObject) or _is_what_was_in_memory(verdict, breach)
-    )
-    nothing = breach.kind in (LostFailure, WrongException) and _reads_no_item(verdict.scenario, load)
-    return partial or nothing or says("plan", r"^Missing key in checkpoint state_dict: ")(verdict, breach)
-
-
-def _reads_no_item(scenario: Scenario, load: OperationOutcome) -> bool:
-    """Whether no rank failed at what it was to read, where some were to, and all that failed did as they had to."""
-    faults = enumerate(scenario.all_faults)
-    items = {index for index, fault in faults if fault.operation == "load" and fault.place.per_item}
-    named = [*blamed(load, "plan").items(), *blamed(load, "read").items()]
-    reached = {hit.index for hit in load.hits}
-    due = (load.returned or bool(named)) and all(is_due(scenario, "load", *each) for each in named)
-    return bool(items) and not items & reached and due
-
-
-def _scenario(entry: Entry | None, storage: str = "safetensors", save: Operation | None = None) -> Scenario:
+def scenario_of(entry: Entry | None, storage: str = "safetensors", save: Operation | None = None) -> Scenario:
     save = save or Operation(api="legacy" if storage == "consolidated" else "current")
     entries = () if entry is None else (entry,)
     return Scenario(entries=entries, save=save, load=Operation(save.world_size), storage=storage)
@@ -295,23 +233,23 @@ ISSUES = (
         id="safetensors-one-shard-a-rank",
         title="what writes files of safetensors writes one shard of a tensor for each rank, and drops the others",
         loses="the other shards are silently not in the checkpoint, and are not loaded",
-        scenario=_scenario(TensorEntry("a", (2,), saved=_TWO_SHARDS)),
-        matches=_of((*SAFETENSORS, FORMATTED), _loses_shards),
+        scenario=scenario_of(TensorEntry("a", (2,), saved=_TWO_SHARDS)),
+        matches=on_storages((*SAFETENSORS, FORMATTED), _loses_shards),
     ),
     KnownIssue(
         id="safetensors-size-by-shards",
         title="HuggingFaceStorageReader takes a tensor to end where its shards do, but those of an empty one need not",
         loses="a checkpoint that was reported as saved cannot be loaded, for the sake of a tensor without elements",
         upstream="pytorch/pytorch#189945",
-        scenario=_scenario(TensorEntry("a", (1, 0), saved=EnumerableSharding((Tile(0, (0, 0), (0, 0)),)))),
+        scenario=scenario_of(TensorEntry("a", (1, 0), saved=EnumerableSharding((Tile(0, (0, 0), (0, 0)),)))),
         matches=_of_safetensors(_reaches_less_far),
     ),
     KnownIssue(
         id="safetensors-not-contiguous",
         title="what writes files of safetensors cannot save a tensor that is not contiguous",
         loses="a transposed or strided tensor, which DCP's own files take, cannot be saved",
-        scenario=_scenario(TensorEntry("a", (2, 2), saved=Plain(memory="transposed"))),
-        matches=_of(
+        scenario=scenario_of(TensorEntry("a", (2, 2), saved=Plain(memory="transposed"))),
+        matches=on_storages(
             (*SAFETENSORS, FORMATTED),
             _is_refused(NOT_CONTIGUOUS, ends_alone("safetensors-not-contiguous"), has_gaps),
         ),
@@ -321,82 +259,30 @@ ISSUES = (
         title="what writes files of safetensors cannot save two tensors that are in one memory",
         loses="a model that ties weights, as of embedding and output, which DCP's own files take, cannot be saved",
         scenario=Scenario((TensorEntry("a"), TensorEntry("b", tied="a")), storage="safetensors"),
-        matches=_of((*SAFETENSORS, FORMATTED), _refuses_ties),
+        matches=on_storages((*SAFETENSORS, FORMATTED), _refuses_ties),
     ),
     KnownIssue(
         id="safetensors-lazy-bits",
         title="HuggingFaceStorageWriter forgets that a tensor is conjugated or negated lazily",
         loses="the checkpoint silently holds the conjugate, or the negative, of what was to be saved",
-        scenario=_scenario(TensorEntry("a", saved=Plain(memory="negated"))),
+        scenario=scenario_of(TensorEntry("a", saved=Plain(memory="negated"))),
         matches=_of_safetensors(_forgets_lazy_bits),
     ),
     KnownIssue(
         id="safetensors-with-objects",
         title="HuggingFaceStorageWriter takes what is no tensor, and writes a file that nothing can read",
         loses="a checkpoint that was reported as saved cannot be loaded, with none of its tensors",
-        scenario=_scenario(ObjectEntry("a")),
+        scenario=scenario_of(ObjectEntry("a")),
         matches=_of_safetensors(_holds_objects),
-    ),
-    KnownIssue(
-        id="consolidated-integers",
-        title="with enable_consolidation, integer and bool tensors cannot be saved: torch.finfo is asked for them",
-        loses="a model with an integer buffer cannot be saved, whatever else it holds",
-        upstream="pytorch/pytorch#192485",
-        scenario=_scenario(TensorEntry("a", dtype="int64"), "consolidated"),
-        matches=_is_consolidated(says("write", r"torch\.finfo\(\) requires a floating point input type")),
-    ),
-    KnownIssue(
-        id="consolidated-complex",
-        title="with enable_consolidation, complex tensors get half their bytes: torch.finfo is asked for them",
-        loses="a checkpoint that was reported as saved cannot be loaded, with none of its tensors",
-        scenario=_scenario(TensorEntry("a", (1,), dtype="complex64"), "consolidated"),
-        matches=_is_consolidated(_halves_complex),
-    ),
-    KnownIssue(
-        id="consolidated-scalars",
-        title="with enable_consolidation, every 0-d tensor is written as zero",
-        loses="a loss scale, a temperature or a step counter silently is 0 in the file that others are given",
-        scenario=_scenario(TensorEntry("a"), "consolidated"),
-        matches=_is_consolidated(_empties_scalars),
-    ),
-    KnownIssue(
-        id="consolidated-nothing",
-        title="with enable_consolidation, a state dict without tensors cannot be saved: max() of an empty sequence",
-        loses="the save of an empty state dict fails, and says nothing that one understands",
-        scenario=_scenario(None, "consolidated"),
-        matches=_is_consolidated(_holds_no_tensor),
-    ),
-    KnownIssue(
-        id="consolidated-beside-its-parts",
-        title="with enable_consolidation, checkpoint_id makes HuggingFaceStorageWriter forget its directory for parts",
-        loses="parts and whole are in one directory, and what reads it takes a part for the whole, and fails",
-        scenario=_scenario(TensorEntry("a", (2,), saved=ChunkSharding(0, (0, 1))), "consolidated", Operation(2)),
-        matches=_is_consolidated(_mixes_with_parts),
-    ),
-    KnownIssue(
-        id="consolidated-names-not-saved",
-        title="with enable_consolidation, a name in fqn_to_index_mapping that was not saved breaks the file it is for",
-        loses="a checkpoint that was reported as saved cannot be loaded, with none of its tensors",
-        scenario=replace(
-            _scenario(TensorEntry("a", (1,)), "consolidated"), writer=WriterOptions(file_indices=(("a", 1), ("b", 2)))
-        ),
-        matches=_is_consolidated(_makes_of_nothing),
-    ),
-    KnownIssue(
-        id="consolidated-without-distributed",
-        title="with enable_consolidation and without save_distributed, all goes to a directory below the path",
-        loses="a checkpoint that was reported as saved cannot be loaded at its path, where there is nothing",
-        scenario=_scenario(TensorEntry("a"), "whole_consolidated", Operation(api="legacy")),
-        matches=_of(("whole_consolidated",), _lies_deeper),
     ),
     KnownIssue(
         id="safetensors-reader-threads",
         title="HuggingFaceStorageReader(thread_count=2) loses what its threads raise, and only counts the files",
         loses="a load by several threads that fails says nothing of the reason: a full memory, a disk, another shape",
         scenario=replace(
-            _scenario(TensorEntry("a", (2,), saved=ChunkSharding(0, (0, 1))), "threaded", Operation(2)),
+            scenario_of(TensorEntry("a", (2,), saved=ChunkSharding(0, (0, 1))), "threaded", Operation(2)),
             faults=(Fault("load", 0, "planner.resolve_tensor"),),
         ),
-        matches=_of(("threaded",), says("read", r"^Not all files were processed: ")),
+        matches=on_storages(("threaded",), says("read", r"^Not all files were processed: ")),
     ),
 )
