@@ -34,7 +34,7 @@ from tests.script_texts import check_text
 from worlds import InvalidScenario, ProcessWorld, SimulatedWorld
 from worlds.codec import from_json, to_json
 from worlds.outcome import Deadlocked, Died, ErrorRecord, Raised, Waiting
-from worlds.training import Again, Counter, Failed, Held, Mlp, Norm, Optimizer, Parallelism, Side
+from worlds.training import Again, Counter, Embedding, Failed, Held, Mlp, Norm, Optimizer, Parallelism, Side
 from worlds.training.misfit import OF_MODEL, OF_OPTIMIZER, OF_OPTIONS, Misfit, kinds_of
 from worlds.training.misfit_outcome import Ended, GoesOn, MisfitOutcome, Took
 from worlds.training.run_misfit import run_misfit
@@ -123,6 +123,9 @@ def test_minimal_case_shows_the_issue(issue: MisfitIssue, world: SimulatedWorld,
         assert issue in known, f"this torch no longer shows it: set fixed_in of {issue.id!r}"
 
 
+_SHARED = ((Embedding(tied=True),), Optimizer(variant=True))
+
+
 @pytest.mark.parametrize(
     ("id", "misfit"),
     [
@@ -136,6 +139,36 @@ def test_minimal_case_shows_the_issue(issue: MisfitIssue, world: SimulatedWorld,
                 ranks=(0,),
             ),
         ),
+        (
+            "misfit-refused-alone",
+            Misfit(
+                "optimizer of another model",
+                optimizer=Optimizer(),
+                side=Side(parallelism=Parallelism(data=2, flat=True)),
+                ranks=(0,),
+            ),
+        ),
+        # Rank 0 looks for the parameters of what it is to broadcast, and the others wait for that.
+        (
+            "misfit-refused-alone",
+            Misfit(
+                "optimizer of another model",
+                optimizer=Optimizer("Adam"),
+                side=Side(parallelism=Parallelism(data=2, flat=True), calls="model first", full=True, broadcast=True),
+            ),
+        ),
+        # Of what it did not load, the rank has no element: to hold nothing is right.
+        (
+            "misfit-no-model",
+            Misfit(
+                "model's state of another module",
+                side=Side(parallelism=Parallelism(data=2), calls="model first", full=True, strict=False),
+                ranks=(1,),
+            ),
+        ),
+        # One parameter by two names, each of which is looked for with a hyperparameter, and none is there.
+        ("misfit-optimizer-parts", Misfit("no param_groups", *_SHARED, flatten=True)),
+        ("misfit-optimizer-parts", Misfit("hyperparameter missing", *_SHARED, flatten=True)),
     ],
     ids=repr,
 )
@@ -144,6 +177,13 @@ def test_other_ways_in_which_it_shows(id: str, misfit: Misfit, world: SimulatedW
         known = [find_misfit_issue(breach) for breach in judge_misfit(misfit, run_misfit(where, misfit))]
         assert None not in known
         assert MISFIT_ISSUES[id] in known
+
+
+def test_failure_of_what_is_right_does_not_reach_what_is_wrong(world: SimulatedWorld) -> None:
+    """Some ranks fail after a load of what is right; the collectives of what follows are not taken for those."""
+    side = Side(parallelism=Parallelism(data=3, flat=True), steps=1)
+    misfit = Misfit(layers=(Mlp(),), optimizer=Optimizer("Adam", groups="matrices last"), side=side)
+    assert judge_misfit(misfit, run_misfit(world, misfit)) == ()
 
 
 _LEFT_GATHERED = """

@@ -43,7 +43,7 @@ _ISSUES = (
         title='an optimizer\'s state dict without "state", or without "param_groups", raises a KeyError of a name',
         loses="the state dict of Optimizer.state_dict(), or half of one, is refused by a KeyError that names neither",
         misfit=Misfit("no param_groups", optimizer=Optimizer(), side=Side(calls="model first")),
-        matches=symptoms.says(symptoms.SAID_OF_PARTS),
+        matches=lambda breach: symptoms.says(symptoms.SAID_OF_PARTS)(breach) or symptoms.says_without_shared(breach),
     ),
     MisfitIssue(
         id="misfit-optimizer-of-another-model",

@@ -14,7 +14,7 @@ from properties.violations import (
     UnexpectedFailure,
     WrongBits,
 )
-from worlds.outcome import Raised
+from worlds.outcome import ErrorRecord, Raised
 from worlds.training import Counter, Embedding, Failed, Mlp, Norm, Scale
 from worlds.training.layers import leaf_layers
 from worlds.training.misfit import AT_ONCE, Kind
@@ -38,6 +38,7 @@ __all__ = [
     "is_told_to_some",
     "is_too_many_for_rank_0",
     "says",
+    "says_without_shared",
     "takes",
     "takes_contents",
 ]
@@ -59,9 +60,16 @@ _IN_STATE_DICT: tuple[Kind, ...] = (
 def is_told_alone(breach: MisfitBreach) -> bool:
     """The ranks to which it was given raised before they took part in anything, and others wait."""
     misfit, calls = breach.misfit, breach.outcome.calls
-    if breach.kind is not Deadlock or breach.when != "in the call" or misfit.kind not in _IN_STATE_DICT:
+    if breach.kind is not Deadlock or breach.when != "in the call":
         return False
     raised = [rank for rank, seen in enumerate(calls) if isinstance(seen, Raised)]
+    if misfit.kind == "optimizer of another model":
+        # Rank 0 alone looks for its parameters where it is to broadcast the state.
+        told = [0] if misfit.side.broadcast and not misfit.ranks else [*misfit.wrong]
+        errors = (seen.error for seen in calls if isinstance(seen, Raised))
+        return raised == told and all(_is_said(SAID_OF_ANOTHER_MODEL[misfit.kind], error) for error in errors)
+    if misfit.kind not in _IN_STATE_DICT:
+        return False
     # A state dict without any state passes for one of numbers, and goes as it is to the optimizer: before the model's
     # state is loaded, in which the others wait.
     before = (*_BEFORE, _LOAD) if misfit.kind == "no param_groups" else _BEFORE
@@ -84,9 +92,13 @@ def says(said: Mapping[Kind, str]) -> Callable[[MisfitBreach], bool]:
         error, pattern = breach.error, said.get(breach.misfit.kind)
         if breach.kind is not UnclearRefusal or error is None or pattern is None:
             return False
-        return re.fullmatch(pattern, f"{error.type}: {error.message}", re.DOTALL) is not None
+        return _is_said(pattern, error)
 
     return matches
+
+
+def _is_said(pattern: str, error: ErrorRecord) -> bool:
+    return re.fullmatch(pattern, f"{error.type}: {error.message}", re.DOTALL) is not None
 
 
 def _took(breach: MisfitBreach) -> bool:
@@ -115,6 +127,16 @@ SAID_OF_PARTS: dict[Kind, str] = {
     "parameter ids for names": r"KeyError: ('state\.\d+\.\w+'|\d+)|"
     "AttributeError: 'int' object has no attribute 'unflat_param_names'",
 }
+
+
+def says_without_shared(breach: MisfitBreach) -> bool:
+    """Of the names of the one parameter of a group none is found, since each is looked for with a hyperparameter."""
+    kinds: tuple[Kind, ...] = ("no param_groups", "hyperparameter missing")
+    shared = any(isinstance(layer, Embedding) and layer.tied for layer in leaf_layers(breach.misfit.layers))
+    error = "IndexError: list index out of range"
+    return breach.misfit.flatten and shared and says(dict.fromkeys(kinds, error))(breach)
+
+
 OF_GROUPS: tuple[Kind, ...] = ("no groups", "hyperparameter missing", "parameter missing in a group")
 _OF_CONTENTS: tuple[Kind, ...] = (
     "state of more rows",
@@ -197,8 +219,15 @@ def is_no_model(breach: MisfitBreach) -> bool:
     if not alone and misfit.kind != "model's state of another module":
         return False
     if breach.kind is Deadlock:
-        return breach.when == "in the call" and _took(breach)
+        went_on = [rank for rank in misfit.alike if isinstance(breach.outcome.calls[rank], Took)]
+        # Who has no element of what it did not load has done all that there was to do.
+        return breach.when == "in the call" and bool(went_on) and (_took(breach) or _has_empty_shards(breach))
     return breach.kind is NotRefused or says(_SAID_OF_NOTHING)(breach)
+
+
+def _has_empty_shards(breach: MisfitBreach) -> bool:
+    """Whether a rank may have no element of a parameter, as of one with fewer rows than there are ranks."""
+    return max(breach.misfit.side.parallelism.data, breach.misfit.side.parallelism.tensor) > 1
 
 
 _SAID_OF_NOTHING: dict[Kind, str] = {
@@ -233,7 +262,7 @@ def is_told_to_some(breach: MisfitBreach) -> bool:
         return False
     said = SAID_OF_CONTENTS[misfit.kind]
     raised = [seen.error for seen in calls if isinstance(seen, Raised)]
-    within = all(re.fullmatch(said, f"{error.type}: {error.message}", re.DOTALL) for error in raised)
+    within = all(_is_said(said, error) for error in raised)
     return breach.kind in (Deadlock, Disagreement, LostFailure) and bool(raised) and within
 
 

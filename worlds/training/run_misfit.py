@@ -72,14 +72,15 @@ def _in_rank(misfit: Misfit, group_of: GroupOf, report: Callable[[_Report], None
         raise
     except BaseException as error:
         return Failed("get", _raised(error))
+    # Of their own, since some may wait for ever in what a call has begun, and others have ended it.
+    group = group_of(tuple(range(size)))
     alone = _target(training)
     right = _call(misfit, alone, _right(misfit, alone, state, rank))
     report(("alone", rank, Ended(right, _go_on(misfit, alone, state, rank))))
+    dist.barrier(group)
     target = _target(training)
     wrong, name = _wrong(misfit, target, state, rank)
     report(("name", rank, name))
-    # Of their own, since some may wait for ever in what the call has begun, and others have ended it.
-    group = group_of(tuple(range(size)))
     dist.barrier(group)
     seen = _call(misfit, target, wrong)
     report(("call", rank, seen))
