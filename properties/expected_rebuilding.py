@@ -260,7 +260,8 @@ class _Content:
         if save.stager == "writer":
             if entry.shape or not isinstance(entry.saved, MeshSharding):
                 return bits
-            bits = torch.full_like(bits, OVERWRITTEN)  # in memory, which may be that of the conjugate or the negative
+            # In memory, which may be that of the conjugate or the negative; what is copied of a bool is 0 or 1.
+            bits = torch.full_like(bits, 1 if entry.dtype == "bool" else OVERWRITTEN)
         physical = {"conjugated": torch.conj_physical, "negated": torch.neg}.get(entry.saved.memory)
         if physical is None or not bits.numel():
             return bits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from hypothesis import find, settings
@@ -114,6 +115,17 @@ def test_memory_that_was_overwritten_is_negated_still(entry: TensorEntry | Neste
     breach = judge_rebuilding(rebuilding, run_rebuilding(world, rebuilding))
     assert breach is not None
     assert find_rebuilding_issue(breach) is not None, breach.violation()
+
+
+@pytest.mark.parametrize("by", get_args(By))
+def test_memory_of_a_bool_that_was_overwritten_is_true(by: By, world: SimulatedWorld) -> None:
+    """Whatever lies there: torch makes it 0 or 1 where it copies it."""
+    entry = TensorEntry(0, (), "bool", saved=MeshSharding((1,), (Replicate(),)))  # where False was
+    scenario = Scenario(entries=(Nested("a", entries=(entry,)),), save=Operation(api="async"))
+    rebuilding = Rebuilding(scenario, by, ("a",) if by == "keys" else None)
+    breach = judge_rebuilding(rebuilding, run_rebuilding(world, rebuilding))
+    assert breach is not None
+    assert breach.deviations == {"wrongly staged", "text keys"}
 
 
 def test_own_part_of_what_was_wrongly_staged_is_known_of_both(world: SimulatedWorld) -> None:
