@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from worlds.training import Counter, Embedding, Mlp, Norm, Optimizer, Parallelism, Scale, Side
-from worlds.training.case import Calls, WrappedWhole, can_train
+from worlds.training.case import Calls, WrappedWhole
 from worlds.training.layers import Layer
 from worlds.training.misfit import (
     BY_EACH,
@@ -22,6 +22,7 @@ from worlds.training.misfit import (
     keeps_state,
     may_differ,
 )
+from worlds.training.parallelism import can_train
 
 from ._reused import sampled_from
 from ._several import several

@@ -23,8 +23,10 @@ from worlds.training import (
     Side,
     Training,
 )
-from worlds.training.case import Calls, Dtype, Kind, Modifiers, WrappedLayers, WrappedWhole, can_train
+from worlds.training.case import Calls, Dtype, Modifiers, WrappedLayers, WrappedWhole
 from worlds.training.layers import Layer, Use, can_be_cut, has_two_groups, leaf_layers
+from worlds.training.optimizer import WITHOUT_DECAY, Kind, can_step
+from worlds.training.parallelism import can_train
 from worlds.training.program import HAS_SUBMODULES
 
 from ._bounds import check_bounds, within_limit
@@ -111,7 +113,7 @@ def _is_trained(layers: tuple[Layer, ...]) -> bool:
 def optimizers() -> SearchStrategy[Optimizer]:
     """Optimizers of ``torch.optim`` with their options. Shrinks towards plain SGD, which keeps no state."""
     return st.builds(
-        Optimizer,
+        _optimizer,
         st.sampled_from(get_args(Kind)),
         variant=st.booleans(),
         decay=st.booleans(),
@@ -121,10 +123,21 @@ def optimizers() -> SearchStrategy[Optimizer]:
     ).flatmap(_perhaps_apart)
 
 
+def _optimizer(kind: Kind, **fields: Any) -> Optimizer:
+    """What comes next to those options and is of that kind."""
+    if kind == "Muon":
+        fields |= {"groups": "matrices first" if fields["groups"] == "one" else fields["groups"], "apart": True}
+    if kind in WITHOUT_DECAY:
+        fields["decay"] = False
+    if kind == "LBFGS":
+        fields["groups"] = "one"
+    return Optimizer(kind, **fields)
+
+
 @reused
 def _perhaps_apart(optimizer: Optimizer) -> SearchStrategy[Optimizer]:
     """With one group, as it is; or else also with an optimizer for each."""
-    if optimizer.groups == "one":
+    if optimizer.groups == "one" or optimizer.apart:
         return st.just(optimizer)
     return _seldom(False, True).map(lambda apart: replace(optimizer, apart=apart))
 
@@ -142,11 +155,11 @@ def parallelisms(*, max_world_size: int = 6) -> SearchStrategy[Parallelism]:
 def _parallelisms(most: int) -> SearchStrategy[Parallelism]:
     replicas, few, some, wrapped = st.integers(2, 3), st.integers(1, 3), st.integers(1, 4), st.booleans()
     return weighted(
-        (3, st.builds(Parallelism, st.integers(1, 2))),
+        (4, st.builds(Parallelism, st.integers(1, 2))),
         (3, st.builds(Parallelism, data=some, wrapped=wrapped)),
         (2, st.builds(Parallelism, tensor=some)),
         (3, st.builds(Parallelism, data=few, tensor=few, wrapped=wrapped)),
-        (5, st.builds(Parallelism, data=st.integers(2, 4), wrapped=wrapped, flat=st.just(True))),
+        (7, st.builds(Parallelism, data=st.integers(2, 4), wrapped=wrapped, flat=st.just(True))),
         (1, st.builds(Parallelism, replicas, data=few, wrapped=wrapped)),
         (1, st.builds(Parallelism, replicas, tensor=few)),
         (1, st.builds(Parallelism, st.just(2), data=few, tensor=few, wrapped=wrapped)),
@@ -234,9 +247,12 @@ def trainings(draw: DrawFn, *, max_world_size: int = 6, max_layers: int = 3) -> 
     stages = draw(sampled_from(_STAGES), label="stages")
     if any(isinstance(layer, Scale | Renamed) for layer in leaf_layers(layers)) or (optimizer and optimizer.apart):
         saved, loaded = (replace(side, parallelism=replace(side.parallelism, flat=False)) for side in (saved, loaded))
+    if optimizer is not None and optimizer.kind in ("Rprop", "Adafactor", "LBFGS"):
+        saved, loaded = _for_what_takes_no_shards(saved), _for_what_takes_no_shards(loaded)
     layers = tuple(_widened(layer, (saved.parallelism, loaded.parallelism)) for layer in layers)
-    if optimizer is not None and optimizer.apart and not has_two_groups(layers, own=own):
-        optimizer = replace(optimizer, apart=False)
+    if optimizer is not None:
+        apart = optimizer.apart and has_two_groups(layers, own=own)
+        optimizer = _steppable(optimizer, layers, width, (saved, loaded), apart=apart, flatten=flatten)
     new = meta and not ignore_frozen and which == "all"
     if loaded.full and new and not loaded.parallelism.flat:
         loaded = _on_meta(loaded)
@@ -281,11 +297,14 @@ def _in_stages(training: Training, stages: tuple[int, int], most: int) -> Traini
     together = training.own or training.loaded.submodules or any(isinstance(layer, Again) for layer in layers)
     if max(stages) == 1 or together or not all(can_be_cut(layers, number) for number in stages):
         return training
-    one = None if training.optimizer is None else replace(training.optimizer, groups="one", apart=False)
     saved, loaded = (
         side if number == 1 else _of_stages(side, number, most)
         for side, number in zip((training.saved, replace(training.loaded, unasked=False)), stages, strict=True)
     )
+    one = training.optimizer
+    if one is not None:
+        one = _steppable(one, layers, training.width, (saved, loaded), apart=False, flatten=True)
+        one = replace(one, groups="one")
     return replace(training, optimizer=one, saved=saved, loaded=loaded, flatten=True)
 
 
@@ -308,6 +327,34 @@ def _can_be_nested(asked: list[Layer], *sides: Side) -> bool:
 def _places(chosen: Sequence[bool], layers: Sequence[Layer]) -> tuple[int, ...]:
     """The layers that are chosen, by their places; the first one where none is."""
     return tuple(place for place in range(len(layers)) if chosen[place]) or (0,)
+
+
+def _for_what_takes_no_shards(side: Side) -> Side:
+    """The side with as many ranks, each of which has the whole; FSDP's first version cuts it without a word."""
+    parallelism = side.parallelism
+    return side if parallelism.flat else replace(side, parallelism=Parallelism(parallelism.world_size))
+
+
+_INSTEAD: dict[Kind, Kind] = {"Muon": "AdamW", "Rprop": "SGD", "Adafactor": "Adam", "LBFGS": "SGD"}
+"""What takes steps where those cannot."""
+
+
+def _steppable(
+    optimizer: Optimizer,
+    layers: tuple[Layer, ...],
+    width: int,
+    sides: tuple[Side, Side],
+    *,
+    apart: bool,
+    flatten: bool,
+) -> Optimizer:
+    """The optimizer, or another one where it takes no step, or where there is none of its kind with those options."""
+    leaves = list(leaf_layers(layers))
+    steps = all(can_step(optimizer, leaves, width, side.parallelism) for side in sides)
+    alone = optimizer.kind == "Muon" and not apart
+    lists = optimizer.kind == "LBFGS" and (flatten or sides[1].steps > 0)
+    kind = optimizer.kind if steps and not alone and not lists else _INSTEAD[optimizer.kind]
+    return replace(optimizer, kind=kind, apart=apart)
 
 
 def _widened(layer: Layer, sides: tuple[Parallelism, ...]) -> Layer:

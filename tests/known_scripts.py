@@ -174,6 +174,7 @@ SAYS = {
     "flat-and-full": ["in _unflatten_state_dict", "KeyError: 'param_groups"],
     "full-without-state": ["AssertionError: Expected device to be set"],
     "betas-become-list": ["optim.param_groups.0.betas: saved (0.5, 0.75), loaded [0.5, 0.75]"],
+    "no-step-without-closure": ["in _init_optim_state", "TypeError: 'NoneType' object is not callable"],
     "state-in-another-dtype": [
         "optim.state.0.weight.mu_product: saved tensor(",
         ", torch.float32), loaded tensor(",
@@ -337,6 +338,12 @@ REPAIRS = {
         "_load_optim_state_dict",
         "for pg in optim_state_dict[_PG]:",
         'for pg in optim_state_dict[_PG]:\n                pg["betas"] = tuple(pg["betas"])',
+    ),
+    "no-step-without-closure": Plant(
+        _STATE_DICT,
+        "_init_optim_state",
+        "optim.step(closure=None)",
+        "optim.step(closure=lambda: torch.zeros(()))",
     ),
     "state-in-another-dtype": Plant(
         "torch.optim.optimizer:Optimizer",

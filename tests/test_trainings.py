@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter as Count
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, Phase, find, given, seed, settings
@@ -51,6 +51,7 @@ from worlds.training import (
     TrainingOutcome,
     run_training,
 )
+from worlds.training.optimizer import Kind, can_step
 
 EVERYTHING = Training(
     (Mlp(3, bias=True), Norm("frozen"), Block((Embedding(5, tied=True), Scale())), Counter(extra=True)),
@@ -67,6 +68,9 @@ PARALLELISMS = (
     Parallelism(2, tensor=2),
 )
 FLAT = Parallelism(data=2, flat=True)
+MUON = Optimizer("Muon", groups="matrices last", apart=True)
+WAYS = ("up", "down")
+"""The two matrices of an :class:`Mlp`."""
 
 
 def breaches(training: Training, outcome: TrainingOutcome) -> list[tuple[type[Violation], str]]:
@@ -147,11 +151,73 @@ def test_corners_are_drawn() -> None:
             },
             "one group of parameters",
         ),
+        ({"optimizer": Optimizer("Rprop"), "loaded": Side(Parallelism(data=1))}, "Rprop takes no step"),
+        ({"optimizer": Optimizer("Adafactor"), "saved": Side(FLAT)}, "Adafactor takes no step"),
+        ({"optimizer": Optimizer("LBFGS"), "saved": Side(Parallelism(tensor=2))}, "LBFGS takes no step"),
+        ({"layers": (Norm(), Mlp(3)), "optimizer": MUON, "saved": Side(Parallelism(data=2))}, "Muon takes no step"),
+        ({"optimizer": Optimizer("LBFGS"), "flatten": True}, "LBFGS keeps lists"),
+        ({"optimizer": Optimizer("LBFGS"), "loaded": Side(steps=1)}, "longer lists with each step"),
     ],
 )
 def test_what_no_training_can_be_is_refused(fields: dict[str, Any], why: str) -> None:
     with pytest.raises(InvalidScenario, match=why):
         Training(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"kind": "Muon"}, "needs another optimizer beside it"),
+        ({"kind": "Rprop", "decay": True}, "Rprop has no weight decay"),
+        ({"kind": "LBFGS", "decay": True}, "LBFGS has no weight decay"),
+        ({"kind": "LBFGS", "groups": "matrices first"}, "one group"),
+        ({"kind": "SGD", "apart": True}, "two groups"),
+    ],
+)
+def test_what_no_optimizer_can_be_is_refused(fields: dict[str, Any], why: str) -> None:
+    with pytest.raises(InvalidScenario, match=why):
+        Optimizer(**fields)
+
+
+@pytest.mark.parametrize("parallelism", [*PARALLELISMS, FLAT], ids=repr)
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_every_optimizer_of_torch_comes_back(kind: Kind, parallelism: Parallelism, world: SimulatedWorld) -> None:
+    """Each that torch lets take a step so, into ranks that have all of the same; whichever it is has state."""
+    layers, width = (Norm(), Mlp(4, bias=True)), 4
+    asked = MUON if kind == "Muon" else Optimizer(kind, variant=kind == "SGD")
+    if not can_step(asked, layers, width, parallelism) or (asked.apart and parallelism.flat):
+        with pytest.raises(InvalidScenario):
+            Training(layers, width, asked, Side(parallelism, 1))
+        return
+    training = Training(layers, width, asked, Side(parallelism, 2), Side(Parallelism(2)))
+    outcome = run_training(world, training)
+    known = {find_training_issue(breach) for breach in judge_training(training, outcome)}
+    assert known <= {TRAINING_ISSUES["no-step-without-closure"]}
+    assert (kind == "LBFGS") == bool(known)
+    (rank, *_) = outcome.saved
+    assert isinstance(rank, Saved)
+    assert any(name.startswith("optim.state.") for name, _ in rank.after.tensors)
+
+
+def test_muon_has_matrices_and_another_optimizer_the_rest(world: SimulatedWorld) -> None:
+    training = Training((Norm(), Mlp(2)), 2, MUON, Side(Parallelism(data=2), 1), Side(Parallelism(tensor=2)))
+    outcome = run_training(world, training)
+    assert breaches(training, outcome) == []
+    loaded = outcome.loaded[0]
+    assert isinstance(loaded, Loaded)
+    states = [name.removeprefix("optim.state.") for name, _ in loaded.after.tensors if name.startswith("optim.state.")]
+    kept = {"exp_avg", "exp_avg_sq", "step"}
+    assert {name for name in states if name.startswith("0.weight.")} == {f"0.weight.{state}" for state in kept}
+    assert {name for name in states if name.startswith("1.")} == {f"1.{way}.weight.momentum_buffer" for way in WAYS}
+
+
+def test_lists_that_lbfgs_keeps_are_held_element_by_element(world: SimulatedWorld) -> None:
+    """Two iterations in a step have made one direction; of the history that there could be, the rest is ``None``."""
+    training = Training((Mlp(2),), 2, Optimizer("LBFGS"))
+    (saved,) = run_training(world, training).saved
+    assert isinstance(saved, Saved)
+    assert "optim.state.0.up.weight.old_dirs.0" in dict(saved.after.tensors)
+    assert dict(saved.after.values)["optim.state.0.up.weight.al.2"] == "None"
 
 
 @pytest.mark.parametrize("parallelism", PARALLELISMS, ids=repr)

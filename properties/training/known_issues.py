@@ -62,7 +62,14 @@ _ISSUES: tuple[TrainingIssue, ...] = (
         title="with full_state_dict, tuples in the hyperparameters come back as lists",
         loses="whoever compares or hashes Adam's betas after a resume finds them changed",
         training=Training(optimizer=Optimizer("Adam"), loaded=Side(full=True)),
-        matches=symptoms.betas_as_list,
+        matches=symptoms.tuple_as_list,
+    ),
+    TrainingIssue(
+        id="no-step-without-closure",
+        title="get_optimizer_state_dict() of a new LBFGS raises TypeError: it is to take a step, and gets no closure",
+        loses="a checkpoint of a training with LBFGS, reported as saved, cannot be loaded into a new one",
+        training=Training(optimizer=Optimizer("LBFGS")),
+        matches=symptoms.closure_not_given,
     ),
     TrainingIssue(
         id="state-never-made",

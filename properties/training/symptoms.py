@@ -36,7 +36,7 @@ from .facts import (
 from .whole import is_elsewhere, places, put_together
 
 __all__ = [
-    "betas_as_list",
+    "closure_not_given",
     "cut_otherwise",
     "empty_group_lost",
     "empty_part_refused",
@@ -56,6 +56,7 @@ __all__ = [
     "strictly_refused",
     "strided_shards_uneven",
     "took_a_step",
+    "tuple_as_list",
 ]
 
 
@@ -150,9 +151,18 @@ def full_without_state(breach: TrainingBreach) -> bool:
     )
 
 
-def betas_as_list(breach: TrainingBreach) -> bool:
-    betas = breach.kind is WrongObject and breach.name.endswith(".betas") and breach.training.loaded.full
-    return betas and breach.seen == f"[{breach.expected.strip('()')}]"
+def tuple_as_list(breach: TrainingBreach) -> bool:
+    """Whether a hyperparameter is a list of what was in a tuple, as betas are."""
+    of_group = breach.kind is WrongObject and breach.name.startswith(GROUPS) and breach.training.loaded.full
+    is_tuple = breach.expected.startswith("(") and breach.expected.endswith(")")
+    return of_group and is_tuple and breach.seen == f"[{breach.expected[1:-1]}]"
+
+
+def closure_not_given(breach: TrainingBreach) -> bool:
+    """Whether an optimizer that calls what it is given was to take a step with nothing."""
+    asked = breach.training.optimizer
+    none = raised(breach, "get", "TypeError", "'NoneType' object is not callable")
+    return asked is not None and asked.kind == "LBFGS" and none
 
 
 def state_never_made(breach: TrainingBreach) -> bool:

@@ -11,98 +11,23 @@ from .layers import (
     Again,
     Block,
     Counter,
-    Embedding,
     Layer,
-    Mlp,
     Norm,
-    Renamed,
-    Scale,
     can_be_cut,
     check_again,
     has_two_groups,
     leaf_layers,
     stage_places,
 )
+from .optimizer import Optimizer, can_step
+from .parallelism import Parallelism, can_train
 
-__all__ = [
-    "Calls",
-    "Dtype",
-    "Kind",
-    "Modifiers",
-    "Optimizer",
-    "Parallelism",
-    "Side",
-    "Training",
-    "WrappedLayers",
-    "WrappedWhole",
-    "can_train",
-]
+__all__ = ["Calls", "Dtype", "Modifiers", "Side", "Training", "WrappedLayers", "WrappedWhole"]
 
 Modifiers = Literal["_fqn_modifiers", "names_in_state_dict"]
 """The method of a module that tells how its state dict's names are other than where it has its parameters."""
 
 Dtype = Literal["float32", "bfloat16"]
-Kind = Literal["SGD", "Adam", "AdamW", "Adagrad", "NAdam", "RMSprop", "Adadelta", "Adamax", "ASGD", "RAdam"]
-
-
-@dataclass(frozen=True, repr=False)
-class Optimizer(Concise):
-    """An optimizer of ``torch.optim``; its hyperparameters at load are others than those at save.
-
-    ``variant`` is what its kind offers: momentum (SGD, RMSprop), amsgrad (Adam, AdamW), decoupled weight decay
-    (NAdam, RAdam). ``groups`` says how the parameters are grouped: all in one, or those of two dims apart from the
-    others, which often are to have no weight decay; a group may be empty then. ``tensor_lr`` makes the learning rates
-    tensors, and ``scheduled`` leaves in each group the ``initial_lr`` of a scheduler. With ``apart``, each group has
-    an optimizer of its own.
-    """
-
-    kind: Kind = "SGD"
-    variant: bool = False
-    decay: bool = False
-    groups: Literal["one", "matrices first", "matrices last"] = "one"
-    tensor_lr: bool = False
-    scheduled: bool = False
-    apart: bool = False
-
-    def __post_init__(self) -> None:
-        require(self.groups != "one" or not self.apart, "two optimizers need two groups of parameters")
-
-
-@dataclass(frozen=True, repr=False)
-class Parallelism(Concise):
-    """How the ranks share a training: a mesh of ``stages`` × ``replicas`` × ``data`` × ``tensor`` ranks.
-
-    ``data`` is the number of ranks that ``fully_shard`` cuts the parameters for, and ``tensor`` that of tensor
-    parallelism; 0 stands for neither. With ``replicas``, ``fully_shard`` is to replicate too (HSDP), or else the
-    ranks have equal copies. With ``wrapped``, each layer is fully sharded by itself, and not the whole alone.
-    With ``flat``, ``FullyShardedDataParallel``, the first version of FSDP, is in the place of ``fully_shard``: it makes
-    one flat parameter of all those of a module, and cuts that. The optimizer has views of it (``use_orig_params``).
-    With ``stages``, of a pipeline, the ranks of each have some of the layers and no others, by the names that they have
-    in the whole. Each takes its steps by itself, with the batch in the place of what the stage before would hand on.
-    """
-
-    _positional = 0
-
-    replicas: int = 1
-    data: int = 0
-    tensor: int = 0
-    wrapped: bool = False
-    flat: bool = False
-    stages: int = 1
-
-    def __post_init__(self) -> None:
-        positive = min(self.stages, self.replicas) > 0
-        require(positive and min(self.data, self.tensor) >= 0, f"no mesh has such dims: {self}")
-        require(self.data > 0 or not self.wrapped, "layers are wrapped that fully_shard does not see")
-        alone = self.data > 1 and not self.tensor and self.replicas == self.stages == 1
-        require(alone or not self.flat, "FSDP's first version shards for two ranks at least, and is here by itself")
-
-    @property
-    def world_size(self) -> int:
-        """The number of ranks."""
-        return self.stages * self.replicas * max(1, self.data) * max(1, self.tensor)
-
-
 WrappedWhole = Literal["bare", "DDP", "compiled", "compiled DDP", "DDP compiled"]
 """What the module is wrapped in, the outermost first: DistributedDataParallel, or what torch.compile makes of it."""
 
@@ -179,6 +104,7 @@ class Side(Concise):
             require(not self.submodules, "the submodules of a stage are those that it has")
 
 
+_SGD = Optimizer()
 _SAVED = Side(steps=1)
 _LOADED = Side()
 
@@ -200,7 +126,7 @@ class Training(Concise):
 
     layers: tuple[Layer, ...] = (Norm(),)
     width: int = 1
-    optimizer: Optimizer | None = Optimizer()
+    optimizer: Optimizer | None = _SGD
     saved: Side = _SAVED
     loaded: Side = _LOADED
     flatten: bool = False
@@ -229,6 +155,9 @@ class Training(Concise):
         for side in (self.saved, self.loaded):
             for layer in leaves:
                 require(can_train(layer, side.parallelism), f"torch cannot train {layer} with {side.parallelism}")
+            asked, parallelism = self.optimizer, side.parallelism
+            steps = asked is None or can_step(asked, leaves, self.width, parallelism)
+            require(steps, f"torch's {asked and asked.kind} takes no step with {parallelism}")
         left_out = self.ignore_frozen and "frozen" in uses
         require(not left_out or not self.loaded.strict, "keys that are left out at save are missing at a strict load")
         check_again(self.layers)
@@ -237,8 +166,14 @@ class Training(Concise):
         require(not apart or has_two_groups(self.layers, own=self.own), "an optimizer without parameters has no group")
         flat = self.saved.parallelism.flat or self.loaded.parallelism.flat
         require(not (apart and flat), "FSDP's first version takes the optimizer that has all of a flat parameter")
+        self._check_closure()
         self._check_submodules()
         self._check_stages()
+
+    def _check_closure(self) -> None:
+        if self.optimizer is not None and self.optimizer.kind == "LBFGS":
+            require(not self.flatten, "what is flattened is of tensors and numbers, and LBFGS keeps lists")
+            require(self.loaded.steps == 0, "LBFGS keeps longer lists with each step, and none fits another")
 
     def places_of(self, side: Side, rank: int) -> range:
         """The places of the layers that a rank has, which are those of its stage."""
@@ -299,21 +234,3 @@ class Training(Concise):
         require(first or not self.nested, "there is no block of which the first layer could be asked for")
         one = len(loaded) == 1 and saved == loaded
         require(self.keep_prefixes or one, "without their prefixes, the names of two submodules may be the same")
-
-
-def can_train(layer: Layer, parallelism: Parallelism) -> bool:
-    """Whether torch itself can take a step with the layer, by FSDP and ``DTensor`` as they are in 2.13.
-
-    FSDP's first version takes no 0-d parameter, and no module whose hooks name its parameters otherwise.
-    ``fully_shard`` takes no parameter of which tensor parallelism leaves a rank nothing, an embedding has no forward
-    pass there, and ``DTensor`` cannot make the gradient of a sharded bias of one element.
-    """
-    if parallelism.flat and isinstance(layer, Scale | Renamed):
-        return False
-    if not parallelism.tensor or not isinstance(layer, Mlp | Embedding):
-        return True
-    rows = layer.rows if isinstance(layer, Embedding) else layer.hidden
-    if isinstance(layer, Mlp) and layer.bias and rows == 1:
-        return False
-    everywhere = -(-rows // parallelism.tensor) * (parallelism.tensor - 1) < rows
-    return everywhere or (isinstance(layer, Mlp) and not parallelism.data)

@@ -80,7 +80,10 @@ def _named(live: LiveTraining) -> Iterator[tuple[str, Any]]:
         if not state:
             yield f"optim.state.{name}", {}
         for key, value in state.items():
-            yield f"optim.state.{name}.{key}", value
+            if isinstance(value, list) and value:  # as of LBFGS
+                yield from ((f"optim.state.{name}.{key}.{place}", element) for place, element in enumerate(value))
+            else:
+                yield f"optim.state.{name}.{key}", value
     for index, group in enumerate(group for optimizer in live.optimizers for group in optimizer.param_groups):
         for key, value in group.items():
             value = [names[parameter] for parameter in value] if key == "params" else value

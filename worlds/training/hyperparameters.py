@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .case import Kind, Optimizer
+from .optimizer import Kind, Optimizer
 
 __all__ = ["learning_rate", "own_options", "variant_options", "weight_decay"]
 
@@ -22,6 +22,11 @@ _OWN: dict[Kind, tuple[_Options, _Options]] = {
     "Adamax": ({"betas": (0.5, 0.75)}, {"betas": (0.25, 0.5)}),
     "ASGD": ({"lambd": 0.5}, {"lambd": 0.25}),
     "RAdam": ({"betas": (0.5, 0.75)}, {"betas": (0.25, 0.5)}),
+    "Rprop": ({"etas": (0.5, 1.5)}, {"etas": (0.25, 1.25)}),
+    "Adafactor": ({"beta2_decay": -0.5}, {"beta2_decay": -0.25}),
+    # Two iterations with three evaluations, which is how many there may be: then there is something in its lists.
+    "LBFGS": ({"max_iter": 3, "history_size": 3}, {"max_iter": 3, "history_size": 2}),
+    "Muon": ({"momentum": 0.5}, {"momentum": 0.25}),
 }
 _VARIANTS: dict[Kind, tuple[_Options, _Options]] = {
     "SGD": ({"momentum": 0.5}, {"momentum": 0.25}),

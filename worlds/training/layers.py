@@ -24,6 +24,7 @@ __all__ = [
     "check_again",
     "has_two_groups",
     "leaf_layers",
+    "rows_of",
     "stage_places",
 ]
 
@@ -151,6 +152,11 @@ def leaf_layers(layers: tuple[Layer, ...]) -> Iterator[Mlp | Norm | Renamed | Sc
             yield from leaf_layers(layer.layers)
         elif not isinstance(layer, Again):
             yield layer
+
+
+def rows_of(layer: Mlp | Embedding) -> int:
+    """How many rows its matrices have, or columns, along which they are not of the width of the module."""
+    return layer.rows if isinstance(layer, Embedding) else layer.hidden
 
 
 def has_two_groups(layers: tuple[Layer, ...], *, own: bool) -> bool:

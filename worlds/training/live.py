@@ -13,10 +13,12 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, Replicate
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
-from .case import Parallelism, Side, Training
+from .case import Side, Training
 from .flat import flatten, reshard_flat
 from .hyperparameters import learning_rate, own_options, variant_options, weight_decay
 from .model import BATCH, EmbeddingModule, Layers, MlpModule, ScaleModule, make_model
+from .optimizer import Optimizer
+from .parallelism import Parallelism
 from .wrapping import unwrapped_name, wrapped
 
 __all__ = ["LiveTraining"]
@@ -74,8 +76,14 @@ class LiveTraining:
 
     def step(self) -> None:
         """A step of the training, without what DCP finds the module wrapped in."""
-        self._backward()
-        self._step()
+        asked = self.training.optimizer
+        if asked is not None and asked.kind == "LBFGS":
+            self.optimizers[0].step(self._backward)  # which is called several times in a step
+        else:
+            self._backward()
+            for optimizer in self.optimizers:
+                optimizer.step()
+        self._forget_gradients()
 
     def evaluate(self) -> None:
         """A forward pass, as between two epochs: without gradients, and with no step after it."""
@@ -96,17 +104,19 @@ class LiveTraining:
                 module.reshard()
         reshard_flat(self.model)
 
-    def _backward(self) -> None:
-        self._stepped(self._batch()).square().sum().backward()
+    def _backward(self) -> Any:
+        """The loss, of which all gradients are there then, and no others."""
+        self._forget_gradients()
+        loss = self._stepped(self._batch()).square().sum()
+        loss.backward()
         for parameter in self.parameters.values():
             gradient = parameter.grad
             if isinstance(parameter, DTensor) and isinstance(gradient, DTensor):
                 # DTensor hands some back replicated, as that of a bias of one element, and optimizers do not take them.
                 parameter.grad = gradient.redistribute(placements=parameter.placements)
+        return loss.detach()
 
-    def _step(self) -> None:
-        for optimizer in self.optimizers:
-            optimizer.step()
+    def _forget_gradients(self) -> None:
         for parameter in self.parameters.values():
             parameter.grad = None
 
@@ -174,22 +184,30 @@ def _make_optimizers(
     asked = training.optimizer
     if asked is None:
         return ()
-    options = {
-        **own_options(asked, loads=loads),
-        **variant_options(asked, loads=loads),
-        **weight_decay(asked, loads=loads),
-    }
     groups: list[dict[str, Any]] = [{"params": list(parameters.values())}]
+    kinds = [asked]
     if asked.groups != "one":
         matrices = [parameter for name, parameter in parameters.items() if name in names]
         others = [parameter for name, parameter in parameters.items() if name not in names]
-        groups = [{"params": matrices}, {"params": others}]
+        groups, kinds = [{"params": matrices}, {"params": others}], [asked, asked.of_others]
         if asked.groups == "matrices last":
             groups.reverse()
+            kinds.reverse()
     for number, group in enumerate(groups):
         rate = learning_rate(number, loads=loads)
         group["lr"] = torch.tensor(rate) if asked.tensor_lr else rate
         if asked.scheduled:
             group["initial_lr"] = 2 * rate
-    made = getattr(torch.optim, asked.kind)
-    return tuple(made([group], **options) for group in groups) if asked.apart else (made(groups, **options),)
+    if not asked.apart:
+        return (_make_optimizer(asked, groups, loads=loads),)
+    return tuple(_make_optimizer(kind, [group], loads=loads) for kind, group in zip(kinds, groups, strict=True))
+
+
+def _make_optimizer(asked: Optimizer, groups: list[dict[str, Any]], *, loads: bool) -> torch.optim.Optimizer:
+    options = {
+        **own_options(asked, loads=loads),
+        **variant_options(asked, loads=loads),
+        **weight_decay(asked, loads=loads),
+    }
+    made: torch.optim.Optimizer = getattr(torch.optim, asked.kind)(groups, **options)
+    return made

@@ -7,8 +7,9 @@ from typing import Literal, get_args
 
 from ..concise import Concise
 from ..invalid import require
-from .case import Optimizer, Side, Training
+from .case import Side, Training
 from .layers import Again, Block, Counter, Layer, Mlp, Norm, Renamed, leaf_layers
+from .optimizer import Optimizer
 
 __all__ = [
     "AT_ONCE",

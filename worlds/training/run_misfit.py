@@ -23,11 +23,12 @@ from ..abandoned import Abandoned
 from ..example import ExampleWorld
 from ..outcome import Raised
 from ..program import GroupOf, raised
-from .case import Optimizer, Training
+from .case import Training
 from .held import hold, poison_training
 from .live import LiveTraining
 from .misfit import OF_OPTIONS, Kind, Misfit
 from .misfit_outcome import Ended, GoesOn, MisfitOutcome, Took
+from .optimizer import Optimizer
 from .outcome import Failed, Held
 from .spoil import copied, spoil_model, spoil_optimizer
 

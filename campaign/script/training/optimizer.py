@@ -25,11 +25,10 @@ def optimizer_lines(plan: TrainingPlan, name: SideName) -> list[str]:
     asked, loads = plan.training.optimizer, name == "load"
     if asked is None:
         return []
-    options = own_options(asked, loads=loads) if plan.compared == "groups" else {}
-    options |= variant_options(asked, loads=loads) | weight_decay(asked, loads=loads)
     lines, groups = _groups(plan, asked)
     if asked.apart:
-        return [*lines, render(_apart(plan, asked, groups, options, loads=loads))]
+        return [*lines, render(_apart(plan, asked, groups, loads=loads))]
+    options = _options(plan, asked, loads=loads)
     if groups == ["model.parameters()"] and not asked.scheduled:
         parameters: Code = groups[0]
         options = dict(_rates(plan, asked, 0, loads=loads)) | options
@@ -39,15 +38,22 @@ def optimizer_lines(plan: TrainingPlan, name: SideName) -> list[str]:
     return [*lines, render(Items(f"optimizer = torch.optim.{asked.kind}(", arguments))]
 
 
-def _apart(plan: TrainingPlan, asked: Optimizer, groups: list[str], options: dict[str, object], *, loads: bool) -> Code:
+def _options(plan: TrainingPlan, asked: Optimizer, *, loads: bool) -> dict[str, object]:
+    options = own_options(asked, loads=loads) if plan.compared == "groups" else {}
+    return options | variant_options(asked, loads=loads) | weight_decay(asked, loads=loads)
+
+
+def _apart(plan: TrainingPlan, asked: Optimizer, groups: list[str], *, loads: bool) -> Code:
     """A list of an optimizer for each group."""
     made: list[Code] = []
-    for number, group in enumerate(groups):
+    kinds = (asked, asked.of_others) if asked.groups == "matrices first" else (asked.of_others, asked)
+    for number, (group, kind) in enumerate(zip(groups, kinds, strict=True)):
         rates = dict(_rates(plan, asked, number, loads=loads))
         initial = [f'"initial_lr": {rates.pop("initial_lr")}'] if asked.scheduled else []
         parameters: Code = Items("[", (Items("{", (f'"params": {group}', *initial)),)) if initial else group
-        arguments = (parameters, *(f"{key}={value}" for key, value in {**rates, **options}.items()))
-        made.append(Items(f"torch.optim.{asked.kind}(", arguments))
+        options = {**rates, **_options(plan, kind, loads=loads)}
+        arguments = (parameters, *(f"{key}={value}" for key, value in options.items()))
+        made.append(Items(f"torch.optim.{kind.kind}(", arguments))
     return Items("optimizers = [", tuple(made))
 
 
@@ -104,9 +110,12 @@ def step_lines(plan: TrainingPlan, side: Side) -> list[str]:
     """The steps of a side, and the backward pass that no step has followed yet, if there is one."""
     step = [f"step({plan.given})"] if _has_helper(plan) else _step(plan)
     left = [_backward(plan)] if side.backward else []
+    if not side.steps:
+        return left
+    closure = _closure(plan) if _takes_closure(plan) else []
     if side.steps > 1:
-        return [f"for _ in range({side.steps}):", *indented(step), *left]
-    return [*step, *left] if side.steps else left
+        return [*closure, f"for _ in range({side.steps}):", *indented(step), *left]
+    return [*closure, *step, *left]
 
 
 def _has_helper(plan: TrainingPlan) -> bool:
@@ -117,14 +126,40 @@ def _step(plan: TrainingPlan) -> list[str]:
     optimizer = plan.training.optimizer
     if optimizer is None:
         return [_backward(plan), "model.zero_grad()"]
+    if _takes_closure(plan):
+        return ["optimizer.step(closure)", "optimizer.zero_grad()"]
     if optimizer.apart:
         steps = ["for optimizer in optimizers:", "    optimizer.step()", "    optimizer.zero_grad()"]
         return [_backward(plan), *steps]
     return [_backward(plan), "optimizer.step()", "optimizer.zero_grad()"]
 
 
+def _takes_closure(plan: TrainingPlan) -> bool:
+    """Which there is at save alone: no other side takes steps then."""
+    return plan.training.optimizer is not None and plan.training.optimizer.kind == "LBFGS"
+
+
+def _closure(plan: TrainingPlan) -> list[str]:
+    return [
+        "",
+        "",
+        "def closure():",
+        '    """What the optimizer calls, several times in a step."""',
+        "    optimizer.zero_grad()",
+        f"    loss = {_loss(plan)}",
+        "    loss.backward()",
+        "    return loss",
+        "",
+        "",
+    ]
+
+
+def _loss(plan: TrainingPlan) -> str:
+    return f"model({batch(plan.training)}).square().sum()"
+
+
 def _backward(plan: TrainingPlan) -> str:
-    return f"model({batch(plan.training)}).square().sum().backward()"
+    return f"{_loss(plan)}.backward()"
 
 
 def evaluation_lines(plan: TrainingPlan, side: Side) -> list[str]:
