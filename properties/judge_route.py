@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from worlds.concise import pretty
 from worlds.outcome import Outcome, Raised
@@ -18,7 +19,7 @@ from .reach import REFUSAL, collisions, shards_on_meta
 from .verdict import Breach, Verdict, rank_text
 from .violations import LostFailure, NotRefused, UnexpectedFailure, Violation, WrongRanks
 
-__all__ = ["RouteBreach", "judge_route", "no_tensors", "refuses", "to_refuse"]
+__all__ = ["RouteBreach", "judge_route", "no_tensors", "refuses", "to_refuse", "to_refuse_of_the_file"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,12 @@ def _to_refuse(scenario: Scenario, rank: int) -> frozenset[str]:
     return no_tensors(unit.fqn for unit in units if unit.tensor is None and unit.is_on("load", rank))
 
 
+def to_refuse_of_the_file(route: Route) -> dict[int, frozenset[str]]:
+    """As :func:`to_refuse`, of the rank that reads the file, where names collide once what is in there is flattened."""
+    said = frozenset(f"duplicated flatten key {name}\n" for name in collisions(route.scenario, "save", 0))
+    return {route.scenario.load.coordinator: said} if said else {}
+
+
 def no_tensors(names: Iterable[str]) -> frozenset[str]:
     """What a rank may say as it refuses what has those names, for :func:`refuses`."""
     return frozenset(f"Non-tensor value identified at {name}. " for name in names)
@@ -79,9 +86,16 @@ def refuses(message: str, said: Iterable[str]) -> bool:
 
 
 def _expected(route: Route) -> Expectation:
-    refusing: dict[int, tuple[int, ...]] = dict.fromkeys(to_refuse(route), (REFUSAL,))
-    stages = (Stage("plan", "rank", refusing, {}),) if refusing else ()
+    stages = tuple(Stage(phase, "rank", dict.fromkeys(ranks, (REFUSAL,)), {}) for phase, ranks in _refusing(route))
     return Expectation(OperationExpectation(()), OperationExpectation(stages))
+
+
+def _refusing(route: Route) -> Iterator[tuple[Literal["plan", "read"], dict[int, frozenset[str]]]]:
+    """The phases in which ranks are to refuse something, with what they may say; the first of them ends the load."""
+    if refusing := to_refuse(route):
+        yield "plan", refusing
+    if refusing := to_refuse_of_the_file(route):
+        yield "read", refusing
 
 
 def _breaches(route: Route, outcome: Outcome) -> Iterator[Breach]:
@@ -90,10 +104,10 @@ def _breaches(route: Route, outcome: Outcome) -> Iterator[Breach]:
         yield Breach(UnexpectedFailure, f"save: torch.save {rank_text(outcome.save.ranks[0])}", "save")
         return
     yield from judge_ended("load", outcome.load)  # first, since what others raise then comes of it
-    refusing = to_refuse(route)
+    phase, refusing = next(_refusing(route), ("plan", {}))
     for rank, seen in enumerate(outcome.load.ranks):
         if refusing:
-            yield from _refusal(rank, seen, refusing)
+            yield from _refusal(rank, seen, refusing, phase)
         elif isinstance(seen, Raised):
             yield Breach(UnexpectedFailure, f"load: rank {rank} {rank_text(seen)}", "load")
     yield from judge_untouched(route.scenario, outcome.load)
@@ -101,12 +115,12 @@ def _breaches(route: Route, outcome: Outcome) -> Iterator[Breach]:
         yield from judge_state(route.scenario, "load", outcome.load)
 
 
-def _refusal(rank: int, seen: object, refusing: dict[int, frozenset[str]]) -> Iterator[Breach]:
+def _refusal(rank: int, seen: object, refusing: dict[int, frozenset[str]], phase: str) -> Iterator[Breach]:
     if not isinstance(seen, Raised):
-        yield Breach(NotRefused, f"load: rank {rank} returned, and what is no tensor was to be loaded", "load")
+        yield Breach(NotRefused, f"load: rank {rank} returned, and what it was to load was to be refused", "load")
         return
     named = {who: error.message for who, error in seen.failures or ()}
-    if seen.phase != "plan" or set(named) - set(refusing):
+    if seen.phase != phase or set(named) - set(refusing):
         yield Breach(WrongRanks, f"load: rank {rank} {rank_text(seen)}", "load")
     elif set(named) != set(refusing) or not all(refuses(named[who], refusing[who]) for who in named):
         yield Breach(LostFailure, f"load: rank {rank} {rank_text(seen)}", "load")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Literal
 
 from strategies.case_features import case_features
-from worlds.entries import Entry, TensorEntry
+from worlds.entries import Entry, Nested, TensorEntry
 from worlds.example import ExampleWorld
 from worlds.layouts import ChunkSharding, EnumerableSharding, Layout, Memory, Plain, Tile
 from worlds.operations import Operation
@@ -18,7 +18,7 @@ from worlds.run_route import run_route
 from worlds.scenario import Scenario
 
 from .check import KNOWN_HITS
-from .judge_route import RouteBreach, judge_route, no_tensors, refuses, to_refuse
+from .judge_route import RouteBreach, judge_route, no_tensors, refuses, to_refuse, to_refuse_of_the_file
 from .judged import count_judged
 from .known_issues import KNOWN_ISSUES, find_known_issue
 from .known_issues.asking import lists_of_objects_left, padding
@@ -142,7 +142,7 @@ def _is_sharded(breach: RouteBreach) -> bool:
 def _differs_between_ranks(breach: RouteBreach) -> bool:
     """Whether ranks hold different tensors, which DCP's documentation does not allow: they may hang, or mix them up."""
     some = any(isinstance(layout, Plain) and layout.ranks for layout in _layouts(breach))
-    return some and (_mixes_collectives(breach) or breach.breach.kind is WrongBits)
+    return some and (_mixes_collectives(breach) or bool(_wrong_bits_of(breach)))
 
 
 _SIZE = r"torch\.Size\((.*?)\)"
@@ -163,6 +163,11 @@ def _has_local_size(breach: RouteBreach, rank: int, message: str) -> bool:
         return False
     local, _ = layout.local_boxes(target.shape, rank)
     return layout.holder == "CheckpointableTensor" and [said[1], said[2]] == [str([*local]), str([*target.shape])]
+
+
+def _fails_alone(breach: RouteBreach) -> bool:
+    """Whether ranks wait where the one that reads the file has refused what is in it."""
+    return breach.breach.kind is Deadlock and bool(to_refuse_of_the_file(breach.route))
 
 
 def _is_conjugated(breach: RouteBreach) -> bool:
@@ -205,6 +210,7 @@ def _route(entry: Entry | None = None, load: Operation = _TWO) -> Route:
     return Route(from_torch_save(Scenario(entries=() if entry is None else (entry,), load=load)), "broadcast")
 
 
+_COLLIDING = (TensorEntry("a.b"), Nested("a", entries=(TensorEntry("b", loaded=None),)))
 _HALVES = ChunkSharding(0, (0, 1))
 _TILES = EnumerableSharding((Tile(0, (1,), (1,)), Tile(0, (0,), (1,))))
 _PADDED = EnumerableSharding((Tile(0, (0,), (1,)),), "CheckpointableTensor", padded=True)
@@ -274,6 +280,14 @@ _ISSUES = (
         loses="the rank that reads the file fails, and the others hang until the watchdog fires",
         route=_route(TensorEntry("a", dtype="complex64", saved=Plain(memory="conjugated"))),
         matches=_is_conjugated,
+    ),
+    RouteIssue(
+        id="broadcast-fails-alone",
+        title="BroadcastingTorchSaveReader: where names in the file collide once flattened, the rank that reads it "
+        "refuses them alone, and the others wait",
+        loses="rank 0 alone has the reason, and says it when the watchdog has fired for the others",
+        route=Route(from_torch_save(Scenario(entries=_COLLIDING, load=_TWO)), "broadcast"),
+        matches=_fails_alone,
     ),
     RouteIssue(
         id="broadcast-of-dtype",

@@ -91,6 +91,7 @@ SAYS = {
     "broadcast-first-part": ["a[0] in the shard at [1]: saved d7499bbb, loaded c2cd503c"],
     "broadcast-of-memory": ["[rank 1] a[0, 1]: saved d7499bbb, loaded ecc5e53a"],
     "broadcast-of-conjugate": ["[rank 1] still in load():"],
+    "broadcast-fails-alone": ["[rank 1] still in load():"],
     "broadcast-of-dtype": ["RuntimeError: Invalid scalar type"],
     "mxfp4-first-elements-alone": ["a_blocks[0, 0, 1]: saved 0000003b, loaded ffffffc4"],
     "mxfp4-by-name-alone": ["global metadata read failed: not enough values to unpack (expected at least 2, got 1)"],

@@ -131,6 +131,19 @@ def test_objects_that_a_rank_passes_over_are_those_of_the_old_layout(world: Simu
         assert find_known_issue(replace(verdict, scenario=with_tensor)) is None
 
 
+def test_object_under_an_int_key_is_loaded_beside_where_another_rank_passes_it_over(world: SimulatedWorld) -> None:
+    """On rank 0, without a shard, nothing is loaded; on rank 1 it is, under the key's text."""
+    elsewhere = TensorEntry("b", (1,), loaded=ChunkSharding(0, (1,)))
+    planner = PlannerOptions(allow_partial_load=True)
+    entries = (elsewhere, Nested("a", entries=(ObjectEntry(0),)))
+    scenario = Scenario(entries, load=Operation(2), planner=planner)
+    verdict = judge(scenario, world.run(scenario))
+    known = find_known_issue(verdict)
+    assert known is not None, verdict.violation()
+    assert known.id == "mistaken-for-2.3"
+    assert find_known_issue(replace(verdict, scenario=replace(scenario, planner=PlannerOptions()))) is None
+
+
 def test_dict_whose_tensors_are_in_a_tuple_is_one_of_objects(world: SimulatedWorld) -> None:
     """A tuple is one object, whatever is in it; in a list a tensor is one."""
     elsewhere = TensorEntry("e", (1,), loaded=ChunkSharding(0, (0,)))

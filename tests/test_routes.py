@@ -12,22 +12,25 @@ from properties.judge_route import judge_route
 from properties.ledger import torch_release
 from properties.route_entry import RouteIssue
 from properties.route_issues import ROUTE_ISSUES, find_route_issue
-from properties.violations import LostFailure, NotRefused, RankDied, UnexpectedFailure
+from properties.violations import LostFailure, NotLoaded, NotRefused, RankDied, UnexpectedFailure, Violation, WrongRanks
 from strategies import routes
 from worlds import (
     ChunkSharding,
     InvalidScenario,
+    MeshSharding,
     Nested,
     ObjectEntry,
     Operation,
+    Plain,
     PlannerOptions,
     ProcessWorld,
+    Replicate,
     Scenario,
     SimulatedWorld,
     TensorEntry,
 )
 from worlds.entries import Entry
-from worlds.outcome import Died, ErrorRecord, OperationOutcome, Outcome, Raised, Returned
+from worlds.outcome import Died, ErrorRecord, OperationOutcome, Outcome, Raised, RankOutcome, Returned
 from worlds.routes import Route, from_torch_save
 from worlds.run_route import run_route
 
@@ -119,6 +122,41 @@ def test_names_that_collide_are_refused_before_what_is_no_tensor(world: Simulate
     breach = judge_route(route, replace(outcome, load=replace(outcome.load, ranks=(raised, raised))))
     assert breach is not None
     assert breach.breach.kind is LostFailure
+
+
+def test_names_that_collide_in_the_file_are_refused_by_the_rank_that_reads_it(world: SimulatedWorld) -> None:
+    """Whatever is to be loaded; in no other words, and by no other rank."""
+    entries = (TensorEntry("a.b"), Nested("a", entries=(TensorEntry("b", loaded=None),)))
+    route = Route(from_torch_save(Scenario(entries)), "broadcast")
+    outcome = run_route(world, route)
+    assert judge_route(route, outcome) is None
+    assert outcome.load is not None
+    (seen,) = outcome.load.ranks
+    assert isinstance(seen, Raised)
+    said = ErrorRecord("ValueError", "duplicated flatten key a.c")
+    others: dict[type[Violation], RankOutcome] = {
+        LostFailure: replace(seen, failures=((0, said),)),
+        WrongRanks: replace(seen, failures=((0, said), (1, said))),
+        NotRefused: Returned(()),
+    }
+    for kind, other in others.items():
+        breach = judge_route(route, replace(outcome, load=replace(outcome.load, ranks=(other,))))
+        assert breach is not None
+        assert breach.breach.kind is kind
+        assert find_route_issue(breach) is None
+
+
+def test_bool_of_another_tensor_is_known_though_it_is_as_before(world: SimulatedWorld) -> None:
+    """A wrong bool is what the target was before; which rank has which tensor is what mixes them up."""
+    other = TensorEntry("b", dtype="int8", loaded=MeshSharding((1,), (Replicate(),)))
+    scenario = Scenario((TensorEntry("a", dtype="bool", loaded=Plain((1,))), other), load=Operation(2))
+    route = Route(from_torch_save(scenario), "broadcast")
+    breach = judge_route(route, run_route(world, route))
+    assert breach is not None
+    assert breach.breach.kind is NotLoaded
+    known = find_route_issue(breach)
+    assert known is not None
+    assert known.id == "broadcast-of-other-keys"
 
 
 def test_shards_on_the_meta_device_are_refused(world: SimulatedWorld) -> None:

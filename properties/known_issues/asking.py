@@ -16,7 +16,7 @@ from ..reach import refusals, saved_units
 from ..verdict import Breach, Verdict
 from ..violations import LostFailure, UnexpectedFailure, WrongException, WrongObject, WrongRanks
 from .entry import KnownIssue, blamed, operation_outcome
-from .loading import is_kept, is_loaded
+from .loading import is_kept, is_loaded, is_loaded_beside
 
 __all__ = ["ISSUES", "lists_of_objects_left", "padding"]
 
@@ -138,7 +138,11 @@ def _passes_over(verdict: Verdict, breach: Breach) -> bool:
         return False
     inside = {".".join(map(str, breach.path[:length])) for length in range(1, len(breach.path))}
     returned = [(rank, seen) for rank, seen in enumerate(outcome.ranks) if isinstance(seen, Returned)]
-    others = [(rank, seen) for rank, seen in returned if not is_loaded(scenario, rank, breach.path, seen)]
+    others = [
+        (rank, seen)
+        for rank, seen in returned
+        if not any(loaded(scenario, rank, breach.path, seen) for loaded in (is_loaded, is_loaded_beside))
+    ]
     return bool(others) and all(
         bool(inside & passed[rank]) and is_kept(scenario, rank, breach.path, seen) for rank, seen in others
     )

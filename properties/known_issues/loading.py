@@ -27,7 +27,7 @@ from ..violations import (
 )
 from .entry import KnownIssue, operation_outcome, raised_alone
 
-__all__ = ["ISSUES", "is_kept", "is_loaded"]
+__all__ = ["ISSUES", "is_kept", "is_loaded", "is_loaded_beside"]
 
 
 def _unit(scenario: Scenario, fqn: str) -> Unit:
@@ -164,6 +164,13 @@ def _erases(verdict: Verdict, breach: Breach) -> bool:
 def is_loaded(scenario: Scenario, rank: int, path: Path, seen: Returned) -> bool:
     """Whether the object that is there on the rank is the one that was saved."""
     return _objects(path, seen.state) == _objects(path, expected_state(scenario, "load", rank, loaded=True))
+
+
+def is_loaded_beside(scenario: Scenario, rank: int, path: Path, seen: Returned) -> bool:
+    """Whether the object that was saved is there under the text of its int keys, as ``int-keys`` says."""
+    wanted = _objects(path, expected_state(scenario, "load", rank, loaded=True))
+    others = {state.path for state in seen.state if _as_text(state.path) == _as_text(path)} - {path}
+    return any([replace(each, path=path) for each in _objects(other, seen.state)] == wanted for other in others)
 
 
 def _objects(path: Path, state: Iterable[object]) -> list[ObjectState]:
