@@ -23,7 +23,7 @@ from worlds import (
     TensorEntry,
 )
 from worlds.dtypes import DTYPES
-from worlds.layouts import ChunkSharding, MeshSharding, Plain, Replicate
+from worlds.layouts import ChunkSharding, EnumerableSharding, MeshSharding, Plain, Replicate, Tile
 
 ISSUES = pytest.mark.parametrize("issue", KNOWN_ISSUES.values(), ids=lambda issue: issue.id)
 
@@ -129,6 +129,39 @@ def test_objects_that_a_rank_passes_over_are_those_of_the_old_layout(world: Simu
         assert find_known_issue(replace(verdict, scenario=strict)) is None
         with_tensor = replace(each, entries=(elsewhere, Nested("o", "dict", (ObjectEntry("p", 1), TensorEntry("t")))))
         assert find_known_issue(replace(verdict, scenario=with_tensor)) is None
+
+
+def test_list_that_is_asked_for_as_a_whole_is_passed_over(world: SimulatedWorld) -> None:
+    """With ``allow_partial_load``, and with it what was to fail as an object in it is loaded."""
+    planner = PlannerOptions(allow_partial_load=True)
+    entries = (Nested("a", "list", (ObjectEntry(0), Nested(1))),)
+    scenario = Scenario(entries, planner=planner, faults=(Fault("load", 0, "planner.load_bytes"),))
+    verdict = judge(scenario, world.run(scenario))
+    known = find_known_issue(verdict)
+    assert known is not None, verdict.violation()
+    assert known.id == "empty-dict-beside-objects"
+    for other in (
+        replace(scenario, planner=PlannerOptions()),
+        replace(scenario, entries=(*entries, ObjectEntry("b"))),
+        replace(scenario, entries=(Nested("a", "list", (ObjectEntry(0),)),)),
+    ):
+        assert find_known_issue(replace(verdict, scenario=other)) is None
+
+
+def test_two_ranks_are_blamed_in_planning_of_which_one_was_to_fail_later(world: SimulatedWorld) -> None:
+    """Each of them alone is known, and neither is what was to fail."""
+    tiles = EnumerableSharding((Tile(0, (1,), (1,)), Tile(0, (0,), (1,))))
+    first = TensorEntry(0, (2,), saved=tiles, loaded=ChunkSharding(0, (1,)))
+    scenario = Scenario(
+        (Nested("a", "list", (first, TensorEntry(1))),),
+        load=Operation(2),
+        faults=(Fault("load", 0, "planner.resolve_tensor"),),
+        storage="safetensors",
+    )
+    verdict = judge(scenario, world.run(scenario))
+    known = find_known_issue(verdict)
+    assert known is not None, verdict.violation()
+    assert known.id == "empty-dict-in-list"
 
 
 def test_object_under_an_int_key_is_loaded_beside_where_another_rank_passes_it_over(world: SimulatedWorld) -> None:

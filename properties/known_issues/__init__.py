@@ -90,7 +90,8 @@ def _apart(verdict: Verdict) -> Iterator[Verdict]:
     expectation = verdict.expectation.save if breach.operation == "save" else verdict.expectation.load
     if not isinstance(seen, Raised) or expectation is None:
         return
-    due = {rank for stage in expectation.stages for rank in (*stage.certain, *stage.possible)}
+    here = [stage for stage in expectation.stages if stage.phase in (None, seen.phase)]
+    due = {rank for stage in here for rank in (*stage.certain, *stage.possible)}
     named = blamed(outcome, seen.phase or "")
     for rank in sorted(named.keys() - due):
         failures = tuple((who, error) for who, error in named.items() if who == rank or who in due)
