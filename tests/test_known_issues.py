@@ -10,7 +10,7 @@ from properties import judge
 from properties.known_issues import KNOWN_ISSUES, KnownIssue, find_known_issue
 from properties.ledger import torch_release
 from properties.verdict import Breach, Verdict
-from properties.violations import UnexpectedFailure, Violation
+from properties.violations import NotLoaded, UnexpectedFailure, Violation
 from worlds import (
     Fault,
     Nested,
@@ -129,6 +129,21 @@ def test_objects_that_a_rank_passes_over_are_those_of_the_old_layout(world: Simu
         assert find_known_issue(replace(verdict, scenario=strict)) is None
         with_tensor = replace(each, entries=(elsewhere, Nested("o", "dict", (ObjectEntry("p", 1), TensorEntry("t")))))
         assert find_known_issue(replace(verdict, scenario=with_tensor)) is None
+
+
+def test_bool_that_was_overwritten_before_it_was_written_is_as_before(world: SimulatedWorld) -> None:
+    """Of whatever was written over it torch makes 1, which is what the target of a False was filled with."""
+    entry = TensorEntry("a", (), "bool", saved=MeshSharding((1,), (Replicate(),)))
+    scenario = Scenario((entry,), Operation(api="async"))
+    verdict = judge(scenario, world.run(scenario))
+    assert verdict.breach is not None
+    assert verdict.breach.kind is NotLoaded
+    known = find_known_issue(verdict)
+    assert known is not None, verdict.violation()
+    assert known.id == "staging-scalar-dtensor"
+    for other in (replace(entry, dtype="int8"), replace(entry, saved=Plain())):
+        assert find_known_issue(replace(verdict, scenario=replace(scenario, entries=(other,)))) is None
+    assert find_known_issue(replace(verdict, scenario=replace(scenario, save=Operation()))) is None
 
 
 def test_list_that_is_asked_for_as_a_whole_is_passed_over(world: SimulatedWorld) -> None:

@@ -16,6 +16,7 @@ from ..verdict import Breach, Verdict
 from ..violations import (
     BadChunks,
     MetadataWrong,
+    NotLoaded,
     UnexpectedFailure,
     WrongBits,
     WrongException,
@@ -34,11 +35,14 @@ def _stages(scenario: Scenario, stagers: Sequence[Stager]) -> bool:
 
 def _wrong_tensor(verdict: Verdict, breach: Breach) -> TensorEntry | None:
     """The tensor, as it was saved, whose bits were wrong after the load."""
-    if breach.kind is not WrongBits or breach.operation != "load":
+    if breach.kind not in (WrongBits, NotLoaded) or breach.operation != "load":
         return None
     fqn = ".".join(map(str, breach.path))
     entries = (leaf.entry for leaf in verdict.scenario.leaves("save") if leaf.fqn == fqn)
-    return next((entry for entry in entries if isinstance(entry, TensorEntry)), None)
+    entry = next((entry for entry in entries if isinstance(entry, TensorEntry)), None)
+    # A wrong bool is always what the target was before the load.
+    as_before = entry is not None and entry.dtype == "bool"
+    return entry if breach.kind is WrongBits or as_before else None
 
 
 def _loses_lazy_bits(verdict: Verdict, breach: Breach) -> bool:
@@ -72,8 +76,9 @@ def _is_lazy_within(verdict: Verdict, breach: Breach) -> bool:
 def _stages_no_copy(verdict: Verdict, breach: Breach) -> bool:
     entry = _wrong_tensor(verdict, breach)
     scalar = entry is not None and entry.shape == () and isinstance(entry.saved, MeshSharding)
-    # What the caller wrote over it once async_save() had returned.
-    overwritten = all(" seen ee" in line for line in breach.detail)
+    # What the caller wrote over it once async_save() had returned, of which torch makes 1 where it copies a bool.
+    written = " seen 01" if scalar and entry is not None and entry.dtype == "bool" else " seen ee"
+    overwritten = all(written in line for line in breach.detail)
     return scalar and overwritten and _stages(verdict.scenario, ("writer",))
 
 
