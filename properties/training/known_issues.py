@@ -68,7 +68,7 @@ _ISSUES: tuple[TrainingIssue, ...] = (
         id="no-step-without-closure",
         title="get_optimizer_state_dict() of a new LBFGS raises TypeError: it is to take a step, and gets no closure",
         loses="a checkpoint of a training with LBFGS, reported as saved, cannot be loaded into a new one",
-        training=Training(optimizer=Optimizer("LBFGS")),
+        training=Training((Scale(),), optimizer=Optimizer("LBFGS")),
         matches=symptoms.closure_not_given,
     ),
     TrainingIssue(
