@@ -23,6 +23,7 @@ _OF_BOTH_SIDES = (
     *_MESHES,
     "stages of a pipeline",
     "FSDP's first version",
+    "FSDP's first version, with replicas",
     "wrapped",
     "0 steps",
     "1 step",
@@ -177,6 +178,7 @@ def _of_side(side: Side) -> Iterator[str]:
     names = {
         "stages of a pipeline": side.parallelism.stages > 1,
         "FSDP's first version": side.parallelism.flat,
+        "FSDP's first version, with replicas": side.parallelism.flat and side.parallelism.replicas > 1,
         "wrapped": side.parallelism.wrapped,
         "evaluated": side.evaluated,
         "gradients": side.backward,

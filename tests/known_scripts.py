@@ -207,6 +207,10 @@ SAYS = {
     "flat-state-mixed-up": ["optim.state.0.0.weight.exp_avg: saved tensor([", "what was loaded is not what was saved"],
     "flat-sharded-without-state": ["in _unflatten_optim_state_dict", "KeyError: 'param_groups.0.weight."],
     "flat-sharded-beside-extra-state": ["in _get_state_dict_2d_layout", "object has no attribute 'size'"],
+    "flat-sharded-for-all-ranks": [
+        "[rank 2] optim.state.0.weight.exp_avg: saved tensor([0.3",
+        "loaded tensor([0.0, 0.0])",
+    ],
     "flat-empty-state": ["optim.state.0.weight: saved nothing, loaded []"],
 }
 """What the script of each known issue prints that says what broke."""

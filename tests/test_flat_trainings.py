@@ -30,6 +30,7 @@ from worlds.training import (
 
 TWO = Parallelism(data=2, flat=True)
 EACH = Parallelism(data=3, wrapped=True, flat=True)
+COPIES = Parallelism(2, data=2, flat=True)
 OTHERS = (Parallelism(), Parallelism(data=3, wrapped=True), Parallelism(tensor=2), Parallelism(2, data=2))
 EVERYTHING = Training(
     (
@@ -50,8 +51,8 @@ def held_at_save(outcome: TrainingOutcome) -> list[Held]:
     return [rank.before for rank in outcome.saved if isinstance(rank, Saved)]
 
 
-@pytest.mark.parametrize("parallelism", [TWO, EACH], ids=repr)
-@pytest.mark.parametrize("other", [TWO, EACH, *OTHERS], ids=repr)
+@pytest.mark.parametrize("parallelism", [TWO, EACH, COPIES], ids=repr)
+@pytest.mark.parametrize("other", [TWO, EACH, COPIES, *OTHERS], ids=repr)
 def test_everything_comes_back_from_any_sharding_to_any(
     parallelism: Parallelism, other: Parallelism, world: SimulatedWorld
 ) -> None:
@@ -86,7 +87,7 @@ def test_options_bring_the_same_back(side: Side, world: SimulatedWorld) -> None:
         assert list(judge_training(training, run_training(world, training))) == []
 
 
-@pytest.mark.parametrize("saved", [TWO, EACH, *OTHERS], ids=repr)
+@pytest.mark.parametrize("saved", [TWO, EACH, COPIES, *OTHERS], ids=repr)
 def test_state_of_optimizer_is_loaded_as_it_is_found(saved: Parallelism, world: SimulatedWorld) -> None:
     layers = (Mlp(5, bias=True), Norm(), Embedding(4, tied=True))
     for steps in (0, 1):
@@ -96,7 +97,7 @@ def test_state_of_optimizer_is_loaded_as_it_is_found(saved: Parallelism, world: 
 
 def test_ranks_hold_together_what_one_holds_alone(world: SimulatedWorld) -> None:
     alone = put_together(held_at_save(run_training(world, EVERYTHING)))
-    for parallelism in (TWO, EACH):
+    for parallelism in (TWO, EACH, COPIES):
         held = held_at_save(run_training(world, replace(EVERYTHING, saved=Side(parallelism, 1))))
         together = put_together(held)
         assert together.values == alone.values
@@ -211,7 +212,7 @@ def test_known_issues_of_flat_parameters_show_otherwise_too(training: Training, 
 
 
 @pytest.mark.parametrize(
-    "parallelism", [{"flat": True}, {"data": 1}, {"data": 2, "tensor": 2}, {"replicas": 2, "data": 2}], ids=repr
+    "parallelism", [{"flat": True}, {"data": 1}, {"data": 2, "tensor": 2}, {"stages": 2, "data": 2}], ids=repr
 )
 def test_first_version_of_fsdp_is_by_itself(parallelism: dict[str, int]) -> None:
     with pytest.raises(InvalidScenario, match="by itself"):

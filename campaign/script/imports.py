@@ -96,7 +96,7 @@ _DISTRIBUTED = {
     "checkpoint.optimizer": ("load_sharded_optimizer_state_dict",),
     "checkpoint.state_dict_loader": ("_load_state_dict_from_keys",),
     "device_mesh": ("DeviceMesh", "init_device_mesh"),
-    "fsdp": ("FullyShardedDataParallel", "fully_shard"),
+    "fsdp": ("FullyShardedDataParallel", "ShardingStrategy", "fully_shard"),
     "tensor": ("DTensor", "Replicate", "Shard", "distribute_tensor"),
     "tensor._utils": ("_compute_local_shape_and_global_offset",),
     "tensor.parallel": ("ColwiseParallel", "RowwiseParallel", "parallelize_module"),

@@ -102,10 +102,18 @@ def _unasked_beside_extra_state(breach: TrainingBreach) -> bool:
     return breach.training.loaded.unasked and error
 
 
+def _unasked_of_copies(breach: TrainingBreach) -> bool:
+    """Whether state was read in as many parts as there are ranks, of which fewer share what others have copies of."""
+    loaded = breach.training.loaded
+    of_state = breach.kind in (WrongBits, NotLoaded) and breach.name.startswith(STATE)
+    return breach.side == "load" and loaded.unasked and loaded.parallelism.replicas > 1 and of_state
+
+
 _OF_SHAPES = ("doesn't match the broadcast shape", "must match the size of tensor", "gloo/transport")
 """What a collective says of ranks that give it tensors of other shapes than each other, the last on real ranks."""
 
 _TWO = Parallelism(data=2, flat=True)
+_COPIES = Parallelism(2, data=2, flat=True)
 
 FLAT_ISSUES: tuple[TrainingIssue, ...] = (
     TrainingIssue(
@@ -143,5 +151,15 @@ FLAT_ISSUES: tuple[TrainingIssue, ...] = (
         loses="a training with a module that has extra state cannot be resumed that way: AttributeError",
         training=Training((Norm(), Counter(extra=True)), optimizer=Optimizer("Adam"), loaded=Side(_TWO, unasked=True)),
         matches=_unasked_beside_extra_state,
+    ),
+    TrainingIssue(
+        id="flat-sharded-for-all-ranks",
+        title="load_sharded_optimizer_state_dict() cuts an optimizer's state for all ranks, where HYBRID_SHARD has "
+        "copies of what fewer share",
+        loses="after a resume, ranks silently have zeros, or other rows of a parameter's state, in the place of theirs",
+        training=Training(
+            optimizer=Optimizer("Adam"), saved=Side(_COPIES, 1), loaded=Side(_COPIES, unasked=True), width=2
+        ),
+        matches=_unasked_of_copies,
     ),
 )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.distributed.fsdp import FullyShardedDataParallel, ShardingStrategy
 from torch.distributed.fsdp._runtime_utils import _reshard
 
 from .model import Layers, Within
@@ -29,7 +29,11 @@ def flatten(model: Layers, mesh: DeviceMesh, *, each: bool) -> nn.Module:
 
 
 def _sharded(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
-    return FullyShardedDataParallel(module, device_mesh=mesh, device_id=torch.device("cpu"), use_orig_params=True)
+    strategy = ShardingStrategy.FULL_SHARD if mesh.ndim == 1 else ShardingStrategy.HYBRID_SHARD
+    device = torch.device("cpu")
+    return FullyShardedDataParallel(
+        module, device_mesh=mesh, device_id=device, use_orig_params=True, sharding_strategy=strategy
+    )
 
 
 def reshard_flat(model: nn.Module) -> None:

@@ -20,6 +20,7 @@ class Parallelism(Concise):
     ranks have equal copies. With ``wrapped``, each layer is fully sharded by itself, and not the whole alone.
     With ``flat``, ``FullyShardedDataParallel``, the first version of FSDP, is in the place of ``fully_shard``: it makes
     one flat parameter of all those of a module, and cuts that. The optimizer has views of it (``use_orig_params``).
+    With ``replicas``, those are copies of what is cut (``HYBRID_SHARD``).
     With ``stages``, of a pipeline, the ranks of each have some of the layers and no others, by the names that they have
     in the whole. Each takes its steps by itself, with the batch in the place of what the stage before would hand on.
     """
@@ -37,7 +38,7 @@ class Parallelism(Concise):
         positive = min(self.stages, self.replicas) > 0
         require(positive and min(self.data, self.tensor) >= 0, f"no mesh has such dims: {self}")
         require(self.data > 0 or not self.wrapped, "layers are wrapped that fully_shard does not see")
-        alone = self.data > 1 and not self.tensor and self.replicas == self.stages == 1
+        alone = self.data > 1 and not self.tensor and self.stages == 1
         require(alone or not self.flat, "FSDP's first version shards for two ranks at least, and is here by itself")
 
     @property

@@ -86,7 +86,9 @@ def _flat(training: Training, parallelism: Parallelism) -> list[str]:
     """The statements that put ``model``, and perhaps its layers, into FSDP's first version."""
 
     def shard(what: str) -> str:
-        options = ("device_mesh=mesh", 'device_id=torch.device("cpu")', "use_orig_params=True")
+        options = ["device_mesh=mesh", 'device_id=torch.device("cpu")', "use_orig_params=True"]
+        if parallelism.replicas > 1:
+            options.append("sharding_strategy=ShardingStrategy.HYBRID_SHARD")
         return f"{what} = {render(Items('FullyShardedDataParallel(', (what, *options)))}"
 
     taken = [place for place, layer in enumerate(training.layers) if parallelism.wrapped and _has_shards(layer)]
