@@ -203,6 +203,10 @@ def test_save_takes_a_step_where_a_rank_has_no_element_at_all(world: SimulatedWo
             ),
             "flat-empty-groups-saved",
         ),
+        (
+            Training(optimizer=Optimizer(groups="matrices first"), loaded=Side(TWO, unasked=True)),
+            "flat-sharded-without-state",
+        ),
     ],
     ids=repr,
 )

@@ -17,7 +17,7 @@ from worlds.training import Counter, Embedding, Mlp, Norm, Optimizer, Parallelis
 from worlds.training.layers import leaf_layers
 
 from .breach import TrainingBreach
-from .facts import GROUPS, STATE, STATE_DICT, raised, saved_names
+from .facts import GROUPS, STATE, STATE_DICT, empty_groups, raised, saved_names
 from .issue import TrainingIssue
 
 __all__ = ["FLAT_ISSUES"]
@@ -89,10 +89,12 @@ def _flattened(breach: TrainingBreach) -> bool:
 
 
 def _unasked_without_state(breach: TrainingBreach) -> bool:
-    """Whether an optimizer without any state was read, and taken for one that is flat."""
+    """Whether an optimizer without any state was read, and taken for one that is flat, which has no empty group."""
     origin = f"{STATE_DICT}:_unflatten_optim_state_dict"
     stateless = not any(name.startswith(STATE) for name in saved_names(breach))
-    return breach.training.loaded.unasked and stateless and raised(breach, "set", "KeyError", "'param_groups.", origin)
+    refused = raised(breach, "set", "KeyError", "'param_groups.", origin)
+    refused |= bool(empty_groups(breach)) and raised(breach, "set", "IndexError", "", origin)
+    return breach.training.loaded.unasked and stateless and refused
 
 
 def _unasked_beside_extra_state(breach: TrainingBreach) -> bool:
