@@ -179,7 +179,7 @@ def test_what_no_optimizer_can_be_is_refused(fields: dict[str, Any], why: str) -
         Optimizer(**fields)
 
 
-@pytest.mark.parametrize("parallelism", [*PARALLELISMS, FLAT], ids=repr)
+@pytest.mark.parametrize("parallelism", [Parallelism(), Parallelism(data=2), Parallelism(tensor=2), FLAT], ids=repr)
 @pytest.mark.parametrize("kind", get_args(Kind))
 def test_every_optimizer_of_torch_comes_back(kind: Kind, parallelism: Parallelism, world: SimulatedWorld) -> None:
     """Each that torch lets take a step so, into ranks that have all of the same; whichever it is has state."""

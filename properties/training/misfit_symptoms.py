@@ -219,15 +219,17 @@ def is_no_model(breach: MisfitBreach) -> bool:
     if not alone and misfit.kind != "model's state of another module":
         return False
     if breach.kind is Deadlock:
-        went_on = [rank for rank in misfit.alike if isinstance(breach.outcome.calls[rank], Took)]
+        went_on = [seen for rank in misfit.alike if isinstance(seen := breach.outcome.calls[rank], Took)]
         # Who has no element of what it did not load has done all that there was to do.
-        return breach.when == "in the call" and bool(went_on) and (_took(breach) or _has_empty_shards(breach))
+        return breach.when == "in the call" and (_took(breach) or any(map(_has_no_element, went_on)))
     return breach.kind is NotRefused or says(_SAID_OF_NOTHING)(breach)
 
 
-def _has_empty_shards(breach: MisfitBreach) -> bool:
-    """Whether a rank may have no element of a parameter, as of one with fewer rows than there are ranks."""
-    return max(breach.misfit.side.parallelism.data, breach.misfit.side.parallelism.tensor) > 1
+def _has_no_element(seen: Took) -> bool:
+    """Whether the rank holds nothing of the model, as of one with fewer rows than there are ranks."""
+    tensors = () if isinstance(seen.held, str) else seen.held.tensors
+    of_model = [tensor for name, tensor in tensors if name.startswith("model.")]
+    return bool(of_model) and not any(chunk.data for tensor in of_model for chunk in tensor.chunks)
 
 
 _SAID_OF_NOTHING: dict[Kind, str] = {
