@@ -246,10 +246,7 @@ def trainings(draw: DrawFn, *, max_world_size: int = 6, max_layers: int = 3) -> 
     layers = draw(training_layers(max_layers=max_layers), label="layers")
     dtype = draw(sampled_from(_DTYPES), label="dtype")
     stages = draw(sampled_from(_STAGES), label="stages")
-    if any(isinstance(layer, Scale | Renamed) for layer in leaf_layers(layers)) or (optimizer and optimizer.apart):
-        saved, loaded = (replace(side, parallelism=replace(side.parallelism, flat=False)) for side in (saved, loaded))
-    if optimizer is not None and optimizer.kind in ("Rprop", "Adafactor", "LBFGS"):
-        saved, loaded = _for_what_takes_no_shards(saved), _for_what_takes_no_shards(loaded)
+    saved, loaded = (_shared(side, layers, optimizer) for side in (saved, loaded))
     layers = tuple(_widened(layer, (saved.parallelism, loaded.parallelism)) for layer in layers)
     if optimizer is not None:
         apart = optimizer.apart and has_two_groups(layers, own=own)
@@ -330,10 +327,18 @@ def _places(chosen: Sequence[bool], layers: Sequence[Layer]) -> tuple[int, ...]:
     return tuple(place for place in range(len(layers)) if chosen[place]) or (0,)
 
 
-def _for_what_takes_no_shards(side: Side) -> Side:
-    """The side with as many ranks, each of which has the whole; FSDP's first version cuts it without a word."""
+def _shared(side: Side, layers: tuple[Layer, ...], optimizer: Optimizer | None) -> Side:
+    """The side as those layers and that optimizer can be shared by its ranks, of which there are as many.
+
+    FSDP's first version cuts what takes no shards without a word.
+    """
     parallelism = side.parallelism
-    return side if parallelism.flat else replace(side, parallelism=Parallelism(parallelism.world_size))
+    if any(isinstance(layer, Scale | Renamed) for layer in leaf_layers(layers)) or (optimizer and optimizer.apart):
+        parallelism = replace(parallelism, flat=False)
+    whole = optimizer is not None and optimizer.kind in ("Rprop", "Adafactor", "LBFGS")
+    if whole and not parallelism.flat:
+        parallelism = Parallelism(parallelism.world_size)
+    return replace(side, parallelism=parallelism)
 
 
 _INSTEAD: dict[Kind, Kind] = {"Muon": "AdamW", "Rprop": "SGD", "Adafactor": "Adam", "LBFGS": "SGD"}
