@@ -25,7 +25,7 @@ from worlds.training import (
 )
 from worlds.training.case import Calls, Dtype, Modifiers, WrappedLayers, WrappedWhole
 from worlds.training.layers import Layer, Use, can_be_cut, has_two_groups, leaf_layers
-from worlds.training.optimizer import WITHOUT_DECAY, Kind, can_step
+from worlds.training.optimizer import WITHOUT_DECAY, WITHOUT_DTENSOR, Kind, can_step
 from worlds.training.parallelism import can_train
 from worlds.training.program import HAS_SUBMODULES
 
@@ -335,7 +335,7 @@ def _shared(side: Side, layers: tuple[Layer, ...], optimizer: Optimizer | None) 
     parallelism = side.parallelism
     if any(isinstance(layer, Scale | Renamed) for layer in leaf_layers(layers)) or (optimizer and optimizer.apart):
         parallelism = replace(parallelism, flat=False)
-    whole = optimizer is not None and optimizer.kind in ("Rprop", "Adafactor", "LBFGS")
+    whole = optimizer is not None and optimizer.kind in WITHOUT_DTENSOR
     if whole and not parallelism.flat:
         parallelism = Parallelism(parallelism.world_size)
     return replace(side, parallelism=parallelism)

@@ -139,11 +139,11 @@ def _passes_over(names: _Names, verdict: Verdict, breach: Breach) -> bool:
         return False
     ranks = range(scenario.load.world_size)
     passed = {rank: lists_of_objects_left(scenario, rank) | _of_an_old_one(scenario, rank) for rank in ranks}
-    if not any(names(scenario, rank) for rank in ranks):
-        return False
     if breach.kind is LostFailure:
         said = _LOST_BYTES.match(breach.headline)
-        return said is not None and _asks_for_no_other_object(scenario, int(said["rank"]), passed[int(said["rank"])])
+        if said is None or not names(scenario, int(said["rank"])):
+            return False
+        return _asks_for_no_other_object(scenario, int(said["rank"]), passed[int(said["rank"])])
     if breach.kind is not WrongObject:
         return False
     inside = {".".join(map(str, breach.path[:length])) for length in range(1, len(breach.path))}
@@ -153,7 +153,7 @@ def _passes_over(names: _Names, verdict: Verdict, breach: Breach) -> bool:
         for rank, seen in returned
         if not any(loaded(scenario, rank, breach.path, seen) for loaded in (is_loaded, is_loaded_beside))
     ]
-    return bool(others) and all(
+    return any(inside & names(scenario, rank) for rank, _ in others) and all(
         bool(inside & passed[rank]) and is_kept(scenario, rank, breach.path, seen) for rank, seen in others
     )
 

@@ -11,7 +11,7 @@ from ..invalid import require
 from .layers import Embedding, Layer, Mlp, rows_of
 from .parallelism import Parallelism
 
-__all__ = ["WITHOUT_DECAY", "Kind", "Optimizer", "can_step"]
+__all__ = ["WITHOUT_DECAY", "WITHOUT_DTENSOR", "Kind", "Optimizer", "can_step"]
 
 Kind = Literal[
     "SGD",
@@ -32,6 +32,8 @@ Kind = Literal[
 """All of ``torch.optim`` but SparseAdam, which takes sparse gradients alone."""
 
 WITHOUT_DECAY: tuple[Kind, ...] = ("Rprop", "LBFGS")
+WITHOUT_DTENSOR: tuple[Kind, ...] = ("Rprop", "Adafactor", "LBFGS")
+"""Those with operations that a ``DTensor`` does not have."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,18 +70,15 @@ class Optimizer(Concise):
 def can_step(optimizer: Optimizer, layers: Iterable[Layer], width: int, parallelism: Parallelism) -> bool:
     """Whether torch 2.13 lets the optimizer take a step with layers that are no blocks, shared so by the ranks.
 
-    Rprop, Adafactor and LBFGS use operations that a ``DTensor`` does not have, and Muon such as it has only where no
-    shard is empty. Muon and Adafactor tell matrices from the rest, which FSDP's first version has made flat, and the
-    state of LBFGS is of all parameters together, of which each rank would have one of its own there.
+    Muon uses operations that a ``DTensor`` has only where no shard is empty. Muon and Adafactor tell matrices from the
+    rest, which FSDP's first version has made flat, and the state of LBFGS is of all parameters together, of which each
+    rank would have one of its own there.
     """
     shards = max(1, parallelism.data) * max(1, parallelism.tensor)
     shared = parallelism.data > 0 or parallelism.tensor > 0
-    match optimizer.kind:
-        case "Rprop":
-            return parallelism.flat or not shared
-        case "Adafactor" | "LBFGS":
-            return not shared
-        case "Muon":
-            rows = [rows_of(layer) for layer in layers if isinstance(layer, Mlp | Embedding)]
-            return not parallelism.flat and (not shared or min((width, *rows)) >= shards)
+    if optimizer.kind in WITHOUT_DTENSOR:
+        return not shared or (parallelism.flat and optimizer.kind == "Rprop")
+    if optimizer.kind == "Muon":
+        rows = [rows_of(layer) for layer in layers if isinstance(layer, Mlp | Embedding)]
+        return not parallelism.flat and (not shared or min((width, *rows)) >= shards)
     return True
